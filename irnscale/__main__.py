@@ -1,0 +1,5 @@
+"""`python -m irnscale`."""
+
+from irnscale.cli.main import run
+
+run()

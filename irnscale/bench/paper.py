@@ -1,0 +1,68 @@
+"""The paper's way of running IRN, kept for comparison only.
+
+Plain float32, contiguous NCHW, the whole image at once, Haar as a grouped convolution, dense blocks that
+concatenate with `torch.cat` and s, t and p one after the other: what the authors' code does
+(pkuxmq/Invertible-Image-Rescaling, models/modules). Same weights, same result.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from irnscale.networks import IRN, DenseBlock, EnhancedAffineCoupling, HaarTransform
+
+_FILTERS = torch.tensor(
+    [
+        [[1.0, 1.0], [1.0, 1.0]],
+        [[1.0, -1.0], [1.0, -1.0]],
+        [[1.0, 1.0], [-1.0, -1.0]],
+        [[1.0, -1.0], [-1.0, 1.0]],
+    ]
+)
+
+
+def _haar(x: Tensor, rev: bool) -> Tensor:
+    channels = x.shape[1] // 4 if rev else x.shape[1]
+    weight = _FILTERS[:, None].to(x.device).repeat(channels, 1, 1, 1)
+    if rev:
+        n, _, h, w = x.shape
+        bands = x.reshape(n, 4, channels, h, w).transpose(1, 2).reshape(n, 4 * channels, h, w)
+        return F.conv_transpose2d(bands, weight, stride=2, groups=channels)
+    y = F.conv2d(x, weight, stride=2, groups=channels) / 4
+    n, _, h, w = y.shape
+    return y.reshape(n, channels, 4, h, w).transpose(1, 2).reshape(n, 4 * channels, h, w)
+
+
+def _dense(block: nn.Module, x: Tensor) -> Tensor:
+    assert isinstance(block, DenseBlock)
+    features = [x]
+    for k, conv in enumerate(block.convolutions):
+        y = F.conv2d(torch.cat(features, 1), conv.weight, conv.bias, padding=1)
+        if k == 4:
+            return y
+        features.append(F.leaky_relu(y, 0.2))
+    raise AssertionError("a dense block has five convolutions")
+
+
+@torch.inference_mode()
+def run_paper(net: IRN, x: Tensor, *, rev: bool = False) -> Tensor:
+    """Forward or inverse of `net` (float32, contiguous weights) on the whole of `x`, the paper's way."""
+    modules = list(net.module_list)
+    for module in reversed(modules) if rev else modules:
+        if isinstance(module, HaarTransform):
+            x = _haar(x, rev)
+            continue
+        assert isinstance(module, EnhancedAffineCoupling)
+        x1, x2 = x[:, :3], x[:, 3:]
+        if not rev:
+            y1 = x1 + _dense(module.p, x2)
+            s = module.clamp * (torch.sigmoid(_dense(module.s, y1)) * 2 - 1)
+            y2 = x2.mul(torch.exp(s)) + _dense(module.t, y1)
+        else:
+            s = module.clamp * (torch.sigmoid(_dense(module.s, x1)) * 2 - 1)
+            y2 = (x2 - _dense(module.t, x1)).div(torch.exp(s))
+            y1 = x1 - _dense(module.p, y2)
+        x = torch.cat((y1, y2), 1)
+    return x

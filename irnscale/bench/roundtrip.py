@@ -1,0 +1,119 @@
+"""Time of a round trip, ours beside the paper's way, interleaved in one run."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from irnscale.bench.paper import run_paper
+from irnscale.engine.rescaler import Rescaler
+from irnscale.networks.irn import IMAGE_CHANNELS
+from irnscale.zoo import default_model, load_network
+
+
+@dataclass(frozen=True)
+class RoundTrip:
+    """Medians over the repeats; ratio is the median of the ratios of neighbouring runs."""
+
+    scale: int
+    width: int
+    height: int
+    device: str
+    precision: str
+    threads: int
+    repeats: int
+    paper_down_s: float
+    paper_up_s: float
+    down_s: float
+    up_s: float
+    ratio: float
+    gflops: float
+    largest_difference: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def flop_per_pixel(rescaler: Rescaler) -> float:
+    """Floating-point operations (a multiply-add is two) of the convolutions, per HR pixel and direction."""
+    total = 0.0
+    for net in rescaler.networks:
+        for block in net.dense_blocks():
+            weights = sum(conv.weight.numel() for conv in block.convolutions)
+            channels = block.in_channels + block.out_channels
+            level_pixels = channels / IMAGE_CHANNELS  # 12 channels: a quarter of the positions, and so on
+            total += 2 * weights / level_pixels
+    return total
+
+
+def _timed(call: Callable[[], Tensor], device: torch.device) -> tuple[float, Tensor]:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    start = time.perf_counter()
+    result = call()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start, result
+
+
+def measure(
+    *,
+    scale: int = 4,
+    width: int = 768,
+    height: int = 512,
+    repeats: int = 5,
+    device: str = "auto",
+    precision: str = "auto",
+    tile: int | None = None,
+) -> RoundTrip:
+    """Down and up of one random image, alternating between the paper's way and ours.
+
+    The two must agree: the largest difference of the restored picture is reported with the times.
+    """
+    model = default_model(scale)
+    ours = Rescaler([model], device=device, precision=precision, tile=tile)
+    theirs = load_network(model).to(ours.device)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(1, 3, height, width, generator=generator).to(ours.device)
+
+    def paper_down() -> Tensor:
+        return (run_paper(theirs, x)[:, :3].clamp(0, 1) * 255).round() / 255
+
+    def paper_up(lr: Tensor) -> Tensor:
+        z = lr.new_zeros(1, 3 * scale**2 - 3, *lr.shape[2:])
+        return (run_paper(theirs, torch.cat((lr, z), 1), rev=True).clamp(0, 1) * 255).round() / 255
+
+    rows = []
+    difference = 0.0
+    for repeat in range(repeats + 1):
+        a, lr = _timed(paper_down, ours.device)
+        b, restored = _timed(lambda lr=lr: paper_up(lr), ours.device)  # type: ignore[misc]
+        c, _ = _timed(lambda: ours.down(x), ours.device)
+        d, again = _timed(lambda lr=lr: ours.up(lr), ours.device)  # type: ignore[misc]
+        difference = (restored - again).abs().max().item()
+        if repeat:  # the first round warms up
+            rows.append((a, b, c, d, (a + b) / (c + d)))
+    medians = [statistics.median(column) for column in zip(*rows, strict=True)]
+    return RoundTrip(
+        scale=scale,
+        width=width,
+        height=height,
+        device=str(ours.device),
+        precision=str(ours.dtype).removeprefix("torch."),
+        threads=torch.get_num_threads(),
+        repeats=repeats,
+        paper_down_s=medians[0],
+        paper_up_s=medians[1],
+        down_s=medians[2],
+        up_s=medians[3],
+        ratio=medians[4],
+        gflops=2 * flop_per_pixel(ours) * width * height / (medians[2] + medians[3]) / 1e9,
+        largest_difference=difference,
+    )

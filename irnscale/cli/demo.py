@@ -1,0 +1,77 @@
+"""`irnscale demo`."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from irnscale.cli.options import DEBUG, DEVICE, PRECISION
+from irnscale.errors import ExitCode, OutputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+PHOTOGRAPH = "astronaut.png"
+CROP = (136, 336, 96)
+"""Left, top and side of the zoomed part of the photograph: the mission patch with its lettering."""
+
+
+@click.command()
+@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("irnscale-demo"), show_default=True)
+@click.option("-s", "--scale", type=click.Choice(["2", "4"]), default="4", show_default=True)
+@DEVICE
+@PRECISION
+@DEBUG
+def command(output: Path, scale: str, device: str, precision: str, debug: bool) -> int:
+    """Shrink and restore the photograph that comes with irnscale, and compare with a bicubic round trip."""
+    import torch
+
+    from irnscale.cli.demo_picture import side_by_side
+    from irnscale.engine.pictures import restore, shrink
+    from irnscale.engine.rescaler import load
+    from irnscale.images.atomic import write_bytes_atomic
+    from irnscale.images.bicubic import bicubic_down, bicubic_up
+    from irnscale.images.read import read_picture
+    from irnscale.images.write import encode_picture
+    from irnscale.metrics import psnr, ssim
+
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{output}: cannot create the folder: {error.strerror}", "choose another -o") from error
+
+    factor = int(scale)
+    data = (resources.files("irnscale") / "assets" / PHOTOGRAPH).read_bytes()
+    original = read_picture(data, PHOTOGRAPH)
+    rescaler = load(factor, device=device, precision=precision)
+    small, record = shrink(rescaler, original, settings="demo")
+    restored, up_record = restore(rescaler, small, size=(original.width, original.height), settings="demo")
+
+    def tensor(pixels: np.ndarray[Any, Any]) -> torch.Tensor:
+        return torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
+
+    truth = tensor(original.pixels)
+    shrunk = (bicubic_down(truth, factor).clamp(0, 1) * 255).round() / 255
+    bicubic = bicubic_up(shrunk, factor).clamp(0, 1)
+    rows = [("irnscale", tensor(restored.pixels)), ("bicubic", bicubic)]
+    scores = {name: (psnr(x, truth, crop=factor).item(), ssim(x, truth, crop=factor).item()) for name, x in rows}
+
+    bicubic_pixels = (bicubic[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+    picture = side_by_side(original.pixels, small.pixels, restored.pixels, bicubic_pixels, scores, crop=CROP)
+    files = {
+        "original.png": encode_picture(original, "png"),
+        "small.png": encode_picture(small, "png", record=record),
+        "restored.png": encode_picture(restored, "png", record=up_record),
+        "comparison.png": picture,
+    }
+    for name, content in files.items():
+        write_bytes_atomic(content, output / name, overwrite=True)
+
+    click.echo(f"{PHOTOGRAPH}: {original.width}x{original.height} -> {small.width}x{small.height} and back, x{factor}")
+    for name, (decibel, similarity) in scores.items():
+        click.echo(f"  {name:9} PSNR {decibel:.2f} dB  SSIM {similarity:.4f}   (luma)")
+    click.echo(f"wrote {', '.join(files)} to {output}/")
+    return ExitCode.OK

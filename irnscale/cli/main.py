@@ -1,0 +1,112 @@
+"""The `irnscale` command: subcommands loaded on use, errors as one line and a documented exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+import warnings
+from importlib import import_module
+
+import click
+
+import irnscale
+from irnscale.errors import ExitCode, IrnscaleError
+
+COMMANDS = {
+    "down": "Shrink photographs so that `up` can restore them.",
+    "up": "Restore small images made by `down` to full size.",
+    "info": "Size, depth, profile and irnscale record of image files.",
+    "models": "List, show, verify, import and export models.",
+    "demo": "Shrink and restore the photograph that comes with irnscale.",
+    "doctor": "Versions, devices, precision and kernels in use.",
+    "bench": "Speed on this machine, beside the paper's way.",
+    "train": "Train a network from a recipe.",
+}
+
+EPILOG = """\b
+Exit codes:
+  0    everything asked for is done
+  1    some inputs failed; the others were written
+  2    the command line is wrong, or contradicts the file's record
+  3    a model is missing, corrupt or unfit
+  4    a device is unavailable or out of memory
+  5    an output could not be written, or exists already
+  130  interrupted"""
+
+
+class LazyGroup(click.Group):
+    """Imports a subcommand's module only when it runs; --help and `info` must not import torch."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"irnscale.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(irnscale.__version__, prog_name="irnscale")
+def group() -> None:
+    """Shrink photographs so that they can be blown up again almost losslessly.
+
+    \b
+      irnscale down photo.png -s 4       photo_down4x.png: a quarter of each side
+      irnscale up photo_down4x.png       photo_down4x restored to its original size
+    """
+
+
+def fail(message: str) -> None:
+    """One line on stderr."""
+    click.echo(f"irnscale: error: {message}", err=True)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code; no exception leaves it."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in arguments
+    if not debug:
+        warnings.simplefilter("ignore")
+    try:
+        result = group.main(args=arguments, prog_name="irnscale", standalone_mode=False)
+        return result if isinstance(result, int) else ExitCode.OK
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "irnscale"
+        fail(f"{error.format_message()} (see `{path} --help`)")
+        return ExitCode.USAGE
+    except click.ClickException as error:
+        fail(error.format_message())
+        return error.exit_code
+    except IrnscaleError as error:
+        if debug:
+            traceback.print_exc()
+        fail(str(error))
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("irnscale: interrupted", err=True)
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # Nobody reads on; the interpreter must not try to flush stdout again on its way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OUTPUT
+    except Exception as error:  # noqa: BLE001 - the last line of defence of a command-line tool
+        if debug:
+            traceback.print_exc()
+        text = " ".join(str(error).split())[:300]
+        fail(f"internal error: {type(error).__name__}: {text} (run again with --debug and report it)")
+        return ExitCode.INPUT
+
+
+def run() -> None:
+    """Entry point of the console script."""
+    sys.exit(main())

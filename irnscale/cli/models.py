@@ -1,0 +1,141 @@
+"""`irnscale models list|show|verify|import|export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from irnscale.cli.options import DEBUG
+from irnscale.errors import ExitCode, ModelError
+
+
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@DEBUG
+@click.pass_context
+def command(ctx: click.Context, debug: bool) -> int:
+    """List, show, verify, import and export models."""
+    if ctx.invoked_subcommand is None:
+        result: int = ctx.invoke(list_models)
+        return result
+    return ExitCode.OK
+
+
+@command.command("list")
+@DEBUG
+def list_models(debug: bool = False) -> int:
+    """One line per model: name, scale, where it is, Set5 score."""
+    from irnscale.zoo import models
+
+    rows = [("NAME", "SCALE", "JPEG", "FROM", "SET5 HR", "SET5 LR")]
+    for model in models():
+        card = model.card
+        score = card.scores.get("Set5", {})
+        rows.append(
+            (
+                card.name,
+                f"x{card.scale}",
+                "yes" if card.jpeg_resistant else "no",
+                "shipped" if model.shipped else str(model.weights.parent),
+                f"{score['psnr_y']:.2f} dB" if "psnr_y" in score else "-",
+                f"{score['lr_psnr_y']:.2f} dB" if "lr_psnr_y" in score else "-",
+            )
+        )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    return ExitCode.OK
+
+
+@command.command("show")
+@click.argument("name")
+@DEBUG
+def show(name: str, debug: bool) -> int:
+    """The card of a model, as JSON."""
+    from irnscale.zoo import find
+
+    click.echo(find(name).card.to_json(), nl=False)
+    return ExitCode.OK
+
+
+@command.command("verify")
+@click.argument("names", nargs=-1)
+@DEBUG
+def verify_models(names: tuple[str, ...], debug: bool) -> int:
+    """Check that weights are the bytes that their cards describe [default: all models]."""
+    from irnscale.cli.main import fail
+    from irnscale.zoo import find, models, verify
+
+    bad = 0
+    for model in [find(name) for name in names] or models():
+        try:
+            verify(model)
+            click.echo(f"{model.card.name}: ok")
+        except ModelError as error:
+            fail(str(error))
+            bad += 1
+    return ExitCode.MODEL if bad else ExitCode.OK
+
+
+@command.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--name", required=True, help="What to call the model.")
+@click.option("--overwrite", is_flag=True, help="Replace a model of that name.")
+@DEBUG
+def import_model(file: Path, name: str, overwrite: bool, debug: bool) -> int:
+    """Import a .pth in the naming of the paper's code, such as the authors' official weights.
+
+    Nothing in the file is executed. The model is kept as float16 safetensors in $IRNSCALE_MODELS or the user's data
+    folder.
+    """
+    from irnscale.zoo import models, user_folder
+    from irnscale.zoo.cards import file_sha256
+    from irnscale.zoo.official import read_official
+    from irnscale.zoo.save import save_model
+
+    if any(m.shipped and m.card.name == name for m in models()):
+        raise ModelError(f"{name!r} is the name of a model that comes with irnscale", "choose another --name")
+    config, tensors = read_official(file)
+    model = save_model(
+        user_folder(),
+        name,
+        config,
+        tensors,
+        overwrite=overwrite,
+        description=f"IRN x{config.scale}, imported",
+        origin=f"{file.name}, sha256 {file_sha256(file)}",
+        licence="that of the imported file",
+    )
+    click.echo(f"{model.weights}: IRN x{config.scale}, use it with -m {name}", err=True)
+    return ExitCode.OK
+
+
+@command.command("export")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--name", required=True, help="What to call the model.")
+@click.option("--to", type=click.Path(path_type=Path), help="Folder [default: where imported models go].")
+@click.option("--overwrite", is_flag=True, help="Replace a model of that name.")
+@DEBUG
+def export_model(run: Path, name: str, to: Path | None, overwrite: bool, debug: bool) -> int:
+    """Turn the averaged weights of a training run into a model with its card."""
+    from irnscale.train.checkpoints import export
+    from irnscale.train.config import recipe_from_dict
+    from irnscale.train.loop import network_of
+    from irnscale.zoo import user_folder
+    from irnscale.zoo.save import save_model
+
+    tensors, state = export(run)
+    recipe = recipe_from_dict(state["recipe"])
+    config = network_of(recipe).config
+    model = save_model(
+        to or user_folder(),
+        name,
+        config,
+        tensors,
+        overwrite=overwrite,
+        description=f"IRN x{config.scale}, trained with the recipe {recipe.name}",
+        origin=f"run {state['run_id']}, step {state['step']}",
+        training={"recipe": state["recipe"], "steps": state["step"], "seconds": round(state["seconds"])},
+    )
+    click.echo(f"{model.weights}: use it with -m {name if to is None else model.weights}", err=True)
+    return ExitCode.OK

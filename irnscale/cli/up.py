@@ -1,0 +1,159 @@
+"""`irnscale up`."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import click
+
+from irnscale import batch
+from irnscale.cli.options import Common, parse_size, shared
+from irnscale.errors import InputError, ModelError, UsageError
+
+if TYPE_CHECKING:
+    from irnscale.cli.rescale import Finished, Session
+    from irnscale.images.picture import Picture
+    from irnscale.images.provenance import Provenance
+    from irnscale.zoo import Model
+
+
+@click.command()
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.option("-s", "--scale", type=int, help="2, 4, 8 or 16; only where the file has no record.")
+@click.option("--size", metavar="WxH", help="The original's size, where the file has no record.")
+@click.option("--ignore-provenance", is_flag=True, help="Trust the options rather than the file's record.")
+@click.option("--require-provenance", is_flag=True, help="Refuse files without a record.")
+@shared
+def command(
+    inputs: tuple[str, ...],
+    scale: int | None,
+    size: str | None,
+    ignore_provenance: bool,
+    require_provenance: bool,
+    common: Common,
+) -> int:
+    """Restore small images MADE BY `irnscale down` to their original size.
+
+    INPUT is a picture file, or - for stdin. The model and the size are read from the file's record, so that no option
+    is needed. Small images that `down` did not make come out worse than with an ordinary resizer.
+    """
+    from irnscale.cli.rescale import Finished, execute
+
+    wanted = parse_size(size)
+    if scale is not None and scale not in (2, 4, 8, 16):
+        raise UsageError(f"-s {scale}: no such scale", "choose one of 2, 4, 8, 16")
+    if ignore_provenance and require_provenance:
+        raise UsageError("--ignore-provenance contradicts --require-provenance", "leave one of them out")
+    warned: list[str] = []
+
+    def prepare(session: Session, job: batch.Job, picture: Picture, notes: list[str]) -> Finished:
+        from irnscale.engine.pictures import restore
+
+        record = None if ignore_provenance else picture.record
+        if record is not None and record.kind == "up":
+            raise InputError(
+                f"{job.label}: was written by `irnscale up`: it is the restored picture already",
+                "give the small one, or use --ignore-provenance",
+            )
+        if record is None:
+            models = _without_record(job.label, scale, common, require_provenance)
+            if not warned:
+                warned.append(job.label)
+                notes.append(
+                    "has no irnscale record; a small image that `irnscale down` did not make comes out "
+                    "worse than with an ordinary resizer"
+                )
+            target_size = wanted
+        else:
+            models = _from_record(job.label, record, scale, common)
+            target_size = _recorded_size(job.label, record, picture, wanted, notes)
+        rescaler = session.rescaler(models)
+        full = target_size or (picture.width * rescaler.scale, picture.height * rescaler.scale)
+        settings = f"up {rescaler.name} {rescaler.digest} {common.files.settings} size={target_size}"
+        return Finished(
+            rescaler.scale,
+            full,
+            lambda: restore(
+                rescaler, picture, size=target_size, settings=settings, progress=session.progress(job.label)
+            ),
+        )
+
+    return execute(common, inputs, _name(common), prepare)
+
+
+def _without_record(label: str, scale: int | None, common: Common, required: bool) -> list[Model]:
+    from irnscale.zoo import combined_scale, compose, find
+
+    if required:
+        raise InputError(f"{label}: has no irnscale record, and --require-provenance is given")
+    if common.model:
+        models = [find(part) for part in common.model.split("+")]
+        own = combined_scale(models)
+        if scale is not None and scale != own:
+            raise UsageError(f"-s {scale} contradicts -m {common.model}, which is x{own}", "leave -s out")
+        return models
+    if scale is None:
+        raise UsageError(f"{label}: has no irnscale record that names the scale", "say it: -s 2, -s 4, -s 8 or -s 16")
+    return compose(scale, jpeg_resistant=bool(common.jpeg_resistant))
+
+
+def _from_record(label: str, record: Provenance, scale: int | None, common: Common) -> list[Model]:
+    """The models the record names. Raises UsageError for a contradicting option, ModelError for a lacking model."""
+    from irnscale.zoo import combined_digest, find
+
+    remedy = "leave the option out, or use --ignore-provenance"
+    if scale is not None and scale != record.scale:
+        raise UsageError(f"{label}: -s {scale} contradicts its record, which says x{record.scale}", remedy)
+    if common.jpeg_resistant is not None and common.jpeg_resistant != record.jpeg_resistant:
+        said = "--jpeg-resistant" if common.jpeg_resistant else "--no-jpeg-resistant"
+        what = "a JPEG-resistant" if record.jpeg_resistant else "a plain"
+        raise UsageError(f"{label}: {said} contradicts its record, which names {what} model ({record.model})", remedy)
+    if common.model is not None and common.model.endswith(".safetensors"):
+        models = [find(common.model)]
+    elif common.model is not None and common.model != record.model:
+        raise UsageError(f"{label}: -m {common.model} contradicts its record, which says {record.model}", remedy)
+    else:
+        try:
+            models = [find(part) for part in record.model.split("+")]
+        except ModelError as error:
+            raise ModelError(
+                f"{label}: was made with the model {record.model!r}, which is not installed",
+                "install it with `irnscale models import`, or give its file with -m",
+            ) from error
+    if combined_digest(models) != record.digest:
+        raise ModelError(
+            f"{label}: was made with other weights of {record.model} ({record.digest}) than the given ones "
+            f"({combined_digest(models)}), written by irnscale {record.version}",
+            "use that version or give its .safetensors with -m; --ignore-provenance tries anyway, at a loss",
+        )
+    return models
+
+
+def _recorded_size(
+    label: str, record: Provenance, picture: Picture, wanted: tuple[int, int] | None, notes: list[str]
+) -> tuple[int, int] | None:
+    from irnscale.images.provenance import pixel_crc
+
+    if wanted is not None and wanted != (record.width, record.height):
+        raise UsageError(
+            f"{label}: --size {wanted[0]}x{wanted[1]} contradicts its record, which says {record.width}x{record.height}",
+            "leave --size out, or use --ignore-provenance",
+        )
+    if (picture.width, picture.height) != (record.lr_width, record.lr_height):
+        notes.append(
+            f"is {picture.width}x{picture.height}, but its record says {record.lr_width}x{record.lr_height}: it was "
+            "resized, cropped or turned since, and restores poorly; the whole of it is enlarged"
+        )
+        return None
+    if picture.format in ("jpg",):
+        if not record.jpeg_resistant:
+            notes.append("is a JPEG of a model that is not JPEG-resistant: several dB are lost")
+    elif pixel_crc(picture) != record.crc:
+        notes.append("was edited or recompressed since `down` wrote it, and restores less well")
+    return record.width, record.height
+
+
+def _name(common: Common) -> batch.Namer:
+    suffix = common.files.resolve_format()
+    return lambda stem, scale: f"{re.sub(rf'_down{scale}x$', '', stem)}_up{scale}x.{suffix}"

@@ -1,0 +1,93 @@
+"""Whole pictures through a `Rescaler`: gray, alpha and the record of what was done."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+
+import irnscale
+from irnscale.engine.executor import Progress
+from irnscale.engine.rescaler import Rescaler, gray_of
+from irnscale.images.alpha import bleed
+from irnscale.images.picture import Picture
+from irnscale.images.provenance import Provenance, pixel_crc
+
+
+def _plane(rescale: Any, plane: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """A single plane (H, W) through the network, as gray: three equal channels in, their rounded mean out."""
+    return gray_of(rescale(np.repeat(plane[..., None], 3, axis=2)))
+
+
+def _rescale(picture: Picture, rescale: Any) -> Picture:
+    pixels = picture.pixels if picture.alpha is None else bleed(picture.pixels, picture.alpha)
+    result = rescale(pixels)
+    if picture.gray:
+        result = np.repeat(gray_of(result)[..., None], 3, axis=2)
+    alpha = None if picture.alpha is None else _plane(rescale, picture.alpha)
+    return picture.with_pixels(result, alpha)
+
+
+def shrink(
+    rescaler: Rescaler, picture: Picture, *, settings: str, progress: Progress | None = None
+) -> tuple[Picture, Provenance]:
+    """`down` for a picture: the small picture, 8 bits deep, and the record to write into its file.
+
+    Gray pictures stay gray; colour under transparent pixels is replaced by its surroundings first, and
+    alpha is shrunk as a plane of its own. `settings` is text that identifies the options used.
+    """
+    small = _rescale(picture, lambda pixels: rescaler.down(pixels, progress=progress))
+    padding = (-picture.width % rescaler.scale, -picture.height % rescaler.scale)
+    record = Provenance(
+        kind="down",
+        version=irnscale.__version__,
+        model=rescaler.name,
+        digest=rescaler.digest,
+        scale=rescaler.scale,
+        width=picture.width,
+        height=picture.height,
+        lr_width=small.width,
+        lr_height=small.height,
+        padding=padding,
+        jpeg_resistant=rescaler.jpeg_resistant,
+        original_format=picture.format,
+        source_digest=picture.source_digest,
+        settings_digest=hashlib.sha256(settings.encode()).hexdigest()[:16],
+        crc=pixel_crc(small),
+        opaque_alpha=picture.opaque_alpha,
+        gray=picture.gray,
+    )
+    return small, record
+
+
+def restore(
+    rescaler: Rescaler,
+    picture: Picture,
+    *,
+    size: tuple[int, int] | None,
+    settings: str,
+    progress: Progress | None = None,
+) -> tuple[Picture, Provenance]:
+    """`up` for a picture: the restored picture, cropped to `size` = (width, height), and its record."""
+    full = _rescale(picture, lambda pixels: rescaler.up(pixels, size=size, progress=progress))
+    record = Provenance(
+        kind="up",
+        version=irnscale.__version__,
+        model=rescaler.name,
+        digest=rescaler.digest,
+        scale=rescaler.scale,
+        width=full.width,
+        height=full.height,
+        lr_width=picture.width,
+        lr_height=picture.height,
+        padding=(picture.width * rescaler.scale - full.width, picture.height * rescaler.scale - full.height),
+        jpeg_resistant=rescaler.jpeg_resistant,
+        original_format=picture.record.original_format if picture.record else "unknown",
+        source_digest=picture.source_digest,
+        settings_digest=hashlib.sha256(settings.encode()).hexdigest()[:16],
+        crc=pixel_crc(picture),
+        opaque_alpha=picture.opaque_alpha,
+        gray=picture.gray,
+    )
+    return full, record

@@ -1,0 +1,41 @@
+"""Which number format the convolutions use."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from irnscale.errors import DeviceError, UsageError
+
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+
+
+@cache
+def cpu_multiplies_bfloat16() -> bool:
+    """Whether this CPU has AVX512-BF16 or AMX; without them bfloat16 is emulated and ten times slower."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:  # not Linux: ask torch, whose names for this are private and may go
+        probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+        return bool(probe and probe())
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """The dtype for `--precision name` on `device`; "auto" takes bfloat16 where it is native.
+
+    Raises UsageError for an unknown name and DeviceError for one that the device has no instructions for.
+    """
+    if name not in PRECISIONS:
+        raise UsageError(f"precision {name!r} is not one of {', '.join(PRECISIONS)}")
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = device.type == "cpu" and cpu_multiplies_bfloat16()
+    if name == "auto":
+        return torch.bfloat16 if native else torch.float32
+    if name == "float16" and device.type == "cpu":
+        raise DeviceError("float16 convolutions are not available on the CPU", "use bfloat16 or float32")
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]

@@ -1,0 +1,206 @@
+"""The public way to run a model: `Rescaler`, and `load` that makes one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from irnscale.engine.device import choose_device
+from irnscale.engine.executor import Progress, run
+from irnscale.engine.precision import choose_precision
+from irnscale.errors import DeviceError, InputError
+from irnscale.images.padding import reflected_indices
+from irnscale.networks import IRN
+from irnscale.networks.irn import IMAGE_CHANNELS
+from irnscale.zoo import Model, combined_digest, compose, find, load_network
+
+AnyImage = TypeVar("AnyImage", Image.Image, "np.ndarray[Any, Any]", Tensor)
+
+DEFAULT_TILE = 128
+"""Positions per side: small enough that a dense block's 140 channels stay in a CPU's last-level cache."""
+SMALLEST_TILE = 16
+
+
+class Rescaler:
+    """Shrinks images and restores them, with one network or several composed without rounding in between.
+
+    Images are PIL images (8-bit RGB or L), numpy arrays (H, W, 3) uint8, or float tensors (3, H, W) or
+    (N, 3, H, W) in [0, 1]; the result is of the same kind. Any H and W: sizes that are not multiples of the
+    scale are padded by reflection, and `up(..., size=...)` crops back. Nothing is random: z = 0.
+    Safe to call from several threads.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[Model],
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        tile: int | None = None,
+    ) -> None:
+        self.models = tuple(models)
+        self.device = choose_device(device)
+        self.dtype = choose_precision(precision, self.device)
+        allowed = set.intersection(*(set(m.card.precisions) for m in models))
+        if precision == "auto" and str(self.dtype).removeprefix("torch.") not in allowed:
+            self.dtype = torch.float32
+        self.tile = tile
+        self.networks: list[IRN] = []
+        for model in models:
+            net = load_network(model).to(self.device).to(self.dtype, memory_format=torch.channels_last)
+            self.networks.append(net)
+        self.scale = int(np.prod([net.scale for net in self.networks]))
+
+    @property
+    def name(self) -> str:
+        """Name of the model, or of the composed models joined by "+", as provenance records it."""
+        return "+".join(m.card.name for m in self.models)
+
+    @property
+    def digest(self) -> str:
+        """12 hexadecimal digits that identify the weights."""
+        return combined_digest(self.models)
+
+    @property
+    def jpeg_resistant(self) -> bool:
+        """Whether LR may go through JPEG."""
+        return all(m.card.jpeg_resistant for m in self.models)
+
+    def down(self, image: AnyImage, *, progress: Progress | None = None) -> AnyImage:
+        """HR -> LR, ceil(H / scale) x ceil(W / scale), rounded to the 8-bit grid.
+
+        Raises InputError for a kind, shape or dtype that is not an image, DeviceError when memory runs out.
+        """
+        x = _pad(_as_tensor(image), self.scale)
+        for net in self.networks:
+            x = self._run(net, x, rev=False, progress=progress)[:, :IMAGE_CHANNELS]
+        return _like(image, x)
+
+    def up(
+        self,
+        image: AnyImage,
+        *,
+        size: tuple[int, int] | None = None,
+        progress: Progress | None = None,
+    ) -> AnyImage:
+        """LR -> HR, scale times the size, or cropped at the right and bottom to `size` = (width, height).
+
+        Raises InputError as `down` does, and where `size` is not one that `down` makes this LR from.
+        """
+        x = _as_tensor(image)
+        height, width = x.shape[2:]
+        if size is not None:
+            for want, have in zip(size, (width, height), strict=True):
+                if not 0 <= have * self.scale - want < self.scale:
+                    raise InputError(
+                        f"a picture of {width} x {height} cannot come from {size[0]} x {size[1]} at x{self.scale}"
+                    )
+        for net in reversed(self.networks):
+            z = x.new_zeros(x.shape[0], IMAGE_CHANNELS * (net.scale**2 - 1), *x.shape[2:])
+            x = self._run(net, torch.cat((x, z.to(x.device)), dim=1), rev=True, progress=progress)
+        if size is not None:
+            x = x[:, :, : size[1], : size[0]]
+        return _like(image, x)
+
+    def _run(self, net: IRN, x: Tensor, *, rev: bool, progress: Progress | None) -> Tensor:
+        x = x.to(self.device, torch.float32).contiguous()
+        tile = self.tile or DEFAULT_TILE
+        while True:
+            try:
+                y = run(net, x, rev=rev, tile=tile, progress=progress)
+                break
+            except (torch.OutOfMemoryError, MemoryError) as error:
+                if self.tile or tile <= SMALLEST_TILE:
+                    raise DeviceError(
+                        f"out of memory on {self.device} at tiles of {tile}",
+                        "use a smaller --tile, or --device cpu",
+                    ) from error
+                tile //= 2
+        if not torch.isfinite(y).all():
+            raise InputError(
+                "the network's result is not finite, nothing is written",
+                "use --precision float32"
+                if self.dtype != torch.float32
+                else "the model is damaged or the input extreme",
+            )
+        return y
+
+
+def load(
+    model: int | str = 4,
+    *,
+    jpeg_resistant: bool = False,
+    device: str = "auto",
+    precision: str = "auto",
+    tile: int | None = None,
+) -> Rescaler:
+    """A `Rescaler` for a scale (2, 4, "x4"; 8 and 16 compose two models) or for a model by name or file.
+
+    Raises ModelError, DeviceError or UsageError.
+    """
+    if isinstance(model, str) and model.removeprefix("x").isdigit():
+        model = int(model.removeprefix("x"))
+    if isinstance(model, int):
+        chosen = compose(model, jpeg_resistant=jpeg_resistant)
+    else:
+        chosen = [find(part) for part in model.split("+")]
+    return Rescaler(chosen, device=device, precision=precision, tile=tile)
+
+
+def _as_tensor(image: Any) -> Tensor:
+    """Any accepted kind of image as (N, 3, H, W) floating point in [0, 1]. Raises InputError."""
+    if isinstance(image, Image.Image):
+        if image.mode not in ("RGB", "L"):
+            raise InputError(f"a PIL image of mode {image.mode} is not supported", 'convert it with .convert("RGB")')
+        image = np.asarray(image.convert("RGB"))
+    if isinstance(image, Tensor):
+        x = image.unsqueeze(0) if image.dim() == 3 else image
+        if x.dim() != 4 or x.shape[1] != 3 or not x.is_floating_point() or 0 in x.shape:
+            raise InputError(
+                f"a tensor must be (3, H, W) or (N, 3, H, W) floating point in [0, 1], got "
+                f"{tuple(image.shape)} {image.dtype}"
+            )
+        return x
+    if isinstance(image, np.ndarray):
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype not in (np.uint8, np.uint16) or 0 in image.shape:
+            raise InputError(f"an array must be (H, W, 3) uint8 or uint16, got {image.shape} {image.dtype}")
+        planes = np.ascontiguousarray(image.transpose(2, 0, 1)[None], dtype=np.float32)
+        return torch.from_numpy(planes).div_(float(np.iinfo(image.dtype).max))
+    raise InputError(f"a {type(image).__name__} is not an image", "give a PIL image, a numpy array or a tensor")
+
+
+def _pad(x: Tensor, multiple: int) -> Tensor:
+    """Reflect (N, C, H, W) at the right and the bottom up to multiples, as `images.padding` defines it."""
+    for dim in (2, 3):
+        size = x.shape[dim]
+        if missing := -size % multiple:
+            index = torch.from_numpy(reflected_indices(size, size + missing)).to(x.device)
+            x = x.index_select(dim, index)
+    return x
+
+
+def _like(image: AnyImage, x: Tensor) -> AnyImage:
+    """`x` (N, 3, H, W) on the 8-bit grid, as the kind of thing that `image` is."""
+    levels = x.clamp(0, 1).mul(255).round()
+    if isinstance(image, Tensor):
+        result = levels.div(255).to(image.device, image.dtype)
+        return result[0] if image.dim() == 3 else result
+    array = levels[0].permute(1, 2, 0).to("cpu", torch.uint8).contiguous().numpy()
+    if isinstance(image, Image.Image):
+        picture = Image.fromarray(array)
+        if image.mode == "L":  # the rounded mean of the channels, as for gray files
+            return Image.fromarray(gray_of(array))
+        return picture
+    return array
+
+
+def gray_of(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """(H, W, 3) uint8 -> (H, W), the rounded mean of the channels."""
+    total = pixels.sum(axis=2, dtype=np.uint32)
+    mean: np.ndarray[Any, Any] = ((2 * total + 3) // 6).astype(pixels.dtype)
+    return mean

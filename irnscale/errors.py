@@ -1,0 +1,63 @@
+"""Exit codes and the errors that carry them.
+
+Every failure a user can meet is an `IrnscaleError`: one line that names the file and the remedy.
+The command line turns it into its exit code; library users catch it.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import ClassVar
+
+
+class ExitCode(IntEnum):
+    """What the process tells the shell."""
+
+    OK = 0
+    INPUT = 1
+    USAGE = 2
+    MODEL = 3
+    DEVICE = 4
+    OUTPUT = 5
+    INTERRUPTED = 130
+
+
+class IrnscaleError(Exception):
+    """Base of all errors that users are meant to see: `what` happened and, as `hint`, what to do."""
+
+    exit_code: ClassVar[ExitCode] = ExitCode.INPUT
+
+    def __init__(self, what: str, hint: str = "") -> None:
+        self.what = " ".join(what.split())
+        self.hint = " ".join(hint.split())
+        super().__init__(f"{self.what} ({self.hint})" if self.hint else self.what)
+
+
+class InputError(IrnscaleError):
+    """An input could not be read or processed; others in the batch may still succeed."""
+
+    exit_code = ExitCode.INPUT
+
+
+class UsageError(IrnscaleError):
+    """Options contradict each other or the file's record."""
+
+    exit_code = ExitCode.USAGE
+
+
+class ModelError(IrnscaleError):
+    """A model is missing, corrupt or does not fit the request."""
+
+    exit_code = ExitCode.MODEL
+
+
+class DeviceError(IrnscaleError):
+    """The device is not there, lacks an ability that was asked for, or ran out of memory."""
+
+    exit_code = ExitCode.DEVICE
+
+
+class OutputError(IrnscaleError):
+    """The output could not be written, or exists and may not be replaced."""
+
+    exit_code = ExitCode.OUTPUT

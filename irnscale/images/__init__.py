@@ -1,0 +1,1 @@
+"""Files to pixels and back. Knows no network, and importing it never imports torch (`bicubic` alone does)."""

@@ -1,0 +1,67 @@
+"""What `irnscale info` tells about a file, without decoding its pixels."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from PIL import ImageCms
+
+from .opening import open_source
+from .provenance import find_record
+from .read import bits_per_channel, format_name, frame_count, stored_orientation
+from .stored import stored_xmp
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from PIL import Image
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Facts about a picture, ready for JSON. Width and height are those of the upright picture.
+
+    `provenance` is the record as a dictionary or None; `note` says what is wrong with a record that
+    cannot be used. Raises InputError where the file cannot be read.
+    """
+    with open_source(path) as image:
+        orientation = stored_orientation(image)
+        width, height = image.size
+        if orientation >= 5 and image.format != "TIFF":  # Pillow gives TIFF's size upright
+            width, height = height, width
+        record, note = find_record(image)
+        return {
+            "file": str(path),
+            "bytes": path.stat().st_size,
+            "format": format_name(image),
+            "width": width,
+            "height": height,
+            "mode": image.mode,
+            "depth": bits_per_channel(image, _head(path)),
+            "alpha": image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info,
+            "icc": _profile_name(image),
+            "exif": bool(image.info.get("exif")) or (image.format == "TIFF" and 0x8769 in image.getexif()),
+            "xmp": stored_xmp(image) is not None,
+            "orientation": orientation,
+            "frames": frame_count(image),
+            "provenance": None if record is None else {**asdict(record), "padding": list(record.padding)},
+            "note": note,
+        }
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(32)
+
+
+def _profile_name(image: Image.Image) -> str | None:
+    """The profile's own description; "unreadable" where it cannot be parsed, None where there is none."""
+    icc = image.info.get("icc_profile")
+    if not icc:
+        return None
+    try:
+        name = ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(icc))).strip()
+    except (ImageCms.PyCMSError, OSError, TypeError):
+        return "unreadable"
+    return name if name.isprintable() and name else "unnamed"

@@ -1,0 +1,100 @@
+"""Pillow's modes to arrays: what kinds of pixels are read, and how."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageCms
+
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    from .picture import Pixels
+
+_GRAY = {"1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N"}
+_SIXTEEN = {"I;16", "I;16L", "I;16B", "I;16N"}
+_COLOUR = {"RGB", "RGBA", "RGBX", "RGBa", "P", "PA", "YCbCr"}
+_ICC_CMYK = b"CMYK"
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Decoded pixels before orientation is applied; fields as in `Picture`."""
+
+    pixels: Pixels
+    alpha: Pixels | None
+    gray: bool
+    opaque_alpha: bool
+    depth: int
+    icc: bytes | None
+    notes: tuple[str, ...] = ()
+
+
+def decode(image: Image.Image, name: str) -> Arrays:
+    """Decode an opened picture into RGB and alpha. Raises InputError for modes that are not photographs."""
+    icc = image.info.get("icc_profile") or None
+    if not isinstance(icc, bytes):
+        icc = None
+    mode = image.mode
+    if mode in _SIXTEEN or (mode == "I" and image.format in ("PPM", "PNG")):
+        return _sixteen(image, icc)
+    if mode == "CMYK":
+        return _cmyk(image, icc)
+    if mode not in _GRAY | _COLOUR:
+        kind = {"F": "floating-point", "I": "32-bit integer", "LAB": "CIE L*a*b*"}.get(mode, mode)
+        raise InputError(f"{name}: its {kind} pixels are not supported", "convert it to RGB with 8 bits")
+    gray = mode in _GRAY
+    transparent = "A" in mode or mode.endswith("a") or "transparency" in image.info
+    if not transparent:
+        plain = image.convert("L" if gray else "RGB")
+        return Arrays(_three(plain), None, gray, False, 8, icc)
+    if mode in ("La", "RGBa"):
+        image = image.convert({"La": "LA", "RGBa": "RGBA"}[mode])
+    planes = np.asarray(image.convert("LA" if gray else "RGBA"))
+    alpha, opaque = _plane(planes[..., -1])
+    pixels = np.repeat(planes[..., :1], 3, axis=2) if gray else np.ascontiguousarray(planes[..., :3])
+    return Arrays(pixels, alpha, gray, opaque, 8, icc)
+
+
+def _three(image: Image.Image) -> Pixels:
+    """(H, W, 3) of an L or RGB picture."""
+    array = np.array(image)
+    return np.repeat(array[..., None], 3, axis=2) if array.ndim == 2 else array
+
+
+def _plane(alpha: Pixels) -> tuple[Pixels | None, bool]:
+    """(alpha, False), or (None, True) for a plane that hides nothing."""
+    if (alpha == np.iinfo(alpha.dtype).max).all():
+        return None, True
+    return np.ascontiguousarray(alpha), False
+
+
+def _sixteen(image: Image.Image, icc: bytes | None) -> Arrays:
+    """Gray of 16 bits; a PNG may declare one of its values transparent."""
+    plane = np.asarray(image)
+    if plane.dtype.kind != "u" or plane.dtype.itemsize != 2:
+        plane = plane.clip(0, 65535)
+    plane = np.ascontiguousarray(plane, dtype=np.uint16)
+    alpha, opaque = None, False
+    key = image.info.get("transparency")
+    if isinstance(key, int):
+        alpha, opaque = _plane(np.where(plane == key, 0, 65535).astype(np.uint16))
+    return Arrays(np.repeat(plane[..., None], 3, axis=2), alpha, True, opaque, 16, icc)
+
+
+def _cmyk(image: Image.Image, icc: bytes | None) -> Arrays:
+    """CMYK to sRGB through its profile. The result carries none: untagged pixels are taken for sRGB."""
+    if icc is not None and icc[16:20] == _ICC_CMYK:
+        try:
+            profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+            converted = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        except (ImageCms.PyCMSError, OSError):
+            converted = None
+        if converted is not None:
+            note = "CMYK converted to sRGB through its colour profile"
+            return Arrays(_three(converted), None, False, False, 8, None, (note,))
+    note = "CMYK without a usable colour profile: colours are approximate"
+    return Arrays(_three(image.convert("RGB")), None, False, False, 8, None, (note,))

@@ -1,0 +1,224 @@
+"""Opening pictures with Pillow: quietly, by content, and with every failure turned into one line."""
+
+from __future__ import annotations
+
+import ctypes
+import io
+import logging
+import struct
+import threading
+import warnings
+import zlib
+from contextlib import ExitStack, contextmanager, suppress
+from typing import IO, TYPE_CHECKING, Any
+
+from PIL import Image, PngImagePlugin, UnidentifiedImageError, _imaging
+
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+# Formats that run other programs (EPS), only work on Windows, or are stubs without a decoder.
+_REFUSED = {"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"}
+
+# Everything Pillow's decoders are known to raise on damaged files.
+PILLOW_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    AssertionError,
+    EOFError,
+    RuntimeError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+_GET_AGAIN = "copy or download it again"
+# (offset, magic, what it is, what to do); only for what Pillow could not identify
+_OTHERS = (
+    (4, b"ftypheic", "a HEIC picture, which needs a decoder that is not here", "convert it to JPEG or PNG"),
+    (4, b"ftypheix", "a HEIC picture, which needs a decoder that is not here", "convert it to JPEG or PNG"),
+    (4, b"ftypmif1", "a HEIF picture, which needs a decoder that is not here", "convert it to JPEG or PNG"),
+    (4, b"ftypavif", "an AVIF picture, which this Pillow cannot decode", "install a Pillow with AVIF"),
+    (4, b"ftypcrx ", "a camera raw file", "develop it to TIFF or PNG first"),
+    (0, b"\xff\x0a", "a JPEG XL picture, which needs a decoder that is not here", "convert it to PNG"),
+    (0, b"\0\0\0\x0cJXL ", "a JPEG XL picture, which needs a decoder that is not here", "convert it to PNG"),
+    (0, b"%PDF", "a PDF document", "export its pages as pictures"),
+    (0, b"%!PS", "a PostScript document", "export it as a picture"),
+    (4, b"ftyp", "a video", "give pictures"),
+    (0, b"\x1aE\xdf\xa3", "a video", "give pictures"),
+    (0, b"\x89PNG", "a PNG whose header is damaged", _GET_AGAIN),
+    (0, b"\xff\xd8\xff", "a JPEG whose header is damaged", _GET_AGAIN),
+    (0, b"RIFF", "not a picture, or a WebP whose header is damaged", _GET_AGAIN),
+    (0, b"II*\0", "a TIFF whose header is damaged or of an unsupported kind", _GET_AGAIN),
+    (0, b"MM\0*", "a TIFF whose header is damaged or of an unsupported kind", _GET_AGAIN),
+    (0, b"GIF8", "a GIF whose header is damaged", _GET_AGAIN),
+)
+
+
+def _silence_libtiff() -> None:
+    """libtiff prints what it dislikes about a file to stderr, past Python; Pillow has no switch for it.
+
+    Its functions are found through Pillow's module, whose library it is; where they are not, it talks.
+    """
+    with suppress(AttributeError, OSError, TypeError):
+        library = ctypes.CDLL(_imaging.__file__)
+        for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+            set_handler = getattr(library, name)
+            set_handler.restype, set_handler.argtypes = ctypes.c_void_p, (ctypes.c_void_p,)
+            set_handler(None)
+
+
+_silence_libtiff()
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else Python prints its errors to stderr
+
+
+class _Quiet:
+    """Pillow's process-wide limits and warnings, lifted while at least one thread is reading.
+
+    `warnings.catch_warnings` alone would leave the filters of another thread behind when two readers
+    overlap; the first reader in switches, the last one out restores.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._readers = 0
+        self._warnings: warnings.catch_warnings[Any] | None = None
+        self._limits: tuple[int | None, int] = (None, 0)
+
+    def enter(self) -> None:
+        with self._lock:
+            self._readers += 1
+            if self._readers > 1:
+                return
+            self._warnings = warnings.catch_warnings()
+            self._warnings.__enter__()
+            warnings.filterwarnings("ignore", module=r"PIL\b")
+            self._limits = (Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK)
+            Image.MAX_IMAGE_PIXELS = None  # we have our own limit
+            PngImagePlugin.MAX_TEXT_CHUNK = 2**24  # holds for colour profiles, which exceed its 1 MiB
+            Image.init()  # while no other thread walks the table of formats
+
+    def leave(self) -> None:
+        with self._lock:
+            self._readers -= 1
+            if self._readers or self._warnings is None:
+                return
+            Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = self._limits
+            self._warnings.__exit__(None, None, None)
+            self._warnings = None
+
+
+_quiet = _Quiet()
+
+
+@contextmanager
+def quiet_pillow() -> Iterator[None]:
+    """Silence Pillow's warnings and lift its own size limits inside; safe from several threads."""
+    _quiet.enter()
+    try:
+        yield
+    finally:
+        _quiet.leave()
+
+
+def source_name(source: Path | bytes, name: str | None) -> str:
+    """What to call a source in messages."""
+    if name is not None:
+        return name
+    return "input" if isinstance(source, bytes) else str(source)
+
+
+def read_bytes(path: Path, name: str) -> bytes:
+    """The bytes of a file that is there and not empty. Raises InputError otherwise."""
+    with _file_errors(name):
+        if path.is_dir():
+            raise InputError(f"{name}: is a folder", "give the files in it, or add --recursive")
+        data = path.read_bytes()
+    if not data:
+        raise InputError(f"{name}: file is empty", _GET_AGAIN)
+    return data
+
+
+@contextmanager
+def open_source(source: Path | bytes, name: str | None = None) -> Iterator[Image.Image]:
+    """Open a picture by its content, without decoding pixels, for the time of the `with` block.
+
+    Whatever Pillow raises, here or in the block, becomes an InputError of one line that calls the
+    source `name`, or by its path.
+    """
+    label = source_name(source, name)
+    with ExitStack() as stack:
+        file: IO[bytes]
+        if isinstance(source, bytes):
+            file = io.BytesIO(source)
+        else:
+            with _file_errors(label):
+                if source.is_dir():
+                    raise InputError(f"{label}: is a folder", "give the files in it, or add --recursive")
+                file = stack.enter_context(source.open("rb"))
+        head = file.read(1024)
+        file.seek(0)
+        if not head:
+            raise InputError(f"{label}: file is empty", _GET_AGAIN)
+        stack.enter_context(quiet_pillow())
+        stack.enter_context(failures_as_input_errors(label, head))
+        formats = [format_ for format_ in Image.ID if format_ not in _REFUSED]
+        yield stack.enter_context(Image.open(file, formats=formats))
+
+
+@contextmanager
+def _file_errors(name: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise InputError(f"{name}: no such file", "check the path") from error
+    except PermissionError as error:
+        raise InputError(f"{name}: may not be read", "check its permissions") from error
+    except (OSError, ValueError) as error:
+        what = f"{name}: cannot be read: {_reason(error)}"
+        raise InputError(what, "check the disk and the path") from error
+    except MemoryError as error:
+        raise InputError(f"{name}: does not fit into memory", "free memory") from error
+
+
+@contextmanager
+def failures_as_input_errors(name: str, data: bytes = b"") -> Iterator[None]:
+    """Turn Pillow's exceptions into InputError; `data` helps to name what was not identified."""
+    try:
+        yield
+    except InputError:
+        raise
+    except UnidentifiedImageError as error:
+        what, hint = _identify(data)
+        raise InputError(f"{name}: {what}", hint) from error
+    except MemoryError as error:
+        raise InputError(f"{name}: not enough memory to decode it", "free memory") from error
+    except PILLOW_ERRORS as error:
+        reason = _reason(error)
+        if any(word in reason.lower() for word in ("truncated", "eof", "end of", "not enough data")):
+            raise InputError(f"{name}: file is truncated", _GET_AGAIN) from error
+        raise InputError(f"{name}: file is damaged: {reason}", _GET_AGAIN) from error
+
+
+def _identify(data: bytes) -> tuple[str, str]:
+    """What the bytes are, as far as their beginning tells, and the remedy."""
+    for offset, magic, what, hint in _OTHERS:
+        if data[offset : offset + len(magic)] == magic:
+            return f"is {what}", hint
+    if b"<svg" in data[:1024]:
+        return "is an SVG drawing", "export it as PNG"
+    return "is not a picture, whatever its name says", "give PNG, JPEG, WebP or TIFF files"
+
+
+def _reason(error: BaseException) -> str:
+    text = " ".join(str(getattr(error, "strerror", None) or error).split())
+    return text[:200] if text.isprintable() and text else type(error).__name__

@@ -1,0 +1,57 @@
+"""The picture as the rest of the program sees it: upright pixels and what came with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from .provenance import Provenance
+
+Pixels = npt.NDArray[Any]  # uint8 or uint16; numpy's types cannot say so without a cast at each step
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """Pixels, already upright, with the metadata that belongs to them.
+
+    `eq` is left to identity: arrays have no truth value, so a generated `==` would raise.
+    """
+
+    pixels: Pixels  # (H, W, 3) RGB; uint8, or uint16 where depth is 16
+    alpha: Pixels | None  # (H, W), dtype of `pixels`; None where the source had none or it was opaque
+    gray: bool  # the three channels are one gray plane repeated; written as a single channel
+    opaque_alpha: bool  # the source had an alpha plane that hid nothing
+    depth: int  # 8 or 16
+    icc: bytes | None
+    exif: bytes | None  # TIFF structure without the "Exif\0\0" prefix; orientation 1, no thumbnail
+    xmp: bytes | None  # UTF-8 packet without our own record
+    format: str  # of the source, lower case: png, jpg, webp, tiff; or what Pillow calls it
+    source_digest: str  # sha256 of the source's bytes, hexadecimal
+    notes: tuple[str, ...] = ()  # what the user should be told once
+    record: Provenance | None = None  # what `down` or `up` wrote into the source
+
+    @property
+    def height(self) -> int:
+        return int(self.pixels.shape[0])
+
+    @property
+    def width(self) -> int:
+        return int(self.pixels.shape[1])
+
+    def with_pixels(self, pixels: Pixels, alpha: Pixels | None = None, **changes: Any) -> Picture:
+        """The same picture with other pixels and alpha; `depth` follows the dtype unless given.
+
+        `alpha` is replaced too (None drops it): a plane of the old size would not fit the new pixels.
+        Raises ValueError where shapes or dtypes do not agree.
+        """
+        if pixels.ndim != 3 or pixels.shape[2] != 3:
+            raise ValueError(f"pixels must be (H, W, 3), not {pixels.shape}")
+        if str(pixels.dtype) not in ("uint8", "uint16"):
+            raise ValueError(f"pixels must be uint8 or uint16, not {pixels.dtype}")
+        if alpha is not None and (alpha.shape != pixels.shape[:2] or alpha.dtype != pixels.dtype):
+            raise ValueError(f"alpha {alpha.shape} {alpha.dtype} does not fit pixels {pixels.shape} {pixels.dtype}")
+        changes.setdefault("depth", 8 * pixels.dtype.itemsize)
+        return replace(self, pixels=pixels, alpha=alpha, **changes)

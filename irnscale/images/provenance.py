@@ -1,0 +1,175 @@
+"""The record that `down` and `up` leave in a file, and reading it back as if an enemy had written it."""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ..errors import InputError
+from .opening import open_source
+from .stored import stored_texts, stored_xmp
+from .xmp import record_in_xmp
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from PIL import Image
+
+    from .picture import Picture
+
+KEYWORD = "irnscale"
+MAX_RECORD = 16 * 1024
+SCHEMA = 1
+SCALES = (2, 3, 4, 8, 16, 32, 64)
+_MAX_SIDE = 2**31
+
+_PATTERNS = {
+    "kind": re.compile(r"down|up"),
+    "version": re.compile(r"[0-9A-Za-z.+!_-]{1,64}"),
+    "model": re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,200}"),
+    "digest": re.compile(r"[0-9a-f]{12}"),
+    "original_format": re.compile(r"[a-z0-9]{1,16}"),
+    "source_digest": re.compile(r"[0-9a-f]{64}"),
+    "settings_digest": re.compile(r"[0-9a-f]{8,64}"),
+}
+_BOUNDS = {
+    "scale": (2, SCALES[-1]),
+    "width": (1, _MAX_SIDE),
+    "height": (1, _MAX_SIDE),
+    "lr_width": (1, _MAX_SIDE),
+    "lr_height": (1, _MAX_SIDE),
+    "crc": (0, 2**32 - 1),
+}
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How a picture was made. `width` and `height` are the original's, `lr_*` the small picture's."""
+
+    kind: str  # "down" or "up"
+    version: str  # of irnscale
+    model: str  # its id
+    digest: str  # first 12 hexadecimal digits of the model's sha256
+    scale: int
+    width: int
+    height: int
+    lr_width: int
+    lr_height: int
+    padding: tuple[int, int]  # (right, bottom), in pixels of the original
+    jpeg_resistant: bool
+    original_format: str
+    source_digest: str  # sha256 of the input file
+    settings_digest: str  # 8 to 64 hexadecimal digits
+    crc: int  # of the small picture's pixels, see `pixel_crc`
+    opaque_alpha: bool
+    gray: bool
+
+    def to_json(self) -> str:
+        """One line of JSON. Raises ValueError for a record that `from_json` would refuse."""
+        _validate(asdict(self))
+        text = json.dumps({"schema": SCHEMA, **asdict(self)}, separators=(",", ":"))
+        if len(text) > MAX_RECORD:
+            raise ValueError(f"the record has {len(text)} bytes, more than {MAX_RECORD}")
+        return text
+
+    @classmethod
+    def from_json(cls, text: str) -> Provenance:
+        """Read a record, trusting nothing. Raises ValueError naming the first thing that is wrong.
+
+        Keys that this version does not know are ignored, so that later versions may add some.
+        """
+        if len(text) > MAX_RECORD:
+            raise ValueError(f"the record has {len(text)} characters, more than {MAX_RECORD}")
+        try:
+            data = json.loads(text, parse_constant=_refuse_constant)
+        except RecursionError as error:
+            raise ValueError("the record is nested too deeply") from error
+        if not isinstance(data, dict):
+            raise ValueError("the record is not an object")
+        if data.get("schema", SCHEMA) != SCHEMA or isinstance(data.get("schema"), bool):
+            raise ValueError("the record was written by a newer version")
+        names = [field.name for field in fields(cls)]
+        missing = [name for name in names if name not in data]
+        if missing:
+            raise ValueError(f"the record lacks {missing[0]}")
+        values = {name: data[name] for name in names}
+        _validate(values)
+        return cls(**{**values, "padding": tuple(values["padding"])})
+
+
+def pixel_crc(picture: Picture) -> int:
+    """CRC-32 of the pixels (RGB, row by row), continued over the alpha plane where there is one."""
+    order = "<u2" if picture.depth == 16 else "u1"
+    crc = zlib.crc32(picture.pixels.astype(order, copy=False).tobytes())
+    if picture.alpha is not None:
+        crc = zlib.crc32(picture.alpha.astype(order, copy=False).tobytes(), crc)
+    return crc
+
+
+def read_provenance(source: Path | bytes) -> Provenance | None:
+    """The record in a file, without decoding its pixels; None where there is none that is valid.
+
+    A file that is not a picture, or may not be read, has no record. Raises InputError where there is
+    no file.
+    """
+    try:
+        with open_source(source) as image:
+            return find_record(image)[0]
+    except InputError:
+        if not isinstance(source, bytes) and not source.is_file():
+            raise
+        return None
+
+
+def find_record(image: Image.Image) -> tuple[Provenance | None, str | None]:
+    """The record of an opened picture, and a note where there is one that cannot be used.
+
+    PNG is searched for our own text chunk and for XMP, which survives a conversion from JPEG.
+    """
+    candidates: list[str] = []
+    if image.format == "PNG" and (text := stored_texts(image, (KEYWORD,)).get(KEYWORD)) is not None:
+        candidates.append(text)
+    xmp = stored_xmp(image)
+    if xmp is not None and (text := record_in_xmp(xmp)) is not None:
+        candidates.append(text)
+    problem = None
+    for text in candidates:
+        try:
+            return Provenance.from_json(text), None
+        except ValueError as error:
+            problem = f"its irnscale record cannot be used and is ignored: {error}"
+    return None, problem
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a number")
+
+
+def _validate(values: dict[str, Any]) -> None:
+    """Check types, bounds and that the sizes agree; `values` has all fields. Raises ValueError."""
+    for name, pattern in _PATTERNS.items():
+        value = values[name]
+        if not isinstance(value, str) or not pattern.fullmatch(value) or not value.isprintable():
+            raise ValueError(f"{name} is not valid")
+    for name, (low, high) in _BOUNDS.items():
+        if not _is_int(values[name]) or not low <= values[name] <= high:
+            raise ValueError(f"{name} is not a whole number from {low} to {high}")
+    for name in ("jpeg_resistant", "opaque_alpha", "gray"):
+        if not isinstance(values[name], bool):
+            raise ValueError(f"{name} is neither true nor false")
+    scale = values["scale"]
+    if scale not in SCALES:
+        raise ValueError(f"scale is none of {', '.join(map(str, SCALES))}")
+    expected = [values[f"lr_{side}"] * scale - values[side] for side in ("width", "height")]
+    if not all(0 <= pad < scale for pad in expected):
+        raise ValueError("the small size does not follow from the original size and the scale")
+    padding = values["padding"]
+    if not isinstance(padding, (list, tuple)) or not all(map(_is_int, padding)) or list(padding) != expected:
+        raise ValueError("padding does not follow from the sizes and the scale")
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

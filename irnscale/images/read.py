@@ -1,0 +1,182 @@
+"""Files to pictures: any format Pillow decodes, upright, with its metadata, or one line of what is wrong."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from PIL import Image
+
+from ..errors import InputError
+from .exif import ORIENTATION, PREFIX, tiff_exif, upright_exif
+from .modes import decode
+from .opening import open_source, read_bytes, source_name
+from .picture import Picture
+from .provenance import find_record
+from .stored import stored_xmp
+from .xmp import upright_xmp
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+_FORMAT_NAMES = {"JPEG": "jpg", "MPO": "jpg"}
+# More than one frame, but the first is the whole picture: a phone's second view, layers, icon sizes.
+_FIRST_IS_ALL = {"MPO", "PSD", "ICO", "ICNS", "CUR"}
+_DNG_VERSION, _NEW_SUBFILE_TYPE, _BITS_PER_SAMPLE = 50706, 254, 258
+
+
+def read_picture(
+    source: Path | bytes, name: str | None = None, *, max_pixels: int = 10**9, frames: str = "error"
+) -> Picture:
+    """Read a picture, turned upright. `name` is what messages call it (default: its path).
+
+    `frames` is "error" (refuse animations) or "first". Raises InputError, one line with a remedy, for
+    whatever cannot be read, is no picture, is damaged, or has more than `max_pixels` pixels.
+    """
+    if frames not in ("error", "first"):
+        raise ValueError(f"frames must be 'error' or 'first', not {frames!r}")
+    label = source_name(source, name)
+    data = source if isinstance(source, bytes) else read_bytes(source, label)
+    with open_source(data, label) as image:
+        _check_size(image, label, max_pixels)
+        notes = [*_check_frames(image, label, frames), *_depth_notes(image, data)]
+        _refuse_raw(image, label)
+        record, record_note = find_record(image)
+        xmp, xmp_note = _read_xmp(image)
+        if image.format == "PNG":
+            image.load()  # EXIF may stand behind the pixels; Pillow then closes the file
+        orientation = stored_orientation(image)
+        exif, exif_note = _read_exif(image)
+        arrays = decode(image, label)
+        if image.format == "TIFF":
+            orientation = 1  # Pillow has turned it while decoding
+        alpha = None if arrays.alpha is None else turn_upright(arrays.alpha, orientation)
+        return Picture(
+            pixels=turn_upright(arrays.pixels, orientation),
+            alpha=alpha,
+            gray=arrays.gray,
+            opaque_alpha=arrays.opaque_alpha,
+            depth=arrays.depth,
+            icc=arrays.icc,
+            exif=exif,
+            xmp=xmp,
+            format=format_name(image),
+            source_digest=hashlib.sha256(data).hexdigest(),
+            notes=(*notes, *arrays.notes, *(n for n in (exif_note, xmp_note, record_note) if n)),
+            record=record,
+        )
+
+
+def format_name(image: Image.Image) -> str:
+    """png, jpg, webp, tiff, or what else Pillow calls it in lower case."""
+    pillow = image.format or "unknown"
+    return _FORMAT_NAMES.get(pillow, pillow.lower())
+
+
+def stored_orientation(image: Image.Image) -> int:
+    """EXIF orientation 1 to 8, or XMP's where EXIF says nothing; 1 where neither makes sense."""
+    try:
+        # Pillow's PNG class would decode the whole picture in search of an EXIF block.
+        exif = Image.Image.getexif(image) if image.format == "PNG" else image.getexif()
+        value = exif.get(ORIENTATION, 1)
+    except (ValueError, SyntaxError, OSError, LookupError, TypeError):
+        return 1  # a damaged block is reported where it is read
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def turn_upright(array: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
+    """Undo an EXIF orientation on (H, W) or (H, W, C); 5 to 8 exchange height and width."""
+    if orientation in (5, 6, 7, 8):
+        array = array.swapaxes(0, 1)
+    # What is left are mirrorings: of the columns, then of the rows.
+    if orientation in (2, 3, 6, 7):
+        array = array[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        array = array[::-1]
+    return np.ascontiguousarray(array)
+
+
+def frame_count(image: Image.Image) -> int:
+    """Frames or pages; 1 for formats that have only one."""
+    return int(getattr(image, "n_frames", 1))
+
+
+def bits_per_channel(image: Image.Image, head: bytes) -> int:
+    """As stored in the file, whose first bytes are `head`; at least 8."""
+    if image.format == "PNG" and len(head) > 24:
+        return max(8, head[24])
+    if image.format == "TIFF":
+        bits = cast("Any", image).tag_v2.get(_BITS_PER_SAMPLE, (8,))
+        return max(8, *(int(b) for b in (bits if isinstance(bits, tuple) else (bits,))))
+    if image.mode.startswith("I;16"):
+        return 16
+    return {"I": 16 if image.format == "PPM" else 32, "F": 32}.get(image.mode, 8)
+
+
+def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise InputError(f"{name}: has no pixels ({width}x{height})", "copy or download it again")
+    if width * height > max_pixels:
+        raise InputError(
+            f"{name}: {width}x{height} is more than the limit of {max_pixels} pixels",
+            "raise it with --max-pixels if you trust the file",
+        )
+
+
+def _check_frames(image: Image.Image, name: str, frames: str) -> list[str]:
+    count = frame_count(image)
+    if count <= 1:
+        return []
+    if image.format == "MPO":
+        return [f"MPO: only the primary picture is kept, {count - 1} more dropped (second view or gain map)"]
+    if image.format in _FIRST_IS_ALL:
+        return []
+    if frames == "error":
+        raise InputError(f"{name}: has {count} frames or pages", "add --frames first to take the first one")
+    image.seek(0)
+    return [f"only the first of {count} frames or pages is taken"]
+
+
+def _refuse_raw(image: Image.Image, name: str) -> None:
+    """Raw files of cameras are TIFF files whose first picture is a thumbnail: the trap is silent."""
+    if image.format != "TIFF":
+        return
+    tags = cast("Any", image).tag_v2
+    if _DNG_VERSION in tags or tags.get(_NEW_SUBFILE_TYPE) == 1:
+        raise InputError(f"{name}: is a camera raw file", "develop it to TIFF or PNG first")
+
+
+def _depth_notes(image: Image.Image, data: bytes) -> list[str]:
+    bits = bits_per_channel(image, data[:32])
+    if bits > 8 and not image.mode.startswith(("I", "F")):
+        return [f"{bits} bits per channel read at 8 bits"]
+    return []
+
+
+def _read_exif(image: Image.Image) -> tuple[bytes | None, str | None]:
+    """The cleaned block, and a note where it had to be dropped."""
+    try:
+        if image.format == "TIFF":
+            return tiff_exif(image.getexif()), None
+        block = image.info.get("exif")
+        if block is None and "Raw profile type exif" in image.info:  # ImageMagick's way before eXIf
+            block = bytes.fromhex("".join(str(image.info["Raw profile type exif"]).split("\n")[3:]))
+        if not isinstance(block, bytes) or not block.removeprefix(PREFIX):
+            return None, None
+        return upright_exif(block), None
+    except (ValueError, SyntaxError, OSError, LookupError, TypeError, AttributeError, ArithmeticError):
+        return None, "its EXIF block is damaged and was dropped"
+
+
+def _read_xmp(image: Image.Image) -> tuple[bytes | None, str | None]:
+    packet = stored_xmp(image)
+    if packet is None:
+        return None, None
+    try:
+        return upright_xmp(packet), None
+    except ValueError:
+        return None, "its XMP packet is damaged and was dropped"

@@ -1,0 +1,180 @@
+"""Pictures to bytes in one of four formats, with their metadata and our record, and bytes to files."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image, PngImagePlugin
+
+from ..errors import OutputError, UsageError
+from .atomic import write_bytes_atomic
+from .exif import PREFIX
+from .formats import FORMATS, canonical_format, check_format_limits, format_from_name, is_lossy
+from .opening import PILLOW_ERRORS, quiet_pillow
+from .provenance import KEYWORD, Provenance
+from .tiff_file import tiff_bytes
+from .xmp import xmp_with_record
+
+if TYPE_CHECKING:
+    from .picture import Picture, Pixels
+
+__all__ = [
+    "FORMATS",
+    "SUBSAMPLINGS",
+    "canonical_format",
+    "check_format_limits",
+    "encode_picture",
+    "encoding_notes",
+    "format_from_name",
+    "is_lossy",
+    "write_bytes_atomic",
+]
+
+SUBSAMPLINGS = ("4:4:4", "4:2:2", "4:2:0")
+_JPEG_QUALITY = 90
+_JPEG_SEGMENT = 65533  # bytes of payload in one marker segment
+_JPEG_XMP = _JPEG_SEGMENT - 29  # less the name that goes before a packet
+
+
+def encode_picture(
+    picture: Picture,
+    format: str,
+    *,
+    quality: int | None = None,
+    subsampling: str | None = None,
+    record: Provenance | None = None,
+) -> bytes:
+    """The picture as a file of `format` (one of FORMATS), with its profile, EXIF, XMP and `record`.
+
+    JPEG: `quality` 1 to 100, default 90, `subsampling` default 4:4:4. WebP: lossless unless `quality`
+    (0 to 100) is given. PNG and TIFF are lossless and take neither. `picture.record` is not written;
+    `picture.opaque_alpha` writes no alpha plane. What a format cannot hold is in `encoding_notes`.
+    Raises UsageError for options or sizes that do not fit, OutputError where the encoder fails.
+    """
+    canonical = canonical_format(format)
+    check_format_limits(canonical, picture.width, picture.height)
+    _check_options(canonical, picture, quality, subsampling)
+    picture = _fitted(picture, canonical)
+    xmp = picture.xmp or b""
+    if record is not None and canonical != "png":
+        xmp = _xmp_for(canonical, picture.xmp, record)
+    planes = _planes(picture, canonical)
+    options: dict[str, Any] = {}
+    if picture.icc:
+        options["icc_profile"] = picture.icc
+    if picture.exif:
+        options["exif"] = PREFIX + picture.exif
+    if canonical == "png":
+        options["pnginfo"] = _png_texts(xmp, record)
+    elif xmp:
+        options["xmp"] = xmp
+    if canonical == "jpg":
+        options.update(quality=_JPEG_QUALITY if quality is None else quality, optimize=True)
+        options["subsampling"] = subsampling or "4:4:4"
+    elif canonical == "webp":
+        # `exact` keeps the colour under transparent pixels, which the way back up needs.
+        options["exact"] = True
+        options.update({"lossless": True, "quality": 80} if quality is None else {"quality": quality})
+    file = io.BytesIO()
+    try:
+        with quiet_pillow():
+            if canonical == "tiff":
+                return _tiff(planes, picture, xmp)
+            image = Image.fromarray(planes[..., 0] if planes.shape[2] == 1 else planes)
+            image.save(file, {"jpg": "JPEG"}.get(canonical, canonical.upper()), **options)
+    except PILLOW_ERRORS as error:
+        what = f"cannot encode {picture.width}x{picture.height} as {canonical}: {error}"
+        raise OutputError(what, "try another format with --format") from error
+    return file.getvalue()
+
+
+def _tiff(planes: Pixels, picture: Picture, xmp: bytes) -> bytes:
+    """TIFF rewrites EXIF tag by tag; a block with impossible values must not cost the picture."""
+    gray, alpha, icc = picture.gray, picture.alpha is not None, picture.icc
+    try:
+        return tiff_bytes(planes, gray=gray, alpha=alpha, icc=icc, exif=picture.exif, xmp=xmp)
+    except PILLOW_ERRORS:
+        if picture.exif is None:
+            raise
+        return tiff_bytes(planes, gray=gray, alpha=alpha, icc=icc, exif=None, xmp=xmp)
+
+
+def encoding_notes(picture: Picture, format: str) -> tuple[str, ...]:
+    """What of this picture the format cannot hold, for the user to be told."""
+    canonical = canonical_format(format)
+    notes = []
+    if _stored_depth(picture, canonical) < picture.depth:
+        notes.append(f"16 bits per channel rounded to 8, which is what {canonical} is written with here")
+    if canonical == "jpg" and _exif_too_long(picture):
+        notes.append("its EXIF block is larger than the 64 KiB that a JPEG holds and was dropped")
+    if canonical == "jpg" and len(picture.xmp or b"") > _JPEG_XMP:
+        notes.append("its XMP packet is larger than the 64 KiB that a JPEG holds and was dropped")
+    return tuple(notes)
+
+
+def _check_options(format: str, picture: Picture, quality: int | None, subsampling: str | None) -> None:
+    if format in ("png", "tiff") and quality is not None:
+        what = f"--quality has no meaning for {format}, which is lossless"
+        raise UsageError(what, "leave it out, or choose jpg or webp")
+    low = 1 if format == "jpg" else 0
+    if quality is not None and not low <= quality <= 100:
+        raise UsageError(f"the quality must be from {low} to 100, not {quality}")
+    if subsampling is not None and format != "jpg":
+        raise UsageError(f"--subsampling has no meaning for {format}", "leave it out, or choose jpg")
+    if subsampling is not None and subsampling not in SUBSAMPLINGS:
+        raise UsageError(f"unknown subsampling {subsampling}", f"choose one of {', '.join(SUBSAMPLINGS)}")
+    if format == "jpg" and picture.alpha is not None:
+        raise UsageError("JPEG has no transparency, and this picture has", "choose png or webp with --format")
+
+
+def _fitted(picture: Picture, format: str) -> Picture:
+    """Without the metadata that the format has no room for."""
+    if format != "jpg":
+        return picture
+    return replace(
+        picture,
+        exif=None if _exif_too_long(picture) else picture.exif,
+        xmp=None if len(picture.xmp or b"") > _JPEG_XMP else picture.xmp,
+    )
+
+
+def _exif_too_long(picture: Picture) -> bool:
+    return len(PREFIX) + len(picture.exif or b"") > _JPEG_SEGMENT
+
+
+def _xmp_for(format: str, packet: bytes | None, record: Provenance) -> bytes:
+    """A packet with the record; a fresh one where both together pass what a JPEG holds."""
+    merged = xmp_with_record(packet, record.to_json())
+    if format == "jpg" and len(merged) > _JPEG_XMP:
+        return xmp_with_record(None, record.to_json())
+    return merged
+
+
+def _png_texts(xmp: bytes, record: Provenance | None) -> PngImagePlugin.PngInfo:
+    texts = PngImagePlugin.PngInfo()
+    if xmp:
+        texts.add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8", "replace"))
+    if record is not None:
+        texts.add_itxt(KEYWORD, record.to_json())
+    return texts
+
+
+def _stored_depth(picture: Picture, format: str) -> int:
+    """TIFF holds 16 bits of everything; as PNG, Pillow writes them only of gray."""
+    sixteen = format == "tiff" or (format == "png" and picture.gray and picture.alpha is None)
+    return picture.depth if sixteen else 8
+
+
+def _planes(picture: Picture, format: str) -> Pixels:
+    """(H, W, C) to store: 1 or 3 channels, and alpha. WebP has no gray."""
+    planes = picture.pixels
+    if picture.gray and format != "webp":
+        planes = planes[..., :1]
+    if picture.alpha is not None:
+        planes = np.concatenate((planes, picture.alpha[..., None]), axis=2)
+    if _stored_depth(picture, format) < picture.depth:
+        planes = ((planes.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return np.ascontiguousarray(planes)

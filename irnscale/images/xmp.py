@@ -1,0 +1,158 @@
+"""XMP packets: our record put in and taken out, and what no longer fits the pixels removed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from xml.dom import minidom
+from xml.parsers.expat import ExpatError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+NAMESPACE = "https://irnscale.invalid/ns/1.0/"
+_RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+_TIFF = "http://ns.adobe.com/tiff/1.0/"
+_EXIF = "http://ns.adobe.com/exif/1.0/"
+_XMP = "http://ns.adobe.com/xap/1.0/"
+_NOTE = "http://ns.adobe.com/xmp/note/"
+_STALE = {
+    *((_TIFF, name) for name in ("ImageWidth", "ImageLength")),
+    *((_EXIF, name) for name in ("PixelXDimension", "PixelYDimension")),
+    (_XMP, "Thumbnails"),
+    (_NOTE, "HasExtendedXMP"),
+}
+# Gain maps, second pictures and motion: all stored behind the primary picture, which alone is kept.
+_SECOND_PICTURE = {
+    "http://ns.adobe.com/hdr-gain-map/1.0/",
+    "http://ns.google.com/photos/1.0/container/",
+    "http://ns.google.com/photos/1.0/camera/",
+}
+MAX_PACKET = 4 * 1024 * 1024
+_HEAD = '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
+_TAIL = '<?xpacket end="w"?>'
+_FRESH = f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="{_RDF}"/></x:xmpmeta>'
+
+
+def upright_xmp(packet: bytes) -> bytes | None:
+    """The packet with orientation 1, without sizes, thumbnails and our record; None if nothing is left.
+
+    Raises ValueError where it cannot be parsed.
+    """
+    document = _parse(packet)
+    for element in list(_elements(document)):
+        for space, name in list(element.attributes.keysNS()):
+            if _is_stale(space, name):
+                element.removeAttributeNS(space, name)
+            elif (space, name) == (_TIFF, "Orientation") and (attribute := element.getAttributeNodeNS(space, name)):
+                attribute.value = "1"
+        if _is_stale(element.namespaceURI, element.localName):
+            _remove(element)
+        elif (element.namespaceURI, element.localName) == (_TIFF, "Orientation"):
+            _set_text(document, element, "1")
+    rdf = _rdf(document)
+    _drop_empty(rdf)
+    return _serialise(document) if any(isinstance(node, minidom.Element) for node in rdf.childNodes) else None
+
+
+def record_in_xmp(packet: bytes) -> str | None:
+    """The text of our record, as an attribute or an element; None where there is none."""
+    if NAMESPACE.encode() not in packet:
+        return None
+    try:
+        document = _parse(packet)
+    except ValueError:
+        return None
+    for element in _elements(document):
+        if element.hasAttributeNS(NAMESPACE, "record"):
+            return str(element.getAttributeNS(NAMESPACE, "record"))
+        if (element.namespaceURI, element.localName) == (NAMESPACE, "record"):
+            return "".join(node.data for node in element.childNodes if isinstance(node, minidom.Text))
+    return None
+
+
+def xmp_with_record(packet: bytes | None, record: str) -> bytes:
+    """The packet with `record` added; a fresh packet where there is none or it cannot be parsed."""
+    try:
+        document = _parse(packet) if packet else _parse(_FRESH.encode())
+        rdf = _rdf(document)
+    except ValueError:
+        document = _parse(_FRESH.encode())
+        rdf = _rdf(document)
+    for element in list(_elements(document)):
+        if element.hasAttributeNS(NAMESPACE, "record"):
+            element.removeAttributeNS(NAMESPACE, "record")
+        if element.namespaceURI == NAMESPACE:
+            _remove(element)
+    _drop_empty(rdf)
+    first = next((node for node in rdf.childNodes if isinstance(node, minidom.Element)), None)
+    description = document.createElementNS(_RDF, "rdf:Description")
+    description.setAttribute("xmlns:rdf", _RDF)
+    # All descriptions of a packet must name the same subject.
+    description.setAttributeNS(_RDF, "rdf:about", first.getAttributeNS(_RDF, "about") if first else "")
+    property_ = document.createElementNS(NAMESPACE, "irnscale:record")
+    property_.setAttribute("xmlns:irnscale", NAMESPACE)
+    property_.appendChild(document.createTextNode(record))
+    description.appendChild(property_)
+    rdf.appendChild(description)
+    return _serialise(document)
+
+
+def _parse(packet: bytes) -> minidom.Document:
+    """Raises ValueError unless the packet is XML with an rdf:RDF and without a document type."""
+    if len(packet) > MAX_PACKET:
+        raise ValueError("the XMP packet is too large")
+    packet = packet.strip(b"\0 \r\n\t")
+    if b"<!DOCTYPE" in packet or b"<!ENTITY" in packet:
+        raise ValueError("the XMP packet declares entities")  # the way to XML bombs; XMP never needs it
+    try:
+        document = minidom.parseString(packet)
+    except (ExpatError, ValueError, LookupError, RecursionError) as error:
+        raise ValueError("the XMP packet is not well-formed") from error
+    _rdf(document)
+    return document
+
+
+def _rdf(document: minidom.Document) -> minidom.Element:
+    found = document.getElementsByTagNameNS(_RDF, "RDF")
+    if not found:
+        raise ValueError("the XMP packet has no rdf:RDF")
+    return found[0]
+
+
+def _elements(document: minidom.Document) -> Iterator[minidom.Element]:
+    yield from document.getElementsByTagName("*")
+
+
+def _is_stale(space: str | None, name: str | None) -> bool:
+    return (space, name) in _STALE or space == NAMESPACE or space in _SECOND_PICTURE
+
+
+def _drop_empty(rdf: minidom.Element) -> None:
+    for description in [node for node in rdf.childNodes if isinstance(node, minidom.Element)]:
+        if _says_nothing(description):
+            _remove(description)
+
+
+def _says_nothing(description: minidom.Element) -> bool:
+    """Whether a description has neither properties as elements nor as attributes."""
+    if any(isinstance(node, minidom.Element) for node in description.childNodes):
+        return False
+    ignored: Collection[str] = ("http://www.w3.org/2000/xmlns/", _RDF)
+    return all(space in ignored for space, _ in description.attributes.keysNS())
+
+
+def _remove(element: minidom.Element) -> None:
+    if element.parentNode is not None:
+        element.parentNode.removeChild(element)
+
+
+def _set_text(document: minidom.Document, element: minidom.Element, text: str) -> None:
+    while element.firstChild is not None:
+        element.removeChild(element.firstChild)
+    element.appendChild(document.createTextNode(text))
+
+
+def _serialise(document: minidom.Document) -> bytes:
+    root = document.documentElement
+    assert root is not None
+    return (_HEAD + root.toxml() + _TAIL).encode()

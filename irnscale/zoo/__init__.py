@@ -1,0 +1,32 @@
+"""The models: cards, weights, where they are. Importing this does not import torch."""
+
+from __future__ import annotations
+
+from irnscale.zoo.cards import ModelCard, read_card
+from irnscale.zoo.store import (
+    Model,
+    combined_digest,
+    combined_scale,
+    compose,
+    default_model,
+    find,
+    load_network,
+    models,
+    user_folder,
+    verify,
+)
+
+__all__ = [
+    "Model",
+    "ModelCard",
+    "combined_digest",
+    "combined_scale",
+    "compose",
+    "default_model",
+    "find",
+    "load_network",
+    "models",
+    "read_card",
+    "user_folder",
+    "verify",
+]

@@ -1,0 +1,49 @@
+"""Writing a model: fp16 safetensors and the card beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from irnscale.errors import ModelError
+from irnscale.images.atomic import write_bytes_atomic
+from irnscale.networks import IRNConfig
+from irnscale.zoo.cards import ModelCard, file_sha256
+from irnscale.zoo.store import Model
+
+MAX_BYTES = 15 * 10**6
+
+
+def save_model(
+    folder: Path,
+    name: str,
+    config: IRNConfig,
+    tensors: dict[str, Tensor],
+    *,
+    overwrite: bool = False,
+    **card: Any,
+) -> Model:
+    """Write `<name>.safetensors` (float16) and `<name>.json` into `folder`; `card` are fields of `ModelCard`.
+
+    Raises ModelError for weights that float16 cannot hold or a bad name, OutputError where a file exists
+    or cannot be written.
+    """
+    if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or name.startswith("."):
+        raise ModelError(f"{name!r} is not a model name", "use letters, digits, '-', '_' and '.'")
+    halves = {k: v.detach().to("cpu", torch.float16).contiguous() for k, v in sorted(tensors.items())}
+    for key, value in halves.items():
+        if not torch.isfinite(value).all():
+            raise ModelError(f"{name}: {key} has values beyond what float16 holds")
+    data = save(halves, metadata={"format": "pt", "model": name})
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = folder / f"{name}.safetensors"
+    write_bytes_atomic(data, weights, overwrite=overwrite)
+    result = ModelCard(
+        name=name, scale=config.scale, architecture=config.to_dict(), sha256=file_sha256(weights), **card
+    )
+    write_bytes_atomic(result.to_json().encode(), folder / f"{name}.json", overwrite=overwrite)
+    return Model(result, weights, shipped=False)

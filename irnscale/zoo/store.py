@@ -1,0 +1,158 @@
+"""Where models are: those shipped with the package and those the user imported."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from irnscale.errors import ModelError
+from irnscale.zoo.cards import ModelCard, file_sha256, read_card
+
+if TYPE_CHECKING:
+    from irnscale.networks import IRN
+
+
+@dataclass(frozen=True)
+class Model:
+    """A card and the safetensors file it describes."""
+
+    card: ModelCard
+    weights: Path
+    shipped: bool
+
+
+def shipped_folder() -> Path:
+    """The `irnscale.checkpoints` package's folder."""
+    return Path(str(resources.files("irnscale.checkpoints")))
+
+
+def user_folder() -> Path:
+    """Where imported models go: `$IRNSCALE_MODELS`, else the platform's folder for user data."""
+    if chosen := os.environ.get("IRNSCALE_MODELS"):
+        return Path(chosen)
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Application Support"
+    else:
+        base = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    return base / "irnscale" / "models"
+
+
+def models() -> list[Model]:
+    """All models, shipped first, each by name. A card that cannot be read is a ModelError."""
+    found: dict[str, Model] = {}
+    for folder, shipped in ((shipped_folder(), True), (user_folder(), False)):
+        for path in sorted(folder.glob("*.json")) if folder.is_dir() else ():
+            card = read_card(path)
+            found.setdefault(card.name, Model(card, path.with_suffix(".safetensors"), shipped))
+    return list(found.values())
+
+
+def find(name: str) -> Model:
+    """A model by name, or by the path of its .safetensors (its card beside it). Raises ModelError."""
+    if name.endswith(".safetensors"):
+        weights = Path(name)
+        if not weights.is_file():
+            raise ModelError(f"{name}: no such model file")
+        card = weights.with_suffix(".json")
+        if not card.is_file():
+            raise ModelError(
+                f"{name}: no model card {card.name} beside it",
+                "use `irnscale models import` or `irnscale models export`, which write one",
+            )
+        return Model(read_card(card), weights, shipped=False)
+    for model in models():
+        if model.card.name == name:
+            return model
+    if Path(name).suffix in (".pth", ".pt", ".ckpt"):
+        raise ModelError(f"{name}: pickled checkpoints are not run", f"irnscale models import {name} --name NAME")
+    raise ModelError(f"no model {name!r} is installed", "see `irnscale models`, or `irnscale models import`")
+
+
+def default_model(scale: int, *, jpeg_resistant: bool = False) -> Model:
+    """The shipped model for a scale. Raises ModelError naming what there is."""
+    kind = "a JPEG-resistant model" if jpeg_resistant else "a model"
+    candidates = [m for m in models() if m.card.jpeg_resistant == jpeg_resistant]
+    for model in candidates:
+        if model.card.scale == scale and model.shipped:
+            return model
+    have = ", ".join(sorted({f"x{m.card.scale}" for m in candidates if m.shipped})) or "none"
+    raise ModelError(f"{kind} for scale {scale} is not installed", f"installed: {have}")
+
+
+def compose(scale: int, *, jpeg_resistant: bool = False) -> list[Model]:
+    """Shipped models whose scales multiply to `scale`, in the order of downscaling: 8 is x4 then x2."""
+    try:
+        return [default_model(scale, jpeg_resistant=jpeg_resistant)]
+    except ModelError:
+        if scale not in (8, 16):
+            raise
+    return [
+        default_model(4, jpeg_resistant=jpeg_resistant),
+        default_model(scale // 4, jpeg_resistant=jpeg_resistant),
+    ]
+
+
+def combined_scale(models: Sequence[Model]) -> int:
+    """The product of the models' scales."""
+    return math.prod(m.card.scale for m in models)
+
+
+def combined_digest(models: Sequence[Model]) -> str:
+    """12 hexadecimal digits that identify the weights of one model, or of several in order."""
+    if len(models) == 1:
+        return models[0].card.digest
+    return hashlib.sha256("+".join(m.card.sha256 for m in models).encode()).hexdigest()[:12]
+
+
+@cache
+def _verified(path: Path, size: int, mtime: int, sha256: str) -> bool:
+    return file_sha256(path) == sha256
+
+
+def verify(model: Model) -> None:
+    """Raise ModelError where the weights are missing or not the bytes that the card describes."""
+    path = model.weights
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise ModelError(f"{path}: the weights of {model.card.name} are missing", "reinstall the model") from error
+    if not _verified(path, status.st_size, status.st_mtime_ns, model.card.sha256):
+        raise ModelError(
+            f"{path}: damaged: its sha256 is not the one on the card of {model.card.name}",
+            "reinstall irnscale" if model.shipped else "import the model again",
+        )
+
+
+def load_network(model: Model) -> IRN:
+    """The network of a model, float32 weights on the CPU, ready to run. Raises ModelError."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from irnscale.networks import IRN, IRNConfig
+
+    verify(model)
+    try:
+        net = IRN(IRNConfig(**model.card.architecture))
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{model.card.name}: unknown architecture on its card: {error}") from error
+    try:
+        tensors = load_file(model.weights)
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{model.weights}: not a safetensors file: {error}") from error
+    own = net.state_dict()
+    for name in sorted(own.keys() | tensors.keys()):
+        if name not in own or name not in tensors or own[name].shape != tensors[name].shape:
+            raise ModelError(f"{model.weights}: does not fit its architecture, first at {name}")
+    net.load_state_dict(tensors)
+    net.eval().requires_grad_(False)
+    return net

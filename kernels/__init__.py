@@ -1,0 +1,126 @@
+"""The network's arithmetic between convolutions, as Triton kernels with plain-torch definitions.
+
+Import from here only: each function checks its arguments, then runs the Triton kernel or the
+reference (see `dispatch`). All tensors are (N, C, H, W), contiguous or channels-last.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from irnscale.kernels import reference
+from irnscale.kernels.dispatch import (
+    KernelError,
+    interpreted,
+    kernel,
+    launches,
+    mode,
+    require_image,
+    require_same,
+    triton_available,
+    use_triton,
+)
+from irnscale.kernels.reference import ACTIVATIONS, Activation
+
+__all__ = [
+    "ACTIVATIONS",
+    "Activation",
+    "KernelError",
+    "additive_forward",
+    "additive_inverse",
+    "coupling_forward",
+    "coupling_inverse",
+    "haar_forward",
+    "haar_inverse",
+    "interpreted",
+    "launches",
+    "mode",
+    "quantize",
+    "triton_available",
+    "use_triton",
+]
+
+
+def haar_forward(x: Tensor) -> Tensor:
+    """One Haar level, (N, C, H, W) float or uint8 -> (N, 4C, H/2, W/2); see `reference.haar_forward`.
+
+    Raises ValueError where H or W is odd (FrEIA's would truncate silently).
+    """
+    require_image("x", x, uint8=True)
+    if x.shape[2] % 2 or x.shape[3] % 2:
+        raise ValueError(f"x must have even height and width, got {x.shape[2]} x {x.shape[3]}")
+    if use_triton(x):
+        return kernel("haar").haar_forward(x)  # type: ignore[no-any-return]
+    return reference.haar_forward(x)
+
+
+def haar_inverse(y: Tensor, *, to_uint8: bool = False) -> Tensor:
+    """Inverse Haar level, (N, 4C, H, W) -> (N, C, 2H, 2W); see `reference.haar_inverse`."""
+    require_image("y", y)
+    if y.shape[1] % 4:
+        raise ValueError(f"y must have a multiple of 4 channels, got {y.shape[1]}")
+    if use_triton(y):
+        return kernel("haar").haar_inverse(y, to_uint8=to_uint8)  # type: ignore[no-any-return]
+    return reference.haar_inverse(y, to_uint8=to_uint8)
+
+
+def _check_coupling(x: Tensor, s: Tensor, t: Tensor, name: str, activation: str) -> None:
+    require_image(name, x)
+    require_same(name, x, s=s, t=t)
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
+
+
+def coupling_forward(
+    x: Tensor,
+    s: Tensor,
+    t: Tensor,
+    *,
+    clamp: float = 1.0,
+    tightness: float = 1.0,
+    activation: Activation = "sigmoid",
+    log_det: bool = False,
+) -> tuple[Tensor, Tensor | None]:
+    """y = x exp(clamp g(tightness s)) + t in one pass; see `reference.coupling_forward`."""
+    _check_coupling(x, s, t, "x", activation)
+    run = kernel("coupling").coupling_forward if use_triton(x) else reference.coupling_forward
+    return run(x, s, t, clamp=clamp, tightness=tightness, activation=activation, log_det=log_det)  # type: ignore[no-any-return]
+
+
+def coupling_inverse(
+    y: Tensor,
+    s: Tensor,
+    t: Tensor,
+    *,
+    clamp: float = 1.0,
+    tightness: float = 1.0,
+    activation: Activation = "sigmoid",
+    log_det: bool = False,
+) -> tuple[Tensor, Tensor | None]:
+    """x = (y - t) exp(-clamp g(tightness s)) in one pass; see `reference.coupling_inverse`."""
+    _check_coupling(y, s, t, "y", activation)
+    run = kernel("coupling").coupling_inverse if use_triton(y) else reference.coupling_inverse
+    return run(y, s, t, clamp=clamp, tightness=tightness, activation=activation, log_det=log_det)  # type: ignore[no-any-return]
+
+
+def additive_forward(x: Tensor, p: Tensor) -> Tensor:
+    """y = x + p."""
+    require_image("x", x)
+    require_same("x", x, p=p)
+    run = kernel("additive").additive_forward if use_triton(x) else reference.additive_forward
+    return run(x, p)  # type: ignore[no-any-return]
+
+
+def additive_inverse(y: Tensor, p: Tensor) -> Tensor:
+    """x = y - p."""
+    require_image("y", y)
+    require_same("y", y, p=p)
+    run = kernel("additive").additive_inverse if use_triton(y) else reference.additive_inverse
+    return run(y, p)  # type: ignore[no-any-return]
+
+
+def quantize(x: Tensor) -> Tensor:
+    """Clamp to [0, 1] and round to multiples of 1/255, straight-through gradient; see `reference.quantize`."""
+    require_image("x", x)
+    run = kernel("quantize").quantize if use_triton(x) else reference.quantize
+    return run(x)  # type: ignore[no-any-return]

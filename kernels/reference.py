@@ -1,0 +1,144 @@
+"""Plain-torch definitions of every operation: what the Triton kernels must equal, and what runs off CUDA.
+
+All functions take and return (N, C, H, W) tensors of any floating dtype and follow autograd.
+Sources: Haar and couplings, Xiao et al. 2020 section 3.2 and their code; the dissertation's equations
+2.21 (Haar), 2.22 (enhanced affine coupling), 3.12 and 3.13 (quantisation, straight-through).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Activation = Literal["sigmoid", "tanh", "proposal1"]
+ACTIVATIONS: tuple[Activation, ...] = ("sigmoid", "tanh", "proposal1")
+
+
+def haar_forward(x: Tensor) -> Tensor:
+    """One Haar level: (N, C, H, W) -> (N, 4C, H/2, W/2), bands LL, [+-;+-], [++;--], [+-;-+], each / 4.
+
+    LL of all channels comes first, so the first C outputs are the 2 x 2 means and stay in the input's
+    range. A uint8 input is read as x / 255 in float32.
+    """
+    if x.dtype == torch.uint8:
+        x = x.to(torch.float32) / 255
+    a, b = x[..., 0::2, 0::2], x[..., 0::2, 1::2]
+    c, d = x[..., 1::2, 0::2], x[..., 1::2, 1::2]
+    top, bottom = a + b, c + d
+    left, right = a - b, c - d
+    bands = (top + bottom, left + right, top - bottom, left - right)
+    return torch.cat(bands, dim=1) * 0.25
+
+
+def haar_inverse(y: Tensor, *, to_uint8: bool = False) -> Tensor:
+    """Inverse of `haar_forward`: (N, 4C, H, W) -> (N, C, 2H, 2W); factor 1.
+
+    With `to_uint8` the result is clamped to [0, 1] and returned as round(255 x), half to even.
+    """
+    n, c4, h, w = y.shape
+    ll, lh, hl, hh = y.reshape(n, 4, c4 // 4, h, w).unbind(1)
+    even, odd = ll + hl, ll - hl
+    dif_even, dif_odd = lh + hh, lh - hh
+    top = torch.stack((even + dif_even, even - dif_even), dim=-1)
+    bottom = torch.stack((odd + dif_odd, odd - dif_odd), dim=-1)
+    x = torch.stack((top, bottom), dim=3).reshape(n, c4 // 4, 2 * h, 2 * w)
+    return to_8bit(x) if to_uint8 else x
+
+
+def to_8bit(x: Tensor) -> Tensor:
+    """Clamp to [0, 1] and round(255 x), half to even, as uint8."""
+    return (x.float().clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def log_scale(
+    s: Tensor, clamp: float = 1.0, tightness: float = 1.0, activation: Activation = "sigmoid"
+) -> Tensor:
+    """The clamped log-scale c g(k s) of a coupling, in (-c, c).
+
+    "sigmoid": g(u) = 2 sigmoid(u) - 1 (the paper); "tanh": g(u) = tanh(u); "proposal1": the sigmoid
+    clamp of j(u) = sign(u)(|u| + 1/2) + 1/2 (dissertation 3.4.1), whose jump counts as slope 1.
+    """
+    u = tightness * s
+    if activation == "tanh":
+        return clamp * torch.tanh(u)
+    if activation == "proposal1":
+        # sign() has zero gradient everywhere, which leaves dj/du = 1 as the dissertation wants.
+        u = u + 0.5 * torch.sign(u) + 0.5
+    # 2 sigmoid(u) - 1 = tanh(u / 2), without the cancellation near zero.
+    return clamp * torch.tanh(0.5 * u)
+
+
+def coupling_forward(
+    x: Tensor,
+    s: Tensor,
+    t: Tensor,
+    *,
+    clamp: float = 1.0,
+    tightness: float = 1.0,
+    activation: Activation = "sigmoid",
+    log_det: bool = False,
+) -> tuple[Tensor, Tensor | None]:
+    """Enhanced affine coupling, second half-step: y = x exp(c g(k s)) + t, from the subnets' raw outputs.
+
+    x, s, t: (N, C, H, W). Returns y and, where asked for, the per-sample log-determinant (N,).
+    """
+    scale = log_scale(s, clamp, tightness, activation)
+    y = x * torch.exp(scale) + t
+    return y, (scale.sum(dim=(1, 2, 3)) if log_det else None)
+
+
+def coupling_inverse(
+    y: Tensor,
+    s: Tensor,
+    t: Tensor,
+    *,
+    clamp: float = 1.0,
+    tightness: float = 1.0,
+    activation: Activation = "sigmoid",
+    log_det: bool = False,
+) -> tuple[Tensor, Tensor | None]:
+    """Inverse of `coupling_forward`: x = (y - t) exp(-c g(k s)); the log-determinant is negated."""
+    scale = log_scale(s, clamp, tightness, activation)
+    x = (y - t) * torch.exp(-scale)
+    return x, (-scale.sum(dim=(1, 2, 3)) if log_det else None)
+
+
+def additive_forward(x: Tensor, p: Tensor) -> Tensor:
+    """First half-step of a coupling: y = x + p."""
+    return x + p
+
+
+def additive_inverse(y: Tensor, p: Tensor) -> Tensor:
+    """Inverse of `additive_forward`: x = y - p."""
+    return y - p
+
+
+class _StraightThroughQuantize(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return (x.clamp(0, 1) * 255).round() / 255
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return grads[0]
+
+
+def quantize(x: Tensor) -> Tensor:
+    """To the 8-bit grid: clamp to [0, 1], round(255 x) / 255; the gradient is the identity everywhere."""
+    result: Tensor = _StraightThroughQuantize.apply(x)  # type: ignore[no-untyped-call]
+    return result
+
+
+def bias_lrelu_into(
+    x: Tensor, bias: Tensor, out: Tensor, channel: int, negative_slope: float = 0.2
+) -> Tensor:
+    """Write leaky_relu(x + bias) into `out[:, channel : channel + C]` and return that view.
+
+    x: (N, C, H, W); bias: (C,); out: (N, C_total, H, W), the preallocated buffer of a dense block.
+    """
+    view = out[:, channel : channel + x.shape[1]]
+    view.copy_(F.leaky_relu(x + bias.view(1, -1, 1, 1), negative_slope))
+    return view

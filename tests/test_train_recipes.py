@@ -1,0 +1,251 @@
+"""Recipes, budgets, schedules, the photographs and their crops."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import synthetic_photo
+from PIL import Image
+
+from irnscale.errors import InputError, UsageError
+from irnscale.images.bicubic import bicubic_down
+from irnscale.networks import IRN, IRNConfig
+from irnscale.train.config import Budget, Recipe, load_recipe, recipe_from_dict, recipe_names
+from irnscale.train.data import Photographs
+from irnscale.train.losses import charbonnier_sum, l2_sum, latent_sum
+from irnscale.train.schedules import ema_decay, learning_rate
+from irnscale.train.validate import validate, validation_images
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Two photographs, one too small, one damaged, a text file."""
+    for index, size in enumerate([(36, 50), (61, 41), (8, 80)]):
+        Image.fromarray(synthetic_photo(*size, seed=index)).save(tmp_path / f"{index}.png")
+    (tmp_path / "damaged.jpg").write_bytes(b"\xff\xd8\xff\xe0 not a photograph")
+    (tmp_path / "notes.txt").write_text("not an image")
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_loads(name):
+    recipe = load_recipe(name, [])
+    assert recipe.name == name
+    assert recipe == recipe_from_dict(recipe.to_dict())
+    assert recipe.network().scale == recipe.scale
+
+
+def test_there_are_recipes():
+    assert {"irn-x2", "irn-x4"} <= set(recipe_names())
+
+
+def test_overrides_and_files(tmp_path):
+    recipe = load_recipe("irn-x4", ["budget=5000", "lambda_guide=3", "clamp_tightness=2", "zerosample=false"])
+    assert (recipe.budget, recipe.guide_weight, recipe.clamp_tightness) == ("5000", 3.0, 2.0)
+    assert recipe.zerosample is False
+    (tmp_path / "mine.yaml").write_text("scale: 2\nbudget: 90s\n")
+    recipe = load_recipe(str(tmp_path / "mine.yaml"), ["name=mine"])
+    assert (recipe.scale, recipe.guide_weight, recipe.name) == (2, 4.0, "mine")
+
+
+@pytest.mark.parametrize(
+    ("override", "word"),
+    [
+        ("scales=2", "did you mean scale"),
+        ("nonsense=2", "unknown key 'nonsense'"),
+        ("scale", "key=value"),
+        ("scale=x", "scale: Value 'x'"),
+        ("batch_size=1.5", "batch_size"),
+        ("zerosample=maybe", "zerosample"),
+        ("name=null", "name"),
+        ("init=[1", "YAML"),
+        ("scale=3", "scale must be"),
+        ("scale=0", "scale must be"),
+        ("img_size=30", "not divisible"),
+        ("img_size=0", "img_size"),
+        ("batch_size=0", "batch_size"),
+        ("inv_per_ds=0", "inv_per_ds"),
+        ("growth=0", "growth"),
+        ("initial_lr=nan", "initial_lr"),
+        ("initial_lr=0", "initial_lr"),
+        ("final_lr=2", "final_lr"),
+        ("warmup=1", "warmup"),
+        ("ema=1", "ema"),
+        ("lambda_recon=-1", "lambda_recon"),
+        ("clip_norm_max_g=0", "clip_norm_max_g"),
+        ("clamp_activation=relu", "sigmoid"),
+        ("precision=float16", "bfloat16"),
+        ("validate_limit=0", "validate_limit"),
+        ("budget=soon", "budget"),
+    ],
+)
+def test_impossible_recipes_are_one_line(override, word):
+    with pytest.raises(UsageError) as error:
+        load_recipe("irn-x4", [override])
+    assert word in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "scale: [", "3", "just text", "scale: 2\nscale: 4\n", "a: {b: 1}"])
+def test_broken_recipe_files_are_one_line(tmp_path, text):
+    (tmp_path / "broken.yaml").write_text(text)
+    with pytest.raises(UsageError, match=r"broken\.yaml") as error:
+        load_recipe(str(tmp_path / "broken.yaml"), [])
+    assert "\n" not in str(error.value)
+
+
+def test_missing_recipes():
+    with pytest.raises(UsageError, match="irn-x4"):
+        load_recipe("irn-x5", [])
+    with pytest.raises(UsageError, match="no such recipe file"):
+        load_recipe("nowhere.yaml", [])
+    with pytest.raises(UsageError, match="does not know: colour"):
+        recipe_from_dict({"colour": 1})
+
+
+@pytest.mark.parametrize(
+    ("text", "budget"),
+    [
+        ("5000", Budget(steps=5000)),
+        (" 90s ", Budget(seconds=90)),
+        ("20m", Budget(seconds=1200)),
+        ("1.5h", Budget(seconds=5400)),
+    ],
+)
+def test_budgets(text, budget):
+    assert Budget.parse(text) == budget
+    total = budget.steps or budget.seconds
+    assert budget.fraction(total / 4, total / 4) == 0.25
+
+
+@pytest.mark.parametrize("text", ["", "0", "0m", "-5", "2.5", "10 minutes", "1e3", "m", "5d", "nan"])
+def test_what_is_no_budget(text):
+    with pytest.raises(UsageError, match="budget"):
+        Budget.parse(text)
+
+
+def test_the_rate_rises_then_falls_to_its_end():
+    recipe = Recipe(initial_lr=1e-3, final_lr=0.02, warmup=0.1)
+    rates = [learning_rate(recipe, k / 1000) for k in range(1001)]
+    assert rates[0] == pytest.approx(1e-5)
+    assert max(rates) == rates[100] == pytest.approx(1e-3)
+    assert rates[100:] == sorted(rates[100:], reverse=True)
+    assert rates[-1] == learning_rate(recipe, 7.0) == pytest.approx(2e-5)
+    assert learning_rate(Recipe(initial_lr=1e-3, warmup=0), 0) == pytest.approx(1e-3)
+
+
+def test_the_average_starts_short_from_scratch_only():
+    assert ema_decay(Recipe(ema=0.999), 1) == pytest.approx(0.1)
+    assert ema_decay(Recipe(ema=0.999), 10**6) == 0.999
+    assert ema_decay(Recipe(ema=0.999, init="x4"), 1) == 0.999
+
+
+def test_losses_by_hand():
+    a, b = torch.zeros(2, 3, 1, 2), torch.full((2, 3, 1, 2), 0.5)
+    assert l2_sum(a, b).item() == pytest.approx(6 * 0.25)
+    assert charbonnier_sum(a, b).item() == pytest.approx(6 * (0.25 + 1e-6) ** 0.5)
+    assert latent_sum(b).item() == pytest.approx(6 * 0.25)
+
+
+def test_photographs_of_a_folder(folder):
+    photographs = Photographs([folder], scale=4, crop=16)
+    assert len(photographs) == 2
+    assert photographs.too_small == 1
+    assert [line.split("/")[-1].split(":")[0] for line in photographs.unreadable] == ["damaged.jpg"]
+    assert photographs.hr[0].dtype == torch.uint8
+    assert [tuple(hr.shape) for hr in photographs.hr] == [(3, 36, 48), (3, 60, 40)]
+    for hr, lr in zip(photographs.hr, photographs.lr, strict=True):
+        torch.testing.assert_close(lr, bicubic_down(hr[None].float() / 255, 4)[0])
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_crops_of_hr_and_lr_are_one_place(folder, scale):
+    photographs = Photographs([folder], scale=scale, crop=16)
+    small = 16 // scale
+    variants = set()
+    for step in range(12):
+        hr, lr = photographs.batch(4, seed=1, step=step)
+        assert hr.shape == (4, 3, 16, 16)
+        assert lr.shape == (4, 3, small, small)
+        for one, reference in zip(hr, lr, strict=True):
+            found = locate(photographs, one)
+            assert len(found) == 1, "every crop is one place of one photograph on the LR grid"
+            index, top, left, flips, transpose = found[0]
+            full = bicubic_down(photographs.hr[index][None].float() / 255, scale)[0]
+            patch = full[:, top : top + small, left : left + small].flip(flips)
+            torch.testing.assert_close(reference, patch.transpose(1, 2) if transpose else patch)
+            variants.add((flips, transpose))
+    assert len(variants) == 8, "all flips and rotations occur"
+
+
+def locate(photographs: Photographs, crop: torch.Tensor) -> list[tuple]:
+    """(photograph, top, left on the LR grid, flips, transposed) of every place that equals `crop`."""
+    found = []
+    scale, size = photographs.scale, photographs.crop
+    for index, image in enumerate(photographs.hr):
+        places = (image.float() / 255).unfold(1, size, scale).unfold(2, size, scale).movedim(0, 2)
+        for flips in ((), (1,), (2,), (1, 2)):
+            for transpose in (False, True):
+                original = (crop.transpose(1, 2) if transpose else crop).flip(flips)
+                for top, left in (places == original).all(dim=(2, 3, 4)).nonzero().tolist():
+                    found.append((index, top, left, flips, transpose))
+    return found
+
+
+def test_batches_are_a_function_of_seed_and_step(folder):
+    one, two = (Photographs([folder], scale=2, crop=16) for _ in range(2))
+    for a, b in zip(one.batch(3, seed=5, step=7), two.batch(3, seed=5, step=7), strict=True):
+        assert torch.equal(a, b)
+    assert not torch.equal(one.batch(3, seed=5, step=7)[0], one.batch(3, seed=5, step=8)[0])
+    assert not torch.equal(one.batch(3, seed=5, step=7)[0], one.batch(3, seed=6, step=7)[0])
+
+
+def test_photographs_of_an_archive(folder, tmp_path):
+    with tarfile.open(tmp_path / "some.tar", "w") as archive:
+        data = io.BytesIO()
+        Image.fromarray(synthetic_photo(40, 40)).convert("L").save(data, "png")
+        member = tarfile.TarInfo("inner/gray.png")
+        member.size = len(data.getvalue())
+        archive.addfile(member, io.BytesIO(data.getvalue()))
+    photographs = Photographs([tmp_path / "some.tar"], scale=2, crop=16)
+    assert [tuple(hr.shape) for hr in photographs.hr] == [(3, 40, 40)]
+    assert len(Photographs([folder], scale=2, crop=16)) == 3, "archives in folders count"
+    assert len(validation_images([tmp_path / "some.tar"], scale=2, limit=3)) == 1
+
+
+def test_nothing_to_train_on(folder, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad.tar").write_text("nonsense")
+    deep = Image.fromarray(np.full((40, 40), 60_000, np.uint16))
+    deep.save(tmp_path / "deep.png")
+    for source, crop, word in [
+        ("empty", 16, "no photographs of at least 16 x 16"),
+        ("", 4096, "3 too small|4 too small"),
+        ("nowhere", 16, "no such file or folder"),
+        ("bad.tar", 16, "archive"),
+        ("deep.png", 16, "1 unreadable"),
+    ]:
+        if not source:
+            (tmp_path / "bad.tar").unlink()
+        with pytest.raises(InputError, match=word):
+            Photographs([tmp_path / source], scale=2, crop=crop)
+        (tmp_path / "bad.tar").write_text("nonsense")
+
+
+def test_validation(folder):
+    with pytest.raises(InputError, match="damaged"):
+        validation_images([folder], scale=2, limit=9)
+    (folder / "damaged.jpg").unlink()
+    images = validation_images([folder], scale=4, limit=2)
+    assert [tuple(image.shape) for image in images] == [(3, 36, 48), (3, 60, 40)]
+    net = IRN(IRNConfig(scale=4, inv_per_ds=1, growth=2)).eval()
+    scores = validate(net, images, torch.device("cpu"))
+    assert 15 < scores["psnr_y"] < 45
+    assert 20 < scores["lr_psnr_y"] < 60
+    with pytest.raises(InputError, match="to validate on"):
+        validation_images([folder / "2.png"], scale=4, limit=2)

@@ -1,0 +1,47 @@
+"""A tiny recipe and what the training tests do with it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+
+from irnscale.train.config import Recipe
+from irnscale.train.data import Photographs
+from irnscale.train.loop import run
+
+CPU = torch.device("cpu")
+TINY = Recipe(
+    name="tiny",
+    scale=2,
+    inv_per_ds=1,
+    growth=4,
+    batch_size=2,
+    img_size=16,
+    initial_lr=2e-3,
+    ema=0.9,
+    budget="6",
+    precision="float32",
+)
+
+
+def train(out: Path, photos: Path, recipe: Recipe = TINY, **options) -> Path:
+    """Run `recipe` on a folder of photographs into `out`."""
+    options = {"device": CPU, "progress": False} | options
+    return run(recipe, data=[photos], out=out, **options)
+
+
+def records(out: Path) -> list[dict]:
+    """The log of a run."""
+    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+
+
+def batch(photos: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    """HR and LR of two crops."""
+    return Photographs([photos], scale=2, crop=16).batch(2, seed=0, step=0)
+
+
+def names(folder: Path) -> list[str]:
+    """What is in a folder."""
+    return sorted(path.name for path in folder.iterdir())

@@ -1,0 +1,194 @@
+"""The recipe: a typed configuration read from YAML with `key=value` overrides; unknown keys are errors."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from dataclasses import asdict, dataclass, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from irnscale.errors import UsageError
+from irnscale.kernels import ACTIVATIONS
+from irnscale.networks import IRNConfig
+
+RECIPES = resources.files("irnscale.train") / "recipes"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Hyper-parameters, by the names of the dissertation's table 3.2 where it has one.
+
+    lambda_guide None means scale squared (the losses are sums, and LR has that many times fewer pixels).
+    budget is the run's wall-clock ("20m") or number of steps ("5000"); the rate is a function of the
+    fraction of it that is done: `warmup` of it rising, then a cosine to `final_lr` of `initial_lr`.
+    ema is the decay of the averaged weights, which are what is validated and exported.
+    zerosample: the inverse gets z = 0 rather than a sample of N(0, 1).
+    init: name of a model or a safetensors file to start from.
+    precision: of the convolutions; auto takes bfloat16 where the device multiplies it natively.
+    """
+
+    name: str = "irn"
+    scale: int = 4
+    inv_per_ds: int = 8
+    growth: int = 32
+    clamp: float = 1.0
+    clamp_activation: str = "sigmoid"
+    clamp_tightness: float = 1.0
+    batch_size: int = 16
+    img_size: int = 144
+    initial_lr: float = 2e-4
+    final_lr: float = 0.01
+    warmup: float = 0.01
+    beta1: float = 0.9
+    beta2: float = 0.999
+    weight_decay: float = 1e-5
+    clip_norm_max_g: float = 10.0
+    lambda_recon: float = 1.0
+    lambda_guide: float | None = None
+    lambda_distr: float = 1.0
+    zerosample: bool = True
+    ema: float = 0.999
+    seed: int = 10
+    budget: str = "60m"
+    init: str | None = None
+    precision: str = "auto"
+    checkpoint_minutes: float = 5.0
+    validate_minutes: float = 20.0
+    validate_limit: int = 8
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for values that cannot be trained with."""
+        for name, value in asdict(self).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UsageError(f"{name}={value} is not a number to train with")
+        for name in ("growth", "batch_size", "img_size", "validate_limit"):
+            if (value := getattr(self, name)) < 1:
+                raise UsageError(f"{name}={value} must be at least 1")
+        for name in ("clamp", "clamp_tightness", "initial_lr", "clip_norm_max_g"):
+            if (value := getattr(self, name)) <= 0:
+                raise UsageError(f"{name}={value} must be above 0")
+        for name in ("weight_decay", "lambda_recon", "lambda_guide", "lambda_distr", "seed"):
+            if (value := getattr(self, name)) is not None and value < 0:
+                raise UsageError(f"{name}={value} must not be negative")
+        for name in ("warmup", "beta1", "beta2", "ema"):
+            if not 0 <= (value := getattr(self, name)) < 1:
+                raise UsageError(f"{name}={value} must be at least 0 and below 1")
+        for name in ("checkpoint_minutes", "validate_minutes"):
+            if (value := getattr(self, name)) < 0:
+                raise UsageError(f"{name}={value} must not be negative")
+        if not 0 <= self.final_lr <= 1:
+            raise UsageError(f"final_lr={self.final_lr} is a fraction of initial_lr, from 0 to 1")
+        if self.clamp_activation not in ACTIVATIONS:
+            raise UsageError(f"clamp_activation={self.clamp_activation} must be one of {', '.join(ACTIVATIONS)}")
+        # float16 would need its losses scaled; bfloat16 does not.
+        if self.precision not in ("auto", "float32", "bfloat16"):
+            raise UsageError(f"precision={self.precision} must be auto, float32 or bfloat16")
+        try:
+            self.network()
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        if self.img_size % self.scale:
+            raise UsageError(f"img_size={self.img_size} is not divisible by scale={self.scale}")
+        Budget.parse(self.budget)
+
+    def network(self) -> IRNConfig:
+        """The network that the recipe trains."""
+        return IRNConfig(**{f.name: getattr(self, f.name) for f in fields(IRNConfig)})
+
+    @property
+    def guide_weight(self) -> float:
+        """The guidance weight in force."""
+        return float(self.scale**2) if self.lambda_guide is None else self.lambda_guide
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A number of steps, or seconds of wall-clock; exactly one is set."""
+
+    steps: int | None = None
+    seconds: float | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Budget:
+        """ "5000" is steps; "90s", "20m", "1.5h" is time. Raises UsageError."""
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
+        if not match or float(match[1]) <= 0:
+            raise UsageError(f"budget {text!r} is not a number of steps or a time like 90s, 20m, 1.5h")
+        if not match[2]:
+            if "." in match[1]:
+                raise UsageError(f"budget {text!r}: a number of steps must be whole")
+            return cls(steps=int(match[1]))
+        return cls(seconds=float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]])
+
+    def fraction(self, steps: int, seconds: float) -> float:
+        """How much of the budget is used, 0 to 1 and beyond."""
+        if self.steps is not None:
+            return steps / self.steps
+        assert self.seconds is not None
+        return seconds / self.seconds
+
+
+def recipe_names() -> list[str]:
+    """The recipes that come with the package."""
+    return sorted(p.name.removesuffix(".yaml") for p in RECIPES.iterdir() if p.name.endswith(".yaml"))
+
+
+def load_recipe(source: str, overrides: list[str]) -> Recipe:
+    """A recipe by name or YAML file, with `key=value` overrides. Raises UsageError naming what is wrong."""
+    try:
+        from omegaconf import OmegaConf
+        from omegaconf.errors import OmegaConfBaseException
+        from yaml import YAMLError
+    except ImportError as error:
+        raise UsageError("training needs OmegaConf", "pip install 'irnscale[train]'") from error
+
+    text = _recipe_text(source)
+    for item in overrides:
+        if "=" not in item:
+            raise UsageError(f"{item!r} is not of the form key=value")
+    known = [f.name for f in fields(Recipe)]
+    try:
+        given = OmegaConf.create(text)
+        if not OmegaConf.is_dict(given):
+            raise UsageError(f"recipe {source}: not a list of key: value lines")
+        merged: Any = OmegaConf.merge(OmegaConf.structured(Recipe), given, OmegaConf.from_dotlist(overrides))
+        values = {name: merged[name] for name in known}
+    except OmegaConfBaseException as error:
+        key = str(error.full_key or "").split(".")[0].split("[")[0]
+        if key not in known:
+            close = difflib.get_close_matches(key, known, 1)
+            hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
+            raise UsageError(f"recipe {source}: unknown key {key!r}", hint) from error
+        raise UsageError(f"recipe {source}: {key}: {str(error).splitlines()[0]}") from error
+    except (YAMLError, AssertionError) as error:  # OmegaConf asserts that YAML is more than a scalar
+        raise UsageError(f"recipe {source}: not valid YAML: {error or 'no key: value lines'}") from error
+    return Recipe(**values)
+
+
+def _recipe_text(source: str) -> str:
+    path = Path(source)
+    if path.suffix in (".yaml", ".yml"):
+        try:
+            return path.read_text(encoding="utf-8")
+        except FileNotFoundError as error:
+            raise UsageError(f"{source}: no such recipe file") from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"{source}: the recipe cannot be read: {error}") from error
+    if source in recipe_names():
+        return (RECIPES / f"{source}.yaml").read_text(encoding="utf-8")
+    raise UsageError(f"no recipe {source!r}", f"have {', '.join(recipe_names())}, or name a .yaml file")
+
+
+def recipe_from_dict(values: dict[str, Any]) -> Recipe:
+    """The recipe that a checkpoint recorded. Raises UsageError for keys this version does not know."""
+    known = {f.name for f in fields(Recipe)}
+    if unknown := sorted(set(values) - known):
+        raise UsageError(f"the run's recipe has keys this version does not know: {', '.join(unknown)}")
+    return Recipe(**values)
