@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -86,7 +87,7 @@ class Outcome:
 
 
 def _is_folder(path: str) -> bool:
-    return path.endswith(("/", "\\")) or Path(path).is_dir()
+    return path.endswith(("/", "\\")) or os.path.isdir(path)  # noqa: PTH112 - Path.is_dir raises for long names
 
 
 def plan(inputs: Iterable[str], options: Output, name: Namer) -> list[Job]:
@@ -98,6 +99,8 @@ def plan(inputs: Iterable[str], options: Output, name: Namer) -> list[Job]:
     options.resolve_format()
     several = len(labels) > 1
     to = options.output
+    if to == "" or "" in labels:
+        raise UsageError("an empty file name", "is a shell variable unset?")
     if to == STREAM and several:
         raise UsageError("-o - takes a single input", "give a folder with -o")
     if to not in (None, STREAM) and several and not _is_folder(str(to)):
@@ -106,7 +109,7 @@ def plan(inputs: Iterable[str], options: Output, name: Namer) -> list[Job]:
             "create it first, or end it with /",
         )
     if labels.count(STREAM) > 1:
-        raise UsageError("stdin (-) can be read only once")
+        raise UsageError("stdin (-) can be read only once", "name it once")
     jobs = []
     for label in labels:
         source = None if label == STREAM else Path(label)
@@ -135,21 +138,29 @@ class Targets:
 
     def __init__(self, jobs: list[Job], *, overwrite: bool) -> None:
         self._overwrite = overwrite
-        self._inputs = {job.source.resolve(): job.label for job in jobs if job.source is not None}
-        self._taken: dict[Path, str] = {}
+        # os.path.realpath and not Path.resolve, which raises for loops of links
+        self._inputs = {os.path.realpath(job.source): job.label for job in jobs if job.source is not None}
+        self._taken: dict[str, str] = {}
 
     def claim(self, job: Job, scale: int) -> Path | None:
         """The target of a job, checked before its picture is computed. Raises OutputError."""
         target = job.path(scale)
         if target is None:
             return None
+        try:
+            return self._claim(job, target)
+        except OSError as error:  # a name that is too long, a folder that may not be searched
+            raise OutputError(f"{target}: cannot be written: {error.strerror}", "choose another -o") from error
+
+    def _claim(self, job: Job, target: Path) -> Path:
         if target.is_dir():
             raise OutputError(f"{target}: is a folder", "name a file with -o")
-        real = target.resolve()
+        real = os.path.realpath(target)
         if real in self._inputs:
             raise OutputError(f"{target}: the output would replace the input {self._inputs[real]}", "choose another -o")
         if real in self._taken:
-            raise OutputError(f"{target}: both {self._taken[real]} and {job.label} would be written there")
+            what = f"{target}: both {self._taken[real]} and {job.label} would be written there"
+            raise OutputError(what, "run them one by one, with -o")
         if target.exists() and not self._overwrite:
             raise OutputError(f"{target}: already exists", "use --overwrite to replace it")
         folder = target.parent
@@ -157,7 +168,9 @@ class Targets:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise OutputError(f"{folder}: cannot create the folder: {error.strerror}") from error
+                raise OutputError(
+                    f"{folder}: cannot create the folder: {error.strerror}", "choose another -o"
+                ) from error
         if not folder.is_dir():
             raise OutputError(f"{folder}: no such folder", "create it first")
         self._taken[real] = job.label
@@ -187,7 +200,7 @@ def write_target(data: bytes, target: Path | None, *, overwrite: bool, stdout: i
         with open(stdout, "wb", closefd=False) as stream:
             stream.write(data)
     except OSError as error:
-        raise OutputError(f"stdout: could not write: {error.strerror}") from error
+        raise OutputError(f"stdout: could not write: {error.strerror}", "use -o FILE") from error
 
 
 def run(

@@ -6,9 +6,13 @@ reference (see `dispatch`). All tensors are (N, C, H, W), contiguous or channels
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 
-from irnscale.kernels import reference
+from irnscale.kernels import philox_reference, reference
+from irnscale.kernels.checks import check_bias_lrelu, check_philox
 from irnscale.kernels.dispatch import (
     KernelError,
     interpreted,
@@ -28,6 +32,7 @@ __all__ = [
     "KernelError",
     "additive_forward",
     "additive_inverse",
+    "bias_lrelu_into",
     "coupling_forward",
     "coupling_inverse",
     "haar_forward",
@@ -35,6 +40,7 @@ __all__ = [
     "interpreted",
     "launches",
     "mode",
+    "philox_normal",
     "quantize",
     "triton_available",
     "use_triton",
@@ -84,7 +90,7 @@ def coupling_forward(
     """y = x exp(clamp g(tightness s)) + t in one pass; see `reference.coupling_forward`."""
     _check_coupling(x, s, t, "x", activation)
     run = kernel("coupling").coupling_forward if use_triton(x) else reference.coupling_forward
-    return run(x, s, t, clamp=clamp, tightness=tightness, activation=activation, log_det=log_det)  # type: ignore[no-any-return]
+    return run(x, s, t, clamp=clamp, tightness=tightness, activation=activation, log_det=log_det)
 
 
 def coupling_inverse(
@@ -100,27 +106,53 @@ def coupling_inverse(
     """x = (y - t) exp(-clamp g(tightness s)) in one pass; see `reference.coupling_inverse`."""
     _check_coupling(y, s, t, "y", activation)
     run = kernel("coupling").coupling_inverse if use_triton(y) else reference.coupling_inverse
-    return run(y, s, t, clamp=clamp, tightness=tightness, activation=activation, log_det=log_det)  # type: ignore[no-any-return]
+    return run(y, s, t, clamp=clamp, tightness=tightness, activation=activation, log_det=log_det)
 
 
-def additive_forward(x: Tensor, p: Tensor) -> Tensor:
-    """y = x + p."""
+def additive_forward(x: Tensor, p: Tensor, *, inplace: bool = False) -> Tensor:
+    """y = x + p; with `inplace`, x becomes y where autograd allows it (RuntimeError where not)."""
     require_image("x", x)
     require_same("x", x, p=p)
-    run = kernel("additive").additive_forward if use_triton(x) else reference.additive_forward
-    return run(x, p)  # type: ignore[no-any-return]
+    if use_triton(x):
+        return kernel("additive").additive_forward(x, p, inplace=inplace)  # type: ignore[no-any-return]
+    return x.add_(p) if inplace else reference.additive_forward(x, p)
 
 
-def additive_inverse(y: Tensor, p: Tensor) -> Tensor:
-    """x = y - p."""
+def additive_inverse(y: Tensor, p: Tensor, *, inplace: bool = False) -> Tensor:
+    """x = y - p; with `inplace`, y becomes x where autograd allows it (RuntimeError where not)."""
     require_image("y", y)
     require_same("y", y, p=p)
-    run = kernel("additive").additive_inverse if use_triton(y) else reference.additive_inverse
-    return run(y, p)  # type: ignore[no-any-return]
+    if use_triton(y):
+        return kernel("additive").additive_inverse(y, p, inplace=inplace)  # type: ignore[no-any-return]
+    return y.sub_(p) if inplace else reference.additive_inverse(y, p)
 
 
 def quantize(x: Tensor) -> Tensor:
-    """Clamp to [0, 1] and round to multiples of 1/255, straight-through gradient; see `reference.quantize`."""
+    """To multiples of 1/255 in [0, 1], with the straight-through gradient; see `reference.quantize`."""
     require_image("x", x)
-    run = kernel("quantize").quantize if use_triton(x) else reference.quantize
-    return run(x)  # type: ignore[no-any-return]
+    # Not a module "quantize": importing it would replace this function in the package.
+    run = kernel("quantization").quantize if use_triton(x) else reference.quantize
+    return run(x)
+
+
+def bias_lrelu_into(x: Tensor, bias: Tensor, out: Tensor, channel: int, negative_slope: float = 0.2) -> Tensor:
+    """leaky_relu(x + bias) into `out[:, channel : channel + C]`; see `reference.bias_lrelu_into`."""
+    check_bias_lrelu(x, bias, out, channel)
+    run = kernel("bias_lrelu").bias_lrelu_into if use_triton(x) else reference.bias_lrelu_into
+    return run(x, bias, out, channel, negative_slope)
+
+
+def philox_normal(
+    shape: Sequence[int],
+    *,
+    seed: int,
+    origin: Sequence[int] = (0, 0, 0, 0),
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str | None = None,
+    memory_format: torch.memory_format = torch.contiguous_format,
+) -> Tensor:
+    """Noise keyed by seed and absolute (sample, channel, y, x); see `philox_reference.philox_normal`."""
+    check_philox(shape, seed, origin, dtype)
+    on_triton = use_triton(torch.empty(0, dtype=dtype, device=device))
+    run = kernel("philox").philox_normal if on_triton else philox_reference.philox_normal
+    return run(shape, seed=seed, origin=origin, dtype=dtype, device=device, memory_format=memory_format)

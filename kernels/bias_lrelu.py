@@ -109,9 +109,7 @@ def _tiling(x: Tensor, out: Tensor) -> tuple[int, int, int, int]:
     _, c, h, w = x.shape
     if h * w >= 2**31:
         raise ValueError(f"x must have fewer than 2^31 pixels per sample, got {h} x {w}")
-    channels = (
-        min(64, tiling.TILE, triton.next_power_of_2(c)) if is_channels_last(x) or is_channels_last(out) else 1
-    )
+    channels = min(64, tiling.TILE, triton.next_power_of_2(c)) if is_channels_last(x) or is_channels_last(out) else 1
     pixels = min(tiling.TILE // channels, triton.next_power_of_2(h * w))
     pixel_tiles = triton.cdiv(h * w, pixels)
     return pixels, channels, pixel_tiles * triton.cdiv(c, channels), pixel_tiles
@@ -204,9 +202,7 @@ class _BiasLReLUInto(torch.autograd.Function):
         return torch.zeros_like(grad), dx, dbias, None
 
 
-def bias_lrelu_into(
-    x: Tensor, bias: Tensor, out: Tensor, channel: int, negative_slope: float = 0.2
-) -> Tensor:
+def bias_lrelu_into(x: Tensor, bias: Tensor, out: Tensor, channel: int, negative_slope: float = 0.2) -> Tensor:
     """Write leaky_relu(x + bias) into `out[:, channel : channel + C]`; see `reference.bias_lrelu_into`."""
     view = out[:, channel : channel + x.shape[1]]
     result: Tensor = _BiasLReLUInto.apply(view, x, bias, float(negative_slope))  # type: ignore[no-untyped-call]

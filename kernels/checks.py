@@ -20,9 +20,7 @@ def check_bias_lrelu(x: Tensor, bias: Tensor, out: Tensor, channel: int) -> None
     if out.shape[0] != n or out.shape[2:] != x.shape[2:]:
         raise ValueError(f"out must have shape ({n}, any, {h}, {w}) like x, got {tuple(out.shape)}")
     if not 0 <= channel <= out.shape[1] - c:
-        raise ValueError(
-            f"channel must leave room for {c} channels in the {out.shape[1]} of out, got {channel}"
-        )
+        raise ValueError(f"channel must leave room for {c} channels in the {out.shape[1]} of out, got {channel}")
     for name, tensor in (("bias", bias), ("out", out)):
         if tensor.device != x.device:
             raise ValueError(f"{name} is on {tensor.device}, x on {x.device}")

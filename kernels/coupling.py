@@ -193,16 +193,12 @@ class _Coupling(torch.autograd.Function):
         partial = torch.empty(p.n, p.tiles, dtype=sums, device=x.device) if log_det else y
         count(ctx.operation)
         with on_device(x):
-            _apply[p.grid](
-                x, s, t, y, partial, *p.index, *p.strides, LOG_DET=log_det, ACC=acc, **settings, **p.meta
-            )
+            _apply[p.grid](x, s, t, y, partial, *p.index, *p.strides, LOG_DET=log_det, ACC=acc, **settings, **p.meta)
             return y, (sum_rows(partial, x.dtype) if log_det else None)
 
     @staticmethod
     @once_differentiable
-    def backward(
-        ctx: Any, grad: Tensor, grad_log_det: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor, grad_log_det: Tensor | None) -> tuple[Tensor, Tensor, Tensor, None, None]:
         x, s, *rest = ctx.saved_tensors
         t = rest[0] if rest else x
         inverse = ctx.settings["INVERSE"]

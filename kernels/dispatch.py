@@ -87,9 +87,7 @@ def require_same(reference_name: str, reference: Tensor, **others: Tensor) -> No
         if tensor.dtype != reference.dtype:
             raise ValueError(f"{name} is {tensor.dtype}, {reference_name} is {reference.dtype}")
         if tensor.shape != reference.shape:
-            raise ValueError(
-                f"{name} has shape {tuple(tensor.shape)}, {reference_name} has {tuple(reference.shape)}"
-            )
+            raise ValueError(f"{name} has shape {tuple(tensor.shape)}, {reference_name} has {tuple(reference.shape)}")
 
 
 def require_image(name: str, x: Tensor, *, uint8: bool = False) -> None:

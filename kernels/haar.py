@@ -149,9 +149,7 @@ def _launch_inverse(y: Tensor, factor: float, to_uint8: bool, operation: str) ->
         p = tile_plan(n, c4 // 4, h, w, is_channels_last(y), y, x)
         count(operation)
         with on_device(y):
-            _inverse[p.grid](
-                y, x, *p.index, *p.strides, FACTOR=factor, TO_UINT8=to_uint8, ACC=arithmetic(y), **p.meta
-            )
+            _inverse[p.grid](y, x, *p.index, *p.strides, FACTOR=factor, TO_UINT8=to_uint8, ACC=arithmetic(y), **p.meta)
     return x
 
 

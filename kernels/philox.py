@@ -114,7 +114,5 @@ def philox_normal(
         p = tile_plan(n, c, h, groups, is_channels_last(out), out)
         count("philox_normal")
         with on_device(out):
-            _normal[p.grid](
-                out, n0, c0, y0, x0, seed & 0xFFFFFFFF, seed >> 32, w, *p.index, strides(out), **p.meta
-            )
+            _normal[p.grid](out, n0, c0, y0, x0, seed & 0xFFFFFFFF, seed >> 32, w, *p.index, strides(out), **p.meta)
     return out

@@ -53,9 +53,7 @@ def to_8bit(x: Tensor) -> Tensor:
     return (x.float().clamp(0, 1) * 255).round().to(torch.uint8)
 
 
-def log_scale(
-    s: Tensor, clamp: float = 1.0, tightness: float = 1.0, activation: Activation = "sigmoid"
-) -> Tensor:
+def log_scale(s: Tensor, clamp: float = 1.0, tightness: float = 1.0, activation: Activation = "sigmoid") -> Tensor:
     """The clamped log-scale c g(k s) of a coupling, in (-c, c).
 
     "sigmoid": g(u) = 2 sigmoid(u) - 1 (the paper); "tanh": g(u) = tanh(u); "proposal1": the sigmoid
@@ -132,9 +130,7 @@ def quantize(x: Tensor) -> Tensor:
     return result
 
 
-def bias_lrelu_into(
-    x: Tensor, bias: Tensor, out: Tensor, channel: int, negative_slope: float = 0.2
-) -> Tensor:
+def bias_lrelu_into(x: Tensor, bias: Tensor, out: Tensor, channel: int, negative_slope: float = 0.2) -> Tensor:
     """Write leaky_relu(x + bias) into `out[:, channel : channel + C]` and return that view.
 
     x: (N, C, H, W); bias: (C,); out: (N, C_total, H, W), the preallocated buffer of a dense block.

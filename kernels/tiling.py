@@ -102,9 +102,7 @@ def sum_rows(partial: Tensor, dtype: torch.dtype) -> Tensor:
     rows, count = partial.shape
     total = torch.empty(rows, dtype=dtype, device=partial.device)
     if rows:
-        _sum_rows[(rows,)](
-            partial, total, count, BLOCK=min(TILE, triton.next_power_of_2(max(count, 1))), **OPTIONS
-        )
+        _sum_rows[(rows,)](partial, total, count, BLOCK=min(TILE, triton.next_power_of_2(max(count, 1))), **OPTIONS)
     return total
 
 
@@ -201,9 +199,7 @@ def plan(x: Tensor, *others: Tensor, per_sample: bool = False) -> Plan:
 
 
 def _with_strides(base: Plan, steps: list[tuple[int, int, int, int]]) -> Plan:
-    return Plan(
-        base.n, base.c, base.h, base.w, base.channels_last, base.rows, base.cols, base.tiles, tuple(steps)
-    )
+    return Plan(base.n, base.c, base.h, base.w, base.channels_last, base.rows, base.cols, base.tiles, tuple(steps))
 
 
 def arithmetic(*tensors: Tensor) -> Any:

@@ -9,7 +9,7 @@ from importlib import import_module
 
 import pytest
 import torch
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -29,6 +29,8 @@ CASES = settings(
     deadline=None,
     derandomize=True,
     database=None,
+    # No shrinking: the shapes are tiny as they are, and the interpreter is slow.
+    phases=(Phase.generate,),
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 SHAPES = st.tuples(st.integers(1, 2), st.integers(1, 5), st.integers(1, 5), st.integers(1, 13))

@@ -28,9 +28,7 @@ def test_padding_is_numpys_reflection_where_that_reaches(height, width, multiple
     array = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     padded, (right, bottom) = pad_to_multiple(array, multiple)
     if right < width and bottom < height:
-        np.testing.assert_array_equal(
-            padded, np.pad(array, ((0, bottom), (0, right), (0, 0)), mode="reflect")
-        )
+        np.testing.assert_array_equal(padded, np.pad(array, ((0, bottom), (0, right), (0, 0)), mode="reflect"))
 
 
 @pytest.mark.parametrize(

@@ -121,9 +121,7 @@ def test_transparent_colour_of_a_png(kind):
 
 
 def test_transparent_value_of_a_16_bit_png():
-    picture = read_picture(
-        raw_png(0, 16, struct.pack(">4H", 5, 600, 7, 8), 4, 2, chunk(b"tRNS", b"\x02\x58"))
-    )
+    picture = read_picture(raw_png(0, 16, struct.pack(">4H", 5, 600, 7, 8), 4, 2, chunk(b"tRNS", b"\x02\x58")))
     assert picture.depth == 16
     assert picture.alpha.dtype == np.uint16
     assert picture.alpha.tolist() == [[65535, 0, 65535, 65535]] * 2
@@ -381,9 +379,7 @@ def test_any_flipped_byte_gives_a_picture_or_one_line(format, capfd):
 @pytest.mark.parametrize("size", [(100_000, 100_000), (41, 24)])
 def test_bombs_are_refused_before_decoding(size):
     data = raw_png(2, 8, b"", *(size[0], 1))[:16] + struct.pack(">II", *size) + b"\x08\x02\0\0\0"
-    data += (
-        struct.pack(">I", zlib.crc32(data[12:])) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
-    )
+    data += struct.pack(">I", zlib.crc32(data[12:])) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
     with pytest.raises(InputError, match=r"more than the limit of 960 pixels \(raise it with --max-pixels"):
         read_picture(data, max_pixels=960)
     assert read_picture(PNG, max_pixels=960).width == 40

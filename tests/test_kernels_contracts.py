@@ -136,7 +136,7 @@ def test_empty_tensors(device, shape, monkeypatch):
 
 def trained_irn(device, dtype=torch.float32):
     """A narrow x4 network with random weights."""
-    net = IRN(IRNConfig(scale=4, inv_per_ds=2, growth=4)).to(device, dtype)
+    net = IRN(IRNConfig(scale=4, inv_per_ds=1, growth=4)).to(device, dtype)
     for p in net.parameters():
         nn.init.normal_(p, std=0.5 / math.sqrt(max(1, p[0].numel())) if p.dim() > 1 else 0.05)
     return net
@@ -157,14 +157,14 @@ def training_step(net, hr):
 def test_a_network_on_the_kernels(device, memory_format, monkeypatch):
     """An x4 training step equals the reference's, and every operation is launched once for each step."""
     net = trained_irn(device)
-    hr = torch.rand(2, 3, 8, 12, device=device).contiguous(memory_format=memory_format)
+    hr = torch.rand(2, 3, 8, 4, device=device).contiguous(memory_format=memory_format)
     monkeypatch.setenv("IRNSCALE_KERNELS", "torch")
     K.launches(reset=True)
     wanted = [v.detach().clone() for v in training_step(net, hr)]
     assert K.launches() == {}
     force_triton(monkeypatch, tile=1024)
     got = training_step(net, hr)
-    haars, couplings = 2, 4
+    haars, couplings = 2, 2
     assert K.launches(reset=True) == {
         "haar_forward": haars,
         "haar_inverse": haars,

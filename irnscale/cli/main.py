@@ -80,6 +80,9 @@ def main(arguments: list[str] | None = None) -> int:
         return result if isinstance(result, int) else ExitCode.OK
     except click.exceptions.Exit as error:
         return error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return ExitCode.USAGE
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "irnscale"
         fail(f"{error.format_message()} (see `{path} --help`)")

@@ -137,7 +137,7 @@ def _recorded_size(
 
     if wanted is not None and wanted != (record.width, record.height):
         raise UsageError(
-            f"{label}: --size {wanted[0]}x{wanted[1]} contradicts its record, which says {record.width}x{record.height}",
+            f"{label}: --size {wanted[0]}x{wanted[1]} contradicts its record: {record.width}x{record.height}",
             "leave --size out, or use --ignore-provenance",
         )
     if (picture.width, picture.height) != (record.lr_width, record.lr_height):
@@ -146,7 +146,7 @@ def _recorded_size(
             "resized, cropped or turned since, and restores poorly; the whole of it is enlarged"
         )
         return None
-    if picture.format in ("jpg",):
+    if picture.format == "jpg":
         if not record.jpeg_resistant:
             notes.append("is a JPEG of a model that is not JPEG-resistant: several dB are lost")
     elif pixel_crc(picture) != record.crc:

@@ -33,7 +33,7 @@ def read_official(path: Path) -> tuple[IRNConfig, dict[str, Tensor]]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise ModelError(
-            f"{path}: not a PyTorch checkpoint that can be loaded safely: {str(error).splitlines()[0][:120]}",
+            f"{path}: not a PyTorch checkpoint that can be loaded safely: {_reason(error)}",
             "it must be a plain dictionary of tensors",
         ) from error
     for wrapper in ("state_dict", "params", "params_ema"):
@@ -71,6 +71,11 @@ def read_official(path: Path) -> tuple[IRNConfig, dict[str, Tensor]]:
     if bad:
         raise ModelError(f"{path}: {bad} holds values that are not finite")
     return config, tensors
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).splitlines()  # none where the file is empty
+    return lines[0][:120] if lines else type(error).__name__
 
 
 def _configuration(path: Path, couplings: set[int]) -> IRNConfig:

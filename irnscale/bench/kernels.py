@@ -1,0 +1,261 @@
+"""Speed of each Triton kernel beside eager torch, `torch.compile` and a plain copy, on a CUDA device.
+
+An operation whose result is wrong in this very run gets no times. Bandwidth counts each operand once, read or
+written; the copy that it is compared with moves as much in the same run, just before.
+"""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+from torch import Tensor
+
+from irnscale import kernels
+from irnscale.errors import DeviceError
+from irnscale.kernels import philox_reference, reference
+
+TOLERANCE = {torch.float32: 1e-6, torch.bfloat16: 4e-3, torch.float16: 5e-4}
+SIZES = {"4K": (2160, 3840), "tile 512": (512, 512)}
+"""Height and width of the photograph; the operations run at the first level of the network on it."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One operation on one size: how to run it, its definition, and what it moves at least."""
+
+    operation: str
+    size: str
+    dtype: torch.dtype
+    layout: str
+    run: Callable[..., Any]
+    definition: Callable[..., Any]
+    operands: tuple[Tensor, ...]
+    moved: int
+    backward_of: Callable[..., Tensor] | None = None
+    """For a backward pass, which is prepared from its operands: the definition of its forward."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; times in milliseconds, None where the result was wrong."""
+
+    operation: str
+    size: str
+    dtype: str
+    layout: str
+    error: float
+    correct: bool
+    p20_ms: float | None = None
+    p50_ms: float | None = None
+    p80_ms: float | None = None
+    gb_per_s: float | None = None
+    of_copy: float | None = None
+    to_eager: float | None = None
+    to_compiled: float | None = None
+    peak_mib: float | None = None
+    gpu: str = ""
+    driver: str = ""
+    torch: str = ""
+    triton: str = ""
+
+
+def _nbytes(*tensors: Tensor) -> int:
+    return sum(t.numel() * t.element_size() for t in tensors)
+
+
+def _gradient_of(step: Callable[..., Tensor], operands: tuple[Tensor, ...]) -> Callable[..., Any]:
+    """The backward pass of `step` alone, its graph kept."""
+    leaves = tuple(v.detach().requires_grad_() for v in operands[:-1])
+    y = step(*leaves)
+    return lambda *_: torch.autograd.grad(y, leaves, operands[-1], retain_graph=True)
+
+
+def _cases(device: torch.device) -> Iterator[Case]:
+    layouts = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+    for size, (height, width) in SIZES.items():
+        for dtype in (torch.float32, torch.bfloat16):
+            for layout, memory in layouts.items():
+
+                def image(channels: int, shrink: int, memory: Any = memory, dtype: Any = dtype) -> Tensor:
+                    shape = (1, channels, height // shrink, width // shrink)  # noqa: B023
+                    return torch.randn(shape, device=device).to(dtype, memory_format=memory)
+
+                def case(name: str, run: Any, definition: Any, *operands: Tensor, moved: int, **more: Any) -> Case:
+                    return Case(name, size, dtype, layout, run, definition, operands, moved, **more)  # noqa: B023
+
+                hr, bands = image(3, 1), image(12, 2)
+                x, s, t, g, lr = (*(image(9, 2) for _ in range(4)), image(3, 2))
+                yield case("haar_forward", kernels.haar_forward, reference.haar_forward, hr, moved=2 * _nbytes(hr))
+                yield case(
+                    "haar_inverse", kernels.haar_inverse, reference.haar_inverse, bands, moved=2 * _nbytes(bands)
+                )
+                yield case(
+                    "coupling_forward",
+                    lambda *v: kernels.coupling_forward(*v)[0],
+                    lambda *v: reference.coupling_forward(*v)[0],
+                    *(x, s, t),
+                    moved=4 * _nbytes(x),
+                )
+                yield case(
+                    "coupling_inverse",
+                    lambda *v: kernels.coupling_inverse(*v)[0],
+                    lambda *v: reference.coupling_inverse(*v)[0],
+                    *(x, s, t),
+                    moved=4 * _nbytes(x),
+                )
+                yield case(
+                    "coupling_forward_backward",
+                    _gradient_of(lambda *v: kernels.coupling_forward(*v)[0], (x, s, t, g)),
+                    _gradient_of(lambda *v: reference.coupling_forward(*v)[0], (x, s, t, g)),
+                    *(x, s, t, g),
+                    moved=5 * _nbytes(x),
+                    backward_of=lambda *v: reference.coupling_forward(*v)[0],
+                )
+                yield case(
+                    "additive_forward",
+                    kernels.additive_forward,
+                    reference.additive_forward,
+                    lr,
+                    lr,
+                    moved=3 * _nbytes(lr),
+                )
+                yield case("quantize", kernels.quantize, reference.quantize, lr, moved=2 * _nbytes(lr))
+                features, bias = image(32, 2), torch.randn(32, device=device, dtype=dtype)
+                buffer = image(9 + 128, 2)
+                yield case(
+                    "bias_lrelu_into",
+                    lambda v, b, out: kernels.bias_lrelu_into(v, b, out, 9),
+                    lambda v, b, out: reference.bias_lrelu_into(v, b, out, 9),
+                    *(features, bias, buffer),
+                    moved=2 * _nbytes(features),
+                )
+        shape = (1, 9, height // 2, width // 2)
+        empty = torch.empty(shape, device=device)
+        yield Case(
+            "philox_normal",
+            size,
+            torch.float32,
+            "contiguous",
+            lambda _, shape=shape: kernels.philox_normal(shape, seed=1, device=device),
+            lambda _, shape=shape: philox_reference.philox_normal(shape, seed=1, device=device),
+            (empty,),
+            _nbytes(empty),
+        )
+
+
+def _error(case: Case) -> float:
+    """RMS(error) / RMS(definition), the largest over everything that the operation returns."""
+    # Rounding jumps, so its definition computes in float32 as the kernel does; the others in float64.
+    dtype = torch.float32 if case.operation == "quantize" else torch.float64
+    exact = tuple(v.to(dtype) for v in case.operands)
+    definition = _gradient_of(case.backward_of, exact) if case.backward_of else case.definition
+    got, wanted = case.run(*case.operands), definition(*exact)
+    if isinstance(got, Tensor):
+        got, wanted = (got,), (wanted,)
+    worst = 0.0
+    for g, w in zip(got, wanted, strict=True):
+        error = (g.double() - w.double()).square().mean().sqrt() / w.double().square().mean().sqrt()
+        # NaN compares false with everything: it must not look like a small error.
+        worst = max(worst, error.item() if torch.isfinite(error) else float("inf"))
+    return worst
+
+
+def _quantiles(call: Callable[[], Any]) -> tuple[float, float, float]:
+    """p20, p50, p80 in milliseconds, the cache flushed before each call."""
+    from triton.testing import do_bench
+
+    p20, p50, p80 = do_bench(call, quantiles=[0.2, 0.5, 0.8])
+    return p20, p50, p80
+
+
+def _measure(case: Case, provenance: dict[str, str]) -> Row:
+    row = {
+        "operation": case.operation,
+        "size": case.size,
+        "dtype": str(case.dtype).removeprefix("torch."),
+        "layout": case.layout,
+        **provenance,
+    }
+    error = _error(case)
+    if not error <= TOLERANCE[case.dtype]:
+        return Row(error=error, correct=False, **row)  # type: ignore[arg-type]
+    source = torch.empty(max(case.moved // 2, 1), dtype=torch.uint8, device=case.operands[0].device)
+    target = torch.empty_like(source)
+    _, copy_ms, _ = _quantiles(lambda: target.copy_(source))
+    torch.cuda.reset_peak_memory_stats()
+    p20, p50, p80 = _quantiles(lambda: case.run(*case.operands))
+    peak = torch.cuda.max_memory_allocated() / 2**20
+    _, eager, _ = _quantiles(lambda: case.definition(*case.operands))
+    compiled = None
+    # A prepared backward pass is already a graph of its own; the compiler has nothing to compile there.
+    if not case.backward_of:
+        optimised = torch.compile(case.definition, dynamic=False)
+        compiled = _quantiles(lambda: optimised(*case.operands))[1] / p50
+    return Row(
+        error=error,
+        correct=True,
+        p20_ms=p20,
+        p50_ms=p50,
+        p80_ms=p80,
+        gb_per_s=case.moved / p50 / 1e6,
+        of_copy=copy_ms / p50,
+        to_eager=eager / p50,
+        to_compiled=compiled,
+        peak_mib=peak,
+        **row,
+    )
+
+
+def _provenance() -> dict[str, str]:
+    import triton
+
+    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        driver = subprocess.run(query, capture_output=True, text=True, check=False).stdout.split("\n")[0]
+    except OSError:
+        driver = "unknown"
+    gpu = torch.cuda.get_device_name()
+    return {"gpu": gpu, "driver": driver, "torch": torch.__version__, "triton": triton.__version__}
+
+
+def _line(row: Row) -> str:
+    what = f"{row.operation:26}{row.size:10}{row.dtype:10}{row.layout:15}"
+    if not row.correct:
+        return f"{what}WRONG (error {row.error:.1e}): not timed"
+    compiled = "    -" if row.to_compiled is None else f"{row.to_compiled:5.2f}"
+    return (
+        f"{what}{row.p20_ms:8.4f}{row.p50_ms:8.4f}{row.p80_ms:8.4f}{row.gb_per_s:8.0f}"
+        f"{row.of_copy:7.0%}{row.to_eager:7.2f}  {compiled}"
+    )
+
+
+def run(csv_path: Path | None = None) -> int:
+    """Print the table, write it as CSV if asked; 0, or 1 where an operation was wrong. DeviceError on a CPU."""
+    if not torch.cuda.is_available():
+        raise DeviceError("irnscale bench kernels needs a CUDA device", "on a CPU, try: irnscale bench")
+    if not kernels.triton_available():
+        raise DeviceError("irnscale bench kernels needs triton", "pip install triton")
+    if kernels.mode() == "torch":
+        raise DeviceError("IRNSCALE_KERNELS=torch leaves no kernel to measure", "unset it")
+    provenance = _provenance()
+    click.echo(f"{provenance['gpu']}, torch {provenance['torch']}, triton {provenance['triton']}")
+    click.echo(
+        f"{'operation':26}{'size':10}{'dtype':10}{'layout':15}  p20 ms  p50 ms  p80 ms    GB/s   copy  eager  compile"
+    )
+    rows = []
+    for case in _cases(torch.device("cuda")):
+        rows.append(_measure(case, provenance))
+        click.echo(_line(rows[-1]))
+    if csv_path is not None:
+        with csv_path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, [f.name for f in fields(Row)])
+            writer.writeheader()
+            writer.writerows(asdict(row) for row in rows)
+    return 0 if all(row.correct for row in rows) else 1

@@ -1,0 +1,64 @@
+"""`irnscale bench kernels`: refused on a CPU, and its gate and table checked in the interpreter."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+
+import pytest
+import torch
+from kernel_cases import force_triton
+
+from irnscale.bench import kernels as bench
+from irnscale.errors import DeviceError, ExitCode
+from irnscale.kernels import interpreted
+
+OPERATIONS = {
+    "haar_forward",
+    "haar_inverse",
+    "coupling_forward",
+    "coupling_inverse",
+    "coupling_forward_backward",
+    "additive_forward",
+    "quantize",
+    "bias_lrelu_into",
+    "philox_normal",
+}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_cuda_it_says_so():
+    with pytest.raises(DeviceError, match="needs a CUDA device") as caught:
+        bench.run()
+    assert caught.value.exit_code == ExitCode.DEVICE
+
+
+@pytest.mark.skipif(not interpreted(), reason="needs TRITON_INTERPRET=1")
+def test_gate_and_table(monkeypatch, tmp_path, capsys):
+    """A wrong operation is listed without times, the others with; the CSV says what the table says."""
+    monkeypatch.setattr(bench, "SIZES", {"tiny": (8, 12)})
+    force_triton(monkeypatch, tile=1024)
+    torch.manual_seed(0)
+    cases = list(bench._cases(torch.device("cpu")))
+    assert {case.operation for case in cases} == OPERATIONS
+    # The interpreter rounds bfloat16 towards zero; the handful of pixels here may exceed the RMS bound.
+    monkeypatch.setitem(bench.TOLERANCE, torch.bfloat16, 8e-3)
+    broken = [replace(c, run=lambda *v, run=c.run: run(*v) * torch.nan) for c in cases if c.operation == "haar_forward"]
+    chosen = [c for c in cases if c.operation != "haar_forward"] + broken
+
+    monkeypatch.setattr(bench, "_cases", lambda device: chosen)
+    monkeypatch.setattr(bench, "_quantiles", lambda call: (call(), (1.0, 2.0, 3.0))[1])
+    monkeypatch.setattr(bench, "_provenance", lambda: dict.fromkeys(("gpu", "driver", "torch", "triton"), "none"))
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    for name, value in {"is_available": True, "reset_peak_memory_stats": None, "max_memory_allocated": 0}.items():
+        monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
+    assert bench.run(tmp_path / "kernels.csv") == 1
+    with (tmp_path / "kernels.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(chosen)
+    for row in rows:
+        right = row["operation"] != "haar_forward"
+        assert row["correct"] == str(right), row
+        assert row["p50_ms"] == ("2.0" if right else "")
+    out = capsys.readouterr().out
+    assert out.count("WRONG") == len(broken)
