@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+# Before torch is imported, for this process and those that tests start. Most tensors here are tiny, and a
+# second thread that shares its core with another process makes them ten times slower, not faster.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 import torch
@@ -14,8 +18,6 @@ HAS_CUDA = torch.cuda.is_available()
 if not HAS_CUDA:
     # Read by triton when it is first imported, so it is set before any test module is.
     os.environ.setdefault("TRITON_INTERPRET", "1")
-# The tensors of the tests are tiny: more threads only wait for each other.
-torch.set_num_threads(min(2, torch.get_num_threads()))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

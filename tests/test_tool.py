@@ -1,0 +1,201 @@
+"""The tool as a user meets it: down, up, pipes and the mistakes people make."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import irnscale
+from irnscale.cli.main import main
+from irnscale.engine.executor import run
+from irnscale.images.provenance import read_provenance
+from irnscale.networks import IRN, DenseBlock, IRNConfig
+
+
+def save(path: Path, width: int, height: int, **options) -> Path:
+    y, x = np.mgrid[:height, :width]
+    pixels = np.stack([x * 7 % 256, y * 5 % 256, (x + y) * 3 % 256], axis=2).astype(np.uint8)
+    Image.fromarray(pixels).save(path, **options)
+    return path
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    with Image.open(path) as image:
+        return image.size
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (3, 50), (50, 3), (33, 22), (16, 16)])
+@pytest.mark.parametrize("scale", [2, 4, 8, 16])
+def test_down_then_up_gives_the_exact_size_back(tmp_path, width, height, scale):
+    photo = save(tmp_path / "photo.png", width, height)
+    assert main(["down", str(photo), "-s", str(scale)]) == 0
+    small = tmp_path / f"photo_down{scale}x.png"
+    assert size_of(small) == (-(-width // scale), -(-height // scale))
+    assert main(["up", str(small)]) == 0
+    assert size_of(tmp_path / f"photo_up{scale}x.png") == (width, height)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tiff"])
+def test_formats_and_their_records(tmp_path, suffix, capfd):
+    photo = save(tmp_path / f"photo.{suffix}", 21, 13)
+    small = tmp_path / f"small.{suffix}"
+    assert main(["down", str(photo), "-o", str(small)]) == 0
+    record = read_provenance(small)
+    assert record is not None
+    assert (record.model, record.scale, record.width, record.height) == ("irn-x4", 4, 21, 13)
+    assert ("lossy" in capfd.readouterr().err) == (suffix == "jpg")
+    assert main(["up", str(small), "-o", str(tmp_path / "back.png")]) == 0
+    assert size_of(tmp_path / "back.png") == (21, 13)
+
+
+def test_the_pipe_holds_nothing_but_the_image(tmp_path):
+    photo = save(tmp_path / "photo.png", 21, 13)
+    tool = [sys.executable, "-c", "from irnscale.cli.main import run; run()"]
+    down = subprocess.run(
+        [*tool, "down", "-", "-o", "-", "-v"], input=photo.read_bytes(), capture_output=True, check=True
+    )
+    assert down.stdout.startswith(b"\x89PNG")
+    assert down.stdout.endswith(b"IEND\xaeB`\x82")
+    up = subprocess.run([*tool, "up", "-", "-o", "-"], input=down.stdout, capture_output=True, check=True)
+    (tmp_path / "back.png").write_bytes(up.stdout)
+    assert size_of(tmp_path / "back.png") == (21, 13)
+
+
+def test_help_and_info_do_not_load_torch(tmp_path):
+    photo = save(tmp_path / "photo.png", 8, 8)
+    for arguments in (["--help"], ["--version"], ["down", "--help"], ["info", str(photo)], ["models"]):
+        code = f"import sys; from irnscale.cli.main import main; main({arguments!r}); assert 'torch' not in sys.modules"
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+CASES = [
+    (["down", "missing.png"], 1),
+    (["down", "folder"], 1),
+    (["down", "text.png"], 1),
+    (["down", "cut.jpg"], 1),
+    (["down", "empty.png"], 1),
+    (["down", "photo.png", "-s", "3"], 2),
+    (["down", "photo.png", "-f", "gif"], 2),
+    (["down", "photo.png", "-q", "90"], 2),
+    (["down", "photo.png", "photo.png", "-o", "-"], 2),
+    (["down", "photo.png", "--jpeg-resistant"], 3),
+    (["down", "photo.png", "-m", "nobody"], 3),
+    (["down", "photo.png", "-m", "broken.safetensors"], 3),
+    (["down", "photo.png", "--precision", "float16", "--device", "cpu"], 4),
+    (["down", "photo.png", "-o", "nowhere/small.png"], 5),
+    (["down", "photo.png", "-o", "photo.png", "--overwrite"], 5),
+    (["down", "photo.png", "-o", "there.png"], 5),
+    (["up", "photo.png"], 2),
+    (["up", "photo.png", "-s", "2", "--require-provenance"], 1),
+    (["up", "small.png", "-s", "2"], 2),
+    (["up", "small.png", "--size", "9x9"], 2),
+    (["up", "small.png", "-m", "irn-x2"], 2),
+    (["up", "small.png", "--size", "wide"], 2),
+    (["up", "stranger.png"], 3),
+    (["models", "import", "foreign.pth", "--name", "x"], 3),
+    (["models", "import", "text.png", "--name", "x"], 3),
+    (["models", "show", "nobody"], 3),
+    (["nonsense"], 2),
+]
+
+
+@pytest.fixture(scope="module")
+def mistakes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mistakes")
+    save(folder / "photo.png", 24, 16)
+    (folder / "folder").mkdir()
+    (folder / "text.png").write_text("not a picture")
+    save(folder / "whole.jpg", 64, 64)
+    (folder / "cut.jpg").write_bytes((folder / "whole.jpg").read_bytes()[:700])
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "broken.safetensors").write_bytes(b"garbage")
+    (folder / "there.png").write_bytes(b"precious")
+    torch.save({"body.0.weight": torch.zeros(1)}, folder / "foreign.pth")
+    assert main(["down", str(folder / "photo.png"), "-o", str(folder / "small.png")]) == 0
+    png = (folder / "small.png").read_bytes()
+    start = png.index(b"iTXt") - 4
+    length = int.from_bytes(png[start : start + 4], "big")
+    body = png[start + 4 : start + 8 + length].replace(b'"irn-x4"', b'"irn-x9"')
+    (folder / "stranger.png").write_bytes(
+        png[: start + 4] + body + zlib.crc32(body).to_bytes(4, "big") + png[start + 12 + length :]
+    )
+    return folder
+
+
+@pytest.mark.parametrize(("arguments", "code"), CASES, ids=lambda v: " ".join(v) if isinstance(v, list) else "")
+def test_a_mistake_is_one_line_and_leaves_nothing(mistakes, monkeypatch, capfd, arguments, code):
+    monkeypatch.chdir(mistakes)
+    monkeypatch.setenv("IRNSCALE_MODELS", str(mistakes / "models"))
+    before = {p: p.read_bytes() for p in mistakes.rglob("*") if p.is_file()}
+    assert main(arguments) == code
+    out, err = capfd.readouterr()
+    assert out == ""
+    lines = err.strip().splitlines()
+    assert lines[-1].startswith("irnscale: error: ")
+    assert all(line.startswith("irnscale: ") for line in lines)
+    assert sum(line.startswith("irnscale: error") for line in lines) == (2 if arguments.count("photo.png") > 2 else 1)
+    assert {p: p.read_bytes() for p in mistakes.rglob("*") if p.is_file()} == before
+
+
+def test_one_bad_file_does_not_stop_the_others(tmp_path, capfd):
+    good, bad = save(tmp_path / "good.png", 8, 8), tmp_path / "bad.png"
+    bad.write_text("no")
+    assert main(["down", str(bad), str(good)]) == 1
+    assert (tmp_path / "good_down4x.png").is_file()
+    assert "bad.png" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("scale", [2, 4, 8])
+@pytest.mark.parametrize("tile", [16, 23, 100])
+def test_tiling_changes_nothing(scale, tile):
+    net = IRN(IRNConfig(scale, inv_per_ds=2, growth=8)).double().eval()
+    for parameter in net.parameters():
+        parameter.data.add_(torch.randn_like(parameter) * 0.05)
+    x = torch.rand(1, 3, 5 * 8 * scale, 3 * 8 * scale, dtype=torch.float64)
+    with torch.inference_mode():
+        y = net(x, jac=False)[0]
+    tiled = run(net, x, rev=False, tile=tile)
+    assert (tiled - y).abs().max() <= 1e-10 * y.abs().max()
+    assert (run(net, y, rev=True, tile=tile) - x).abs().max() < 1e-9
+
+
+def test_a_smaller_halo_is_noticed(monkeypatch):
+    net = IRN(IRNConfig(2, inv_per_ds=2, growth=8)).double().eval()
+    for parameter in net.parameters():
+        parameter.data.add_(torch.randn_like(parameter) * 0.1)
+    x = torch.rand(1, 3, 96, 96, dtype=torch.float64)
+    exact = run(net, x, rev=False, tile=1000)
+    monkeypatch.setattr(DenseBlock, "support", 4)
+    assert (run(net, x, rev=False, tile=16) - exact).abs().max() > 1e-6
+
+
+@pytest.mark.slow
+def test_the_shipped_model_beats_bicubic(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo"]) == 0
+    words = capsys.readouterr().out.split()
+    ours, bicubic = (float(words[i + 1]) for i, word in enumerate(words) if word == "PSNR")
+    assert ours > bicubic + 4
+    assert sorted(p.name for p in (tmp_path / "irnscale-demo").iterdir()) == [
+        "comparison.png",
+        "original.png",
+        "restored.png",
+        "small.png",
+    ]
+
+
+def test_the_library_takes_arrays_pictures_and_tensors():
+    rescaler = irnscale.load("x2")
+    array = np.zeros((9, 7, 3), np.uint8)
+    assert rescaler.down(array).shape == (5, 4, 3)
+    assert rescaler.up(rescaler.down(array), size=(7, 9)).shape == (9, 7, 3)
+    assert rescaler.down(Image.fromarray(array)).size == (4, 5)
+    assert rescaler.down(Image.new("L", (7, 9))).mode == "L"
+    assert rescaler.down(torch.rand(2, 3, 9, 7)).shape == (2, 3, 5, 4)
