@@ -28,12 +28,12 @@ def command(inputs: tuple[str, ...], scale: int | None, common: Common) -> int:
     image carries a record (model, original size) that `up` reads.
     """
     from irnscale.cli.rescale import Finished, execute
-    from irnscale.zoo import combined_scale, compose, find
+    from irnscale.zoo import combined_scale, compose, find_all
 
     if scale is not None and scale not in SCALES:
         raise UsageError(f"-s {scale}: no such scale", f"choose one of {', '.join(map(str, SCALES))}")
     if common.model:
-        models = [find(part) for part in common.model.split("+")]
+        models = find_all(common.model)
         own = combined_scale(models)
         if scale is not None and scale != own:
             raise UsageError(f"-s {scale} contradicts -m {common.model}, which is x{own}", "leave -s out")
@@ -42,15 +42,16 @@ def command(inputs: tuple[str, ...], scale: int | None, common: Common) -> int:
     else:
         models = compose(scale or 4, jpeg_resistant=bool(common.jpeg_resistant))
     resistant = all(m.card.jpeg_resistant for m in models)
-    if common.files.lossy and not resistant:
-        common.warn(
-            f"{common.files.resolve_format()} is lossy and changes the pixels that `up` restores from: several dB are "
-            "lost (use png, webp without -q, or tiff)"
-        )
+    lossy = [common.files.resolve_format()] if common.files.lossy and not resistant else []
 
     def prepare(session: Session, job: batch.Job, picture: Picture, notes: list[str]) -> Finished:
         from irnscale.engine.pictures import shrink
 
+        if lossy:  # once
+            common.warn(
+                f"{lossy.pop()} is lossy and changes the pixels that `up` restores from: several dB are lost "
+                "(use png, webp without -q, or tiff)"
+            )
         if picture.record is not None and picture.record.kind == "down":
             notes.append("is itself a small image made by `irnscale down`")
         rescaler = session.rescaler(models)

@@ -11,7 +11,7 @@ from irnscale import batch
 from irnscale.cli.main import fail
 from irnscale.cli.options import Common, guarded_stdout
 from irnscale.images.formats import check_format_limits
-from irnscale.images.write import encode_picture, encoding_notes
+from irnscale.images.write import check_options, encode_picture, encoding_notes
 
 if TYPE_CHECKING:
     from irnscale.engine.executor import Progress
@@ -74,6 +74,7 @@ def execute(
     jobs = batch.plan(inputs, common.files, name)
     targets = batch.Targets(jobs, overwrite=common.files.overwrite)
     format_ = common.files.resolve_format()
+    check_options(format_, common.files.quality, common.files.subsampling)
     with guarded_stdout(common.files, inputs) as stdout:
 
         def process(job: batch.Job, notes: list[str]) -> Path | None:

@@ -83,12 +83,14 @@ def command(
 
 
 def _without_record(label: str, scale: int | None, common: Common, required: bool) -> list[Model]:
-    from irnscale.zoo import combined_scale, compose, find
+    from irnscale.zoo import combined_scale, compose, find_all
 
     if required:
-        raise InputError(f"{label}: has no irnscale record, and --require-provenance is given")
+        raise InputError(
+            f"{label}: has no irnscale record, and --require-provenance is given", "leave the option out, and give -s"
+        )
     if common.model:
-        models = [find(part) for part in common.model.split("+")]
+        models = find_all(common.model)
         own = combined_scale(models)
         if scale is not None and scale != own:
             raise UsageError(f"-s {scale} contradicts -m {common.model}, which is x{own}", "leave -s out")
@@ -100,7 +102,7 @@ def _without_record(label: str, scale: int | None, common: Common, required: boo
 
 def _from_record(label: str, record: Provenance, scale: int | None, common: Common) -> list[Model]:
     """The models the record names. Raises UsageError for a contradicting option, ModelError for a lacking model."""
-    from irnscale.zoo import combined_digest, find
+    from irnscale.zoo import combined_digest, find, find_all
 
     remedy = "leave the option out, or use --ignore-provenance"
     if scale is not None and scale != record.scale:
@@ -110,12 +112,15 @@ def _from_record(label: str, record: Provenance, scale: int | None, common: Comm
         what = "a JPEG-resistant" if record.jpeg_resistant else "a plain"
         raise UsageError(f"{label}: {said} contradicts its record, which names {what} model ({record.model})", remedy)
     if common.model is not None and common.model.endswith(".safetensors"):
-        models = [find(common.model)]
+        models = find_all(common.model)
     elif common.model is not None and common.model != record.model:
         raise UsageError(f"{label}: -m {common.model} contradicts its record, which says {record.model}", remedy)
     else:
         try:
-            models = [find(part) for part in record.model.split("+")]
+            names = record.model.split("+")
+            if any(name.endswith(".safetensors") for name in names):
+                raise ModelError("a record names models, not files")
+            models = [find(name) for name in names]
         except ModelError as error:
             raise ModelError(
                 f"{label}: was made with the model {record.model!r}, which is not installed",

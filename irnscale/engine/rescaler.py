@@ -17,7 +17,7 @@ from irnscale.errors import DeviceError, InputError
 from irnscale.images.padding import reflected_indices
 from irnscale.networks import IRN
 from irnscale.networks.irn import IMAGE_CHANNELS
-from irnscale.zoo import Model, combined_digest, compose, find, load_network
+from irnscale.zoo import Model, combined_digest, compose, find_all, load_network
 
 AnyImage = TypeVar("AnyImage", Image.Image, "np.ndarray[Any, Any]", Tensor)
 
@@ -98,7 +98,8 @@ class Rescaler:
             for want, have in zip(size, (width, height), strict=True):
                 if not 0 <= have * self.scale - want < self.scale:
                     raise InputError(
-                        f"a picture of {width} x {height} cannot come from {size[0]} x {size[1]} at x{self.scale}"
+                        f"a picture of {width} x {height} cannot come from {size[0]} x {size[1]} at x{self.scale}",
+                        f"at most {width * self.scale} x {height * self.scale}, and less than {self.scale} below",
                     )
         for net in reversed(self.networks):
             z = x.new_zeros(x.shape[0], IMAGE_CHANNELS * (net.scale**2 - 1), *x.shape[2:])
@@ -114,7 +115,9 @@ class Rescaler:
             try:
                 y = run(net, x, rev=rev, tile=tile, progress=progress)
                 break
-            except (torch.OutOfMemoryError, MemoryError) as error:
+            except (RuntimeError, MemoryError) as error:
+                if not _is_out_of_memory(error):
+                    raise
                 if self.tile or tile <= SMALLEST_TILE:
                     raise DeviceError(
                         f"out of memory on {self.device} at tiles of {tile}",
@@ -131,6 +134,11 @@ class Rescaler:
         return y
 
 
+def _is_out_of_memory(error: Exception) -> bool:
+    # torch has no class of its own for the CPU's allocator
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator" in str(error)
+
+
 def load(
     model: int | str = 4,
     *,
@@ -145,10 +153,7 @@ def load(
     """
     if isinstance(model, str) and model.removeprefix("x").isdigit():
         model = int(model.removeprefix("x"))
-    if isinstance(model, int):
-        chosen = compose(model, jpeg_resistant=jpeg_resistant)
-    else:
-        chosen = [find(part) for part in model.split("+")]
+    chosen = compose(model, jpeg_resistant=jpeg_resistant) if isinstance(model, int) else find_all(model)
     return Rescaler(chosen, device=device, precision=precision, tile=tile)
 
 

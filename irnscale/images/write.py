@@ -26,6 +26,7 @@ __all__ = [
     "SUBSAMPLINGS",
     "canonical_format",
     "check_format_limits",
+    "check_options",
     "encode_picture",
     "encoding_notes",
     "format_from_name",
@@ -56,7 +57,9 @@ def encode_picture(
     """
     canonical = canonical_format(format)
     check_format_limits(canonical, picture.width, picture.height)
-    _check_options(canonical, picture, quality, subsampling)
+    check_options(canonical, quality, subsampling)
+    if canonical == "jpg" and picture.alpha is not None:
+        raise UsageError("JPEG has no transparency, and this picture has", "choose png or webp with --format")
     picture = _fitted(picture, canonical)
     xmp = picture.xmp or b""
     if record is not None and canonical != "png":
@@ -115,7 +118,9 @@ def encoding_notes(picture: Picture, format: str) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _check_options(format: str, picture: Picture, quality: int | None, subsampling: str | None) -> None:
+def check_options(format: str, quality: int | None, subsampling: str | None) -> None:
+    """Raise UsageError for encoder options that this format has no use for."""
+    format = canonical_format(format)
     if format in ("png", "tiff") and quality is not None:
         what = f"--quality has no meaning for {format}, which is lossless"
         raise UsageError(what, "leave it out, or choose jpg or webp")
@@ -126,8 +131,6 @@ def _check_options(format: str, picture: Picture, quality: int | None, subsampli
         raise UsageError(f"--subsampling has no meaning for {format}", "leave it out, or choose jpg")
     if subsampling is not None and subsampling not in SUBSAMPLINGS:
         raise UsageError(f"unknown subsampling {subsampling}", f"choose one of {', '.join(SUBSAMPLINGS)}")
-    if format == "jpg" and picture.alpha is not None:
-        raise UsageError("JPEG has no transparency, and this picture has", "choose png or webp with --format")
 
 
 def _fitted(picture: Picture, format: str) -> Picture:

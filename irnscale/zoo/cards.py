@@ -54,6 +54,8 @@ def read_card(path: Path) -> ModelCard:
         raise ModelError(f"{path}: the model card is not JSON", "reinstall or import the model again") from error
     if not isinstance(values, dict):
         raise ModelError(f"{path}: the model card is not a JSON object", "import the model again")
+    if not _sound(values):
+        raise ModelError(f"{path}: the model card has fields of the wrong kind", "import the model again")
     known = {f.name: f for f in fields(ModelCard)}
     for key, kind in (("name", str), ("scale", int), ("architecture", dict), ("sha256", str)):
         if not isinstance(values.get(key), kind):
@@ -61,6 +63,21 @@ def read_card(path: Path) -> ModelCard:
     values = {k: v for k, v in values.items() if k in known}
     values["precisions"] = tuple(values.get("precisions", ("float32",)))
     return ModelCard(**values)
+
+
+def _sound(values: dict[str, Any]) -> bool:
+    """Whether the optional fields are of the kinds that `ModelCard` says."""
+    scores, precisions = values.get("scores", {}), values.get("precisions", [])
+    return (
+        all(isinstance(values.get(key, ""), str) for key in ("description", "origin", "data", "licence"))
+        and isinstance(values.get("jpeg_resistant", False), bool)
+        and isinstance(values.get("training", {}), dict)
+        and isinstance(precisions, list)
+        and all(isinstance(name, str) for name in precisions)
+        and isinstance(scores, dict)
+        and all(isinstance(row, dict) for row in scores.values())
+        and all(isinstance(number, int | float) for row in scores.values() for number in row.values())
+    )
 
 
 def file_sha256(path: Path) -> str:

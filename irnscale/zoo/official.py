@@ -18,6 +18,7 @@ from irnscale.networks import IRN, IRNConfig
 
 _SUBNETS = {"F": "p", "H": "s", "G": "t"}
 _KEY = re.compile(r"operations\.(\d+)\.([FGH])\.(conv[1-5]\.(?:weight|bias))")
+_LAYOUT = "give an IRN checkpoint of the paper's code"
 _HAAR = re.compile(r"operations\.\d+\.haar_weights")
 
 
@@ -28,7 +29,7 @@ def read_official(path: Path) -> tuple[IRNConfig, dict[str, Tensor]]:
     couplings are read off the keys. Raises ModelError naming the first key that does not fit.
     """
     if not path.is_file():
-        raise ModelError(f"{path}: no such file")
+        raise ModelError(f"{path}: no such file", "check the path")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
@@ -40,7 +41,7 @@ def read_official(path: Path) -> tuple[IRNConfig, dict[str, Tensor]]:
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
             state = state[wrapper]
     if not isinstance(state, dict) or not state:
-        raise ModelError(f"{path}: holds no dictionary of tensors")
+        raise ModelError(f"{path}: holds no dictionary of tensors", _LAYOUT)
 
     tensors: dict[str, Tensor] = {}
     couplings: set[int] = set()
@@ -49,8 +50,9 @@ def read_official(path: Path) -> tuple[IRNConfig, dict[str, Tensor]]:
         if _HAAR.fullmatch(key):
             continue
         match = _KEY.fullmatch(key)
-        if not match or not isinstance(value, Tensor):
-            raise ModelError(f"{path}: {original!r} is not a weight of the paper's IRN (operations.N.F.conv1...)")
+        if not match or not _is_plain(value):
+            what = f"{path}: {original!r} is not a weight of the paper's IRN (operations.N.F.conv1...)"
+            raise ModelError(what, _LAYOUT)
         index, subnet, rest = int(match[1]), match[2], match[3]
         couplings.add(index)
         tensors[f"module_list.{index}.{_SUBNETS[subnet]}.{rest}"] = value.float().contiguous()
@@ -59,17 +61,18 @@ def read_official(path: Path) -> tuple[IRNConfig, dict[str, Tensor]]:
     own = IRN(config).state_dict()
     for key in own:
         if key not in tensors:
-            raise ModelError(f"{path}: lacks {key} of IRN x{config.scale}")
+            raise ModelError(f"{path}: lacks {_theirs(key)} of IRN x{config.scale}", _LAYOUT)
         if tensors[key].shape != own[key].shape:
             raise ModelError(
-                f"{path}: {key} has shape {tuple(tensors[key].shape)}, "
-                f"IRN x{config.scale} needs {tuple(own[key].shape)}"
+                f"{path}: {_theirs(key)} has shape {tuple(tensors[key].shape)}, "
+                f"IRN x{config.scale} needs {tuple(own[key].shape)}",
+                _LAYOUT,
             )
     if extra := sorted(tensors.keys() - own.keys()):
-        raise ModelError(f"{path}: {extra[0]} does not belong to IRN x{config.scale}")
+        raise ModelError(f"{path}: {_theirs(extra[0])} does not belong to IRN x{config.scale}", _LAYOUT)
     bad = next((k for k, v in tensors.items() if not torch.isfinite(v).all()), None)
     if bad:
-        raise ModelError(f"{path}: {bad} holds values that are not finite")
+        raise ModelError(f"{path}: {_theirs(bad)} holds values that are not finite", "import another checkpoint")
     return config, tensors
 
 
@@ -78,11 +81,24 @@ def _reason(error: Exception) -> str:
     return lines[0][:120] if lines else type(error).__name__
 
 
+def _is_plain(value: object) -> bool:
+    return (
+        isinstance(value, Tensor) and value.is_floating_point() and value.layout == torch.strided and not value.is_meta
+    )
+
+
+def _theirs(key: str) -> str:
+    """Our key in the paper's naming, for messages about their file."""
+    _, index, subnet, rest = key.split(".", 3)
+    return f"operations.{index}.{next(f for f, ours in _SUBNETS.items() if ours == subnet)}.{rest}"
+
+
 def _configuration(path: Path, couplings: set[int]) -> IRNConfig:
     """Levels and couplings per level from which positions hold couplings: the gaps are Haar transforms."""
-    haar = [n for n in range(max(couplings, default=0)) if n not in couplings]
+    # at most 4 Haar transforms among them: a file that says operations.999999999 must not cost the memory
+    haar = [n for n in range(min(max(couplings, default=0), len(couplings) + 4)) if n not in couplings]
     levels = len(haar)
     total = len(couplings)
     if levels not in (1, 2, 3, 4) or total % levels or haar != [i * (total // levels + 1) for i in range(levels)]:
-        raise ModelError(f"{path}: its {total} couplings are not laid out as IRN x2, x4, x8 or x16")
+        raise ModelError(f"{path}: its {total} couplings are not laid out as IRN x2, x4, x8 or x16", _LAYOUT)
     return IRNConfig(scale=2**levels, inv_per_ds=total // levels)

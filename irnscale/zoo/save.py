@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from irnscale.errors import ModelError
+from irnscale.errors import ModelError, OutputError
 from irnscale.images.atomic import write_bytes_atomic
 from irnscale.networks import IRNConfig
 from irnscale.zoo.cards import ModelCard, file_sha256
@@ -32,14 +32,19 @@ def save_model(
     Raises ModelError for weights that float16 cannot hold or a bad name, OutputError where a file exists
     or cannot be written.
     """
-    if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or name.startswith("."):
+    plain = name.replace("-", "").replace("_", "").replace(".", "").isalnum()
+    if not plain or name.startswith(".") or name.endswith(".safetensors"):
         raise ModelError(f"{name!r} is not a model name", "use letters, digits, '-', '_' and '.'")
     halves = {k: v.detach().to("cpu", torch.float16).contiguous() for k, v in sorted(tensors.items())}
     for key, value in halves.items():
         if not torch.isfinite(value).all():
-            raise ModelError(f"{name}: {key} has values beyond what float16 holds")
+            raise ModelError(f"{name}: {key} has values beyond what float16 holds", "such weights cannot be kept")
     data = save(halves, metadata={"format": "pt", "model": name})
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        what = f"{folder}: cannot create the folder of models: {error.strerror}"
+        raise OutputError(what, "set IRNSCALE_MODELS to another") from error
     weights = folder / f"{name}.safetensors"
     write_bytes_atomic(data, weights, overwrite=overwrite)
     result = ModelCard(

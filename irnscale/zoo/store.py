@@ -61,8 +61,8 @@ def find(name: str) -> Model:
     """A model by name, or by the path of its .safetensors (its card beside it). Raises ModelError."""
     if name.endswith(".safetensors"):
         weights = Path(name)
-        if not weights.is_file():
-            raise ModelError(f"{name}: no such model file")
+        if not os.path.isfile(weights):  # noqa: PTH113 - see find_all
+            raise ModelError(f"{name}: no such model file", "check the path, or see `irnscale models`")
         card = weights.with_suffix(".json")
         if not card.is_file():
             raise ModelError(
@@ -76,6 +76,13 @@ def find(name: str) -> Model:
     if Path(name).suffix in (".pth", ".pt", ".ckpt"):
         raise ModelError(f"{name}: pickled checkpoints are not run", f"irnscale models import {name} --name NAME")
     raise ModelError(f"no model {name!r} is installed", "see `irnscale models`, or `irnscale models import`")
+
+
+def find_all(names: str) -> list[Model]:
+    """The models of a name, of several names joined by "+" (in the order of downscaling), or of a file."""
+    if os.path.isfile(names):  # noqa: PTH113 - Path.is_file raises for long names; a path may have a "+" in it
+        return [find(names)]
+    return [find(name) for name in names.split("+")]
 
 
 def default_model(scale: int, *, jpeg_resistant: bool = False) -> Model:
@@ -124,9 +131,11 @@ def verify(model: Model) -> None:
     path = model.weights
     try:
         status = path.stat()
+        sound = _verified(path, status.st_size, status.st_mtime_ns, model.card.sha256)
     except OSError as error:
-        raise ModelError(f"{path}: the weights of {model.card.name} are missing", "reinstall the model") from error
-    if not _verified(path, status.st_size, status.st_mtime_ns, model.card.sha256):
+        what = f"{path}: the weights of {model.card.name} are missing or unreadable: {error.strerror}"
+        raise ModelError(what, "reinstall irnscale" if model.shipped else "import the model again") from error
+    if not sound:
         raise ModelError(
             f"{path}: damaged: its sha256 is not the one on the card of {model.card.name}",
             "reinstall irnscale" if model.shipped else "import the model again",
@@ -143,16 +152,22 @@ def load_network(model: Model) -> IRN:
     verify(model)
     try:
         net = IRN(IRNConfig(**model.card.architecture))
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"{model.card.name}: unknown architecture on its card: {error}") from error
+    except (TypeError, ValueError, RuntimeError) as error:
+        what = f"{model.card.name}: unknown architecture on its card: {error}"
+        raise ModelError(what, "import the model again, with this version") from error
+    if net.scale != model.card.scale:
+        what = f"{model.card.name}: its card says x{model.card.scale}, its architecture x{net.scale}"
+        raise ModelError(what, "import the model again")
     try:
         tensors = load_file(model.weights)
     except (SafetensorError, OSError) as error:
-        raise ModelError(f"{model.weights}: not a safetensors file: {error}") from error
+        raise ModelError(f"{model.weights}: not a safetensors file: {error}", "import the model again") from error
     own = net.state_dict()
     for name in sorted(own.keys() | tensors.keys()):
         if name not in own or name not in tensors or own[name].shape != tensors[name].shape:
-            raise ModelError(f"{model.weights}: does not fit its architecture, first at {name}")
+            raise ModelError(
+                f"{model.weights}: does not fit its architecture, first at {name}", "import the model again"
+            )
     net.load_state_dict(tensors)
     net.eval().requires_grad_(False)
     return net
