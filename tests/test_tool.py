@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -73,75 +72,6 @@ def test_help_and_info_do_not_load_torch(tmp_path):
     for arguments in (["--help"], ["--version"], ["down", "--help"], ["info", str(photo)], ["models"]):
         code = f"import sys; from irnscale.cli.main import main; main({arguments!r}); assert 'torch' not in sys.modules"
         subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-
-
-CASES = [
-    (["down", "missing.png"], 1),
-    (["down", "folder"], 1),
-    (["down", "text.png"], 1),
-    (["down", "cut.jpg"], 1),
-    (["down", "empty.png"], 1),
-    (["down", "photo.png", "-s", "3"], 2),
-    (["down", "photo.png", "-f", "gif"], 2),
-    (["down", "photo.png", "-q", "90"], 2),
-    (["down", "photo.png", "photo.png", "-o", "-"], 2),
-    (["down", "photo.png", "--jpeg-resistant"], 3),
-    (["down", "photo.png", "-m", "nobody"], 3),
-    (["down", "photo.png", "-m", "broken.safetensors"], 3),
-    (["down", "photo.png", "--precision", "float16", "--device", "cpu"], 4),
-    (["down", "photo.png", "-o", "nowhere/small.png"], 5),
-    (["down", "photo.png", "-o", "photo.png", "--overwrite"], 5),
-    (["down", "photo.png", "-o", "there.png"], 5),
-    (["up", "photo.png"], 2),
-    (["up", "photo.png", "-s", "2", "--require-provenance"], 1),
-    (["up", "small.png", "-s", "2"], 2),
-    (["up", "small.png", "--size", "9x9"], 2),
-    (["up", "small.png", "-m", "irn-x2"], 2),
-    (["up", "small.png", "--size", "wide"], 2),
-    (["up", "stranger.png"], 3),
-    (["models", "import", "foreign.pth", "--name", "x"], 3),
-    (["models", "import", "text.png", "--name", "x"], 3),
-    (["models", "show", "nobody"], 3),
-    (["nonsense"], 2),
-]
-
-
-@pytest.fixture(scope="module")
-def mistakes(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("mistakes")
-    save(folder / "photo.png", 24, 16)
-    (folder / "folder").mkdir()
-    (folder / "text.png").write_text("not a picture")
-    save(folder / "whole.jpg", 64, 64)
-    (folder / "cut.jpg").write_bytes((folder / "whole.jpg").read_bytes()[:700])
-    (folder / "empty.png").write_bytes(b"")
-    (folder / "broken.safetensors").write_bytes(b"garbage")
-    (folder / "there.png").write_bytes(b"precious")
-    torch.save({"body.0.weight": torch.zeros(1)}, folder / "foreign.pth")
-    assert main(["down", str(folder / "photo.png"), "-o", str(folder / "small.png")]) == 0
-    png = (folder / "small.png").read_bytes()
-    start = png.index(b"iTXt") - 4
-    length = int.from_bytes(png[start : start + 4], "big")
-    body = png[start + 4 : start + 8 + length].replace(b'"irn-x4"', b'"irn-x9"')
-    (folder / "stranger.png").write_bytes(
-        png[: start + 4] + body + zlib.crc32(body).to_bytes(4, "big") + png[start + 12 + length :]
-    )
-    return folder
-
-
-@pytest.mark.parametrize(("arguments", "code"), CASES, ids=lambda v: " ".join(v) if isinstance(v, list) else "")
-def test_a_mistake_is_one_line_and_leaves_nothing(mistakes, monkeypatch, capfd, arguments, code):
-    monkeypatch.chdir(mistakes)
-    monkeypatch.setenv("IRNSCALE_MODELS", str(mistakes / "models"))
-    before = {p: p.read_bytes() for p in mistakes.rglob("*") if p.is_file()}
-    assert main(arguments) == code
-    out, err = capfd.readouterr()
-    assert out == ""
-    lines = err.strip().splitlines()
-    assert lines[-1].startswith("irnscale: error: ")
-    assert all(line.startswith("irnscale: ") for line in lines)
-    assert sum(line.startswith("irnscale: error") for line in lines) == (2 if arguments.count("photo.png") > 2 else 1)
-    assert {p: p.read_bytes() for p in mistakes.rglob("*") if p.is_file()} == before
 
 
 def test_one_bad_file_does_not_stop_the_others(tmp_path, capfd):
