@@ -1,0 +1,221 @@
+"""info, models, doctor, demo, bench, train, help; and what must not be imported for them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from commandline import Run, copied_model, files, picture, pixels, runner
+
+import irnscale
+from irnscale.cli import main as cli
+from irnscale.cli.main import COMMANDS
+from irnscale.zoo import find
+
+
+@pytest.fixture
+def run(capfdbinary, monkeypatch, tmp_path) -> Run:
+    """The command line, with no imported models."""
+    monkeypatch.setenv("IRNSCALE_MODELS", str(tmp_path / "models"))
+    return runner(capfdbinary, monkeypatch)
+
+
+MODEL_COMMANDS = [("models", name) for name in ("list", "show", "verify", "import", "export")]
+
+
+@pytest.mark.parametrize("command", [(), *((name,) for name in COMMANDS), *MODEL_COMMANDS])
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_help(run, command, option):
+    if option == "-h" and command not in ((), ("models",)):
+        pytest.importorskip("click")
+    result = run(*command, option)
+    assert (result.code, result.lines) == (0, [])
+    assert result.text.startswith(f"Usage: {' '.join(('irnscale', *command))}")
+
+
+def test_version_and_nothing(run):
+    result = run("--version")
+    assert (result.code, result.text) == (0, f"irnscale, version {irnscale.__version__}\n")
+    result = run()
+    assert (result.code, result.stdout) == (2, b"")
+    assert result.lines[0].startswith("Usage:")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["info", "FILE"], ["models", "list"], ["down", "--help"]]
+)
+def test_light_commands_import_no_torch(tmp_path, arguments):
+    photo = str(picture(tmp_path / "a.png"))
+    arguments = [photo if a == "FILE" else a for a in arguments]
+    code = (
+        "import sys; from irnscale.cli.main import main; code = main(sys.argv[1:]);"
+        "heavy = {'torch', 'FrEIA', 'triton', 'safetensors', 'skimage', 'omegaconf', 'scipy'} & set(sys.modules);"
+        "print('loaded', sorted(heavy)); sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "loaded []"
+
+
+def test_info(run, tmp_path):
+    photo = picture(tmp_path / "a.png")
+    run("down", photo)
+    small = tmp_path / "a_down4x.png"
+    run("up", small)
+    result = run("info", photo, small, tmp_path / "a_up4x.png")
+    assert (result.code, result.lines) == (0, [])
+    one, two, three = result.text.split(":\n")[1:]
+    assert "no record" in one
+    assert "width: 21" in one
+    assert "small image made by `irnscale down` with irn-x4" in two
+    assert "original: 21x14" in two
+    assert "restored by `irnscale up`" in three
+
+
+def test_info_as_json(run, tmp_path):
+    photo = picture(tmp_path / "a.webp", lossless=True)
+    run("down", photo, "-s", 8)
+    small = tmp_path / "a_down8x.png"
+    result = run("info", "--json", photo, small)
+    plain, facts = [json.loads(line) for line in result.text.splitlines()]
+    assert (plain["file"], plain["format"], plain["provenance"]) == (str(photo), "webp", None)
+    record = facts["provenance"]
+    assert (facts["width"], facts["height"], facts["depth"]) == (3, 2, 8)
+    assert (record["model"], record["scale"], record["original_format"]) == ("irn-x4+irn-x2", 8, "webp")
+    assert (record["width"], record["height"], record["padding"]) == (21, 14, [3, 2])
+    (tmp_path / "b.png").write_text("text")
+    result = run("info", "--json", tmp_path / "b.png", small)
+    assert (result.code, len(result.lines), len(result.text.splitlines())) == (1, 1, 1), "the others are shown"
+
+
+def test_models(run, tmp_path):
+    for command in (("models",), ("models", "list")):
+        result = run(*command)
+        assert (result.code, result.lines) == (0, [])
+        rows = [line.split() for line in result.text.splitlines()]
+        assert [row[:4] for row in rows[1:]] == [["irn-x2", "x2", "no", "shipped"], ["irn-x4", "x4", "no", "shipped"]]
+    shown = run("models", "show", "irn-x4")
+    assert json.loads(shown.text)["sha256"] == find("irn-x4").card.sha256
+    assert run("models", "verify").text == "irn-x2: ok\nirn-x4: ok\n"
+    assert run("models", "verify", "irn-x4").text == "irn-x4: ok\n"
+
+
+def test_verify_goes_on_after_a_damaged_model(run, tmp_path):
+    weights = copied_model(tmp_path / "models")
+    assert run("models", "verify").text.endswith("own: ok\n")
+    weights.write_bytes(weights.read_bytes()[:-1])
+    result = run("models", "verify", "own", "irn-x2")
+    assert (result.code, result.text, len(result.lines)) == (3, "irn-x2: ok\n", 1)
+    assert "damaged" in result.lines[0]
+
+
+def test_doctor(run, tmp_path):
+    facts = json.loads(run("doctor", "--json").text)
+    assert facts["irnscale"] == irnscale.__version__
+    assert facts["packages"]["FrEIA"] != "not installed"
+    assert facts["device used"] in ("cpu", "cuda")
+    assert facts["precision used"] in ("float32", "bfloat16")
+    assert facts["kernels used"].startswith(("torch", "triton"))
+    assert find("irn-x4").card.digest in facts["models"]
+    assert facts["imported models in"] == str(tmp_path / "models")
+    result = run("doctor")
+    assert (result.code, result.lines) == (0, [])
+    assert [line.split(":")[0] for line in result.text.splitlines()] == list(facts)
+
+
+@pytest.mark.slow
+def test_demo(run, tmp_path):
+    result = run("demo", "-o", tmp_path / "out")
+    assert (result.code, result.lines) == (0, [])
+    assert files(tmp_path / "out") == ["comparison.png", "original.png", "restored.png", "small.png"]
+    lines = result.text.splitlines()
+    ours, bicubic = [float(line.split("PSNR")[1].split()[0]) for line in lines[1:3]]
+    assert ours > bicubic + 4
+    assert pixels(tmp_path / "out/small.png").shape == (128, 128, 3)
+    assert pixels(tmp_path / "out/restored.png").shape == pixels(tmp_path / "out/original.png").shape == (512, 512, 3)
+    assert pixels(tmp_path / "out/comparison.png").shape[1] > 1500
+    assert run("up", tmp_path / "out/small.png", "-o", tmp_path / "again.png").code == 0, "small.png has its record"
+    assert (pixels(tmp_path / "again.png") == pixels(tmp_path / "out/restored.png")).all()
+
+
+def test_demo_into_a_file(run, tmp_path):
+    photo = picture(tmp_path / "a.png")
+    result = run("demo", "-o", photo)
+    assert (result.code, len(result.lines)) == (5, 1)
+
+
+def test_bench(run):
+    result = run("bench", "--size", "21x14", "--repeats", "1", "--json", "--precision", "float32", "--device", "cpu")
+    assert (result.code, result.lines) == (0, [])
+    facts = json.loads(result.text)
+    assert (facts["width"], facts["height"], facts["scale"], facts["precision"]) == (21, 14, 4, "float32")
+    seconds = (facts["paper_down_s"] + facts["paper_up_s"]) / (facts["down_s"] + facts["up_s"])
+    assert facts["ratio"] == pytest.approx(seconds)
+    assert facts["largest_difference"] <= 1.01 / 255, "both ways give the same picture"
+    result = run("bench", "--size", "20x12", "--repeats", "2", "-s", "2")
+    assert "ratio " in result.text
+    assert run("bench", "--size", "large").code == 2
+
+
+def test_train_export_and_use(run, tmp_path, photos):
+    out = tmp_path / "run"
+    tiny = ["inv_per_ds=1", "growth=4", "batch_size=1", "img_size=16", "precision=float32"]
+    train = ["train", "irn-x2", *tiny, "--data", photos, "--out", out, "--device", "cpu", "--no-progress"]
+    result = run(*train, "--budget", "2")
+    assert result.code == 0, result.lines
+    assert result.text == f"{out / 'step-00000002'}\n"
+    again = run(*train, "--budget", "3")
+    assert again.code == 2, "an existing run needs --resume"
+    assert "--resume" in again.lines[-1]
+    assert run(*train, "--budget", "3", "--resume").text == f"{out / 'step-00000003'}\n"
+    result = run("models", "export", out, "--name", "tiny")
+    assert result.code == 0
+    assert "-m tiny" in result.lines[0]
+    card = json.loads(run("models", "show", "tiny").text)
+    assert (card["scale"], card["architecture"]["growth"], card["training"]["steps"]) == (2, 4, 3)
+    photo = picture(tmp_path / "a.png")
+    assert run("down", photo, "-m", "tiny").code == 0
+    assert run("up", tmp_path / "a_down2x.png").code == 0
+    assert pixels(tmp_path / "a_up2x.png").shape == (14, 21, 3)
+    result = run("models", "export", out, "--name", "tiny", "--to", tmp_path / "elsewhere")
+    assert f"-m {tmp_path / 'elsewhere' / 'tiny.safetensors'}" in result.lines[0]
+
+
+def test_training_that_cannot_start(run, tmp_path):
+    data = ["--data", tmp_path / "none", "--out", tmp_path / "run", "--no-progress"]
+    for arguments, code in [
+        (["irn-x2", *data, "--budget", "1"], 1),
+        (["nobody", *data], 2),
+        (["irn-x2", "growht=4", *data], 2),
+        (["irn-x2", *data, "--budget", "soon"], 2),
+        (["irn-x2"], 2),
+    ]:
+        result = run("train", *arguments)
+        assert (result.code, len(result.lines)) == (code, 1), result.lines
+    result = run("models", "export", tmp_path / "run", "--name", "x")
+    assert (result.code, len(result.lines)) == (1, 1)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("two\nlines")])
+def test_what_nobody_foresaw(run, tmp_path, monkeypatch, error):
+    def broken(*_args, **_options):
+        raise error
+
+    monkeypatch.setattr("irnscale.batch.read_source", broken)
+    result = run("down", picture(tmp_path / "a.png"))
+    assert len(result.lines) == 1
+    assert files(tmp_path) == ["a.png"]
+    if isinstance(error, KeyboardInterrupt):
+        assert result.code == 130
+    else:
+        assert (result.code, "two lines" in result.lines[0]) == (1, True)
+        assert any("Traceback" in line for line in run("down", tmp_path / "a.png", "--debug").lines)
+
+
+def test_the_console_script_and_module_agree():
+    assert cli.run.__module__ == "irnscale.cli.main"
+    done = subprocess.run([sys.executable, "-m", "irnscale", "up"], capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("irnscale: error: Missing argument")
