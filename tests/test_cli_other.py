@@ -28,8 +28,6 @@ MODEL_COMMANDS = [("models", name) for name in ("list", "show", "verify", "impor
 @pytest.mark.parametrize("command", [(), *((name,) for name in COMMANDS), *MODEL_COMMANDS])
 @pytest.mark.parametrize("option", ["--help", "-h"])
 def test_help(run, command, option):
-    if option == "-h" and command not in ((), ("models",)):
-        pytest.importorskip("click")
     result = run(*command, option)
     assert (result.code, result.lines) == (0, [])
     assert result.text.startswith(f"Usage: {' '.join(('irnscale', *command))}")
@@ -205,11 +203,11 @@ def test_what_nobody_foresaw(run, tmp_path, monkeypatch, error):
 
     monkeypatch.setattr("irnscale.batch.read_source", broken)
     result = run("down", picture(tmp_path / "a.png"))
-    assert len(result.lines) == 1
     assert files(tmp_path) == ["a.png"]
     if isinstance(error, KeyboardInterrupt):
-        assert result.code == 130
+        assert (result.code, result.lines[-1]) == (130, "irnscale: interrupted")
     else:
+        assert len(result.lines) == 1
         assert (result.code, "two lines" in result.lines[0]) == (1, True)
         assert any("Traceback" in line for line in run("down", tmp_path / "a.png", "--debug").lines)
 

@@ -27,8 +27,10 @@ def silent(result, code: int = 0) -> None:
     assert (result.code, result.stdout, result.lines) == (code, b"", [])
 
 
-@pytest.mark.parametrize("extension", ["png", "jpg", "webp", "tif"])
-@pytest.mark.parametrize(("width", "height"), [(21, 14), (1, 1), (3, 50)])
+@pytest.mark.parametrize(
+    ("extension", "width", "height"),
+    [(e, 21, 14) for e in ("png", "jpg", "webp", "tif")] + [("png", 1, 1), ("jpg", 3, 50), ("webp", 50, 3)],
+)
 def test_default_names_and_sizes(run, tmp_path, extension, width, height):
     photo = picture(tmp_path / f"a.{extension}", width, height)
     silent(run("down", photo))
