@@ -29,6 +29,31 @@ def _rescale(picture: Picture, rescale: Any) -> Picture:
     return picture.with_pixels(result, alpha)
 
 
+def _record(
+    kind: str, rescaler: Rescaler, source: Picture, *, large: Picture, small: Picture, settings: str
+) -> Provenance:
+    original = source.format if kind == "down" else source.record.original_format if source.record else "unknown"
+    return Provenance(
+        kind=kind,
+        version=irnscale.__version__,
+        model=rescaler.name,
+        digest=rescaler.digest,
+        scale=rescaler.scale,
+        width=large.width,
+        height=large.height,
+        lr_width=small.width,
+        lr_height=small.height,
+        padding=(small.width * rescaler.scale - large.width, small.height * rescaler.scale - large.height),
+        jpeg_resistant=rescaler.jpeg_resistant,
+        original_format=original,
+        source_digest=source.source_digest,
+        settings_digest=hashlib.sha256(settings.encode()).hexdigest()[:16],
+        crc=pixel_crc(small),
+        opaque_alpha=source.opaque_alpha,
+        gray=source.gray,
+    )
+
+
 def shrink(
     rescaler: Rescaler, picture: Picture, *, settings: str, progress: Progress | None = None
 ) -> tuple[Picture, Provenance]:
@@ -38,26 +63,7 @@ def shrink(
     alpha is shrunk as a plane of its own. `settings` is text that identifies the options used.
     """
     small = _rescale(picture, lambda pixels: rescaler.down(pixels, progress=progress))
-    padding = (-picture.width % rescaler.scale, -picture.height % rescaler.scale)
-    record = Provenance(
-        kind="down",
-        version=irnscale.__version__,
-        model=rescaler.name,
-        digest=rescaler.digest,
-        scale=rescaler.scale,
-        width=picture.width,
-        height=picture.height,
-        lr_width=small.width,
-        lr_height=small.height,
-        padding=padding,
-        jpeg_resistant=rescaler.jpeg_resistant,
-        original_format=picture.format,
-        source_digest=picture.source_digest,
-        settings_digest=hashlib.sha256(settings.encode()).hexdigest()[:16],
-        crc=pixel_crc(small),
-        opaque_alpha=picture.opaque_alpha,
-        gray=picture.gray,
-    )
+    record = _record("down", rescaler, picture, large=picture, small=small, settings=settings)
     return small, record
 
 
@@ -71,23 +77,5 @@ def restore(
 ) -> tuple[Picture, Provenance]:
     """`up` for a picture: the restored picture, cropped to `size` = (width, height), and its record."""
     full = _rescale(picture, lambda pixels: rescaler.up(pixels, size=size, progress=progress))
-    record = Provenance(
-        kind="up",
-        version=irnscale.__version__,
-        model=rescaler.name,
-        digest=rescaler.digest,
-        scale=rescaler.scale,
-        width=full.width,
-        height=full.height,
-        lr_width=picture.width,
-        lr_height=picture.height,
-        padding=(picture.width * rescaler.scale - full.width, picture.height * rescaler.scale - full.height),
-        jpeg_resistant=rescaler.jpeg_resistant,
-        original_format=picture.record.original_format if picture.record else "unknown",
-        source_digest=picture.source_digest,
-        settings_digest=hashlib.sha256(settings.encode()).hexdigest()[:16],
-        crc=pixel_crc(picture),
-        opaque_alpha=picture.opaque_alpha,
-        gray=picture.gray,
-    )
+    record = _record("up", rescaler, picture, large=full, small=picture, settings=settings)
     return full, record
