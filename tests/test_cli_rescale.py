@@ -293,3 +293,14 @@ def test_turned_pictures_are_upright(run, tmp_path):
     back = pixels(tmp_path / "a_up2x.png")
     assert back.shape == (40, 24, 3)
     assert decibel(back, np.rot90(synthetic_photo(24, 40), -1)) > 25
+
+
+def test_sixteen_bits_are_noted(run, tmp_path):
+    values = np.arange(8 * 8, dtype=np.uint16).reshape(8, 8) * 1000
+    Image.fromarray(values).save(tmp_path / "deep.png")
+    result = run("down", tmp_path / "deep.png")
+    assert result.code == 0
+    assert result.lines == [
+        f"irnscale: warning: {tmp_path / 'deep.png'}: has 16 bits per channel; "
+        "the small image and what `up` makes of it have 8"
+    ]

@@ -357,7 +357,7 @@ def test_missing_and_folder(tmp_path):
     for function in (read_picture, describe):
         with pytest.raises(InputError, match=r"no such file \(check the path"):
             function(tmp_path / "gone.png")
-        with pytest.raises(InputError, match=r"is a folder \(.*--recursive"):
+        with pytest.raises(InputError, match=r"is a folder \(give the files in it"):
             function(tmp_path)
     with pytest.raises(InputError, match="cannot be read"):
         read_picture(tmp_path / ("x" * 300))

@@ -19,7 +19,7 @@ from irnscale.networks import IRN, IRNConfig
 from irnscale.zoo import find, find_all, load_network, models, read_card, verify
 from irnscale.zoo.official import read_official
 from irnscale.zoo.save import MAX_BYTES, save_model
-from irnscale.zoo.store import compose, shipped_folder, user_folder
+from irnscale.zoo.store import compose, default_model, shipped_folder, user_folder
 
 FIRST = "operations.1.F.conv1.weight"
 PAPERS = {"p": "F", "s": "H", "t": "G"}
@@ -250,10 +250,13 @@ def test_broken_cards(tmp_path, run, change):
     weights = copied_model(tmp_path / "models")
     card = weights.with_suffix(".json")
     card.write_text(json.dumps(json.loads(card.read_text()) | change))
-    for command in (("models", "list"), ("down", "x.png", "-m", weights), ("doctor",)):
+    for command in (("models", "list"), ("down", "x.png", "-m", weights), ("down", "x.png", "-m", "own"), ("doctor",)):
         result = run(*command)
-        assert (result.code, result.stdout, len(result.lines)) == (3, b"", 1)
+        assert (result.code, len(result.lines)) == (3, 1)
         assert "own.json: the model card" in result.lines[0]
+        assert command[0] == "down" or b"irn-x4" in result.stdout, "the others are shown"
+    assert find("irn-x4").shipped, "the others are not affected"
+    assert default_model(4).shipped
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe", b"3"])

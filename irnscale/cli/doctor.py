@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import platform
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import click
 
 import irnscale
+from irnscale.cli.models import report_broken
 from irnscale.cli.options import DEBUG
-from irnscale.errors import ExitCode
+from irnscale.errors import ModelError
 
 PACKAGES = ("torch", "FrEIA", "triton", "pillow", "numpy", "safetensors", "click", "tqdm")
 
@@ -21,14 +23,15 @@ PACKAGES = ("torch", "FrEIA", "triton", "pillow", "numpy", "safetensors", "click
 @DEBUG
 def command(as_json: bool, debug: bool) -> int:
     """Versions, devices, and the precision and kernels that would be used. For bug reports."""
-    facts = collect()
+    broken: dict[Path, ModelError] = {}
+    facts = collect(broken)
     if as_json:
         click.echo(json.dumps(facts))
     else:
         for key, value in facts.items():
             text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
             click.echo(f"{key}: {text}")
-    return ExitCode.OK
+    return report_broken(broken)
 
 
 def _version(package: str) -> str:
@@ -38,8 +41,8 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def collect() -> dict[str, Any]:
-    """What there is to know about this machine and installation, ready for JSON."""
+def collect(broken: dict[Path, ModelError]) -> dict[str, Any]:
+    """What there is to know about this machine and installation, ready for JSON; model cards that cannot be read."""
     import torch
 
     from irnscale import kernels
@@ -63,7 +66,7 @@ def collect() -> dict[str, Any]:
         "precision used": str(choose_precision("auto", device)).removeprefix("torch."),
         "kernels used": ("triton" if kernels.use_triton(probe) else "torch")
         + f" (IRNSCALE_KERNELS={kernels.mode()}, triton {'found' if kernels.triton_available() else 'not found'})",
-        "models": ", ".join(f"{m.card.name} ({m.card.digest})" for m in models()) or "none",
+        "models": ", ".join(f"{m.card.name} ({m.card.digest})" for m in models(broken)) or "none",
         "imported models in": str(user_folder()),
     }
     return facts

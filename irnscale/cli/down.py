@@ -54,6 +54,8 @@ def command(inputs: tuple[str, ...], scale: int | None, common: Common) -> int:
             )
         if picture.record is not None and picture.record.kind == "down":
             notes.append("is itself a small image made by `irnscale down`")
+        if picture.depth > 8:
+            notes.append(f"has {picture.depth} bits per channel; the small image and what `up` makes of it have 8")
         rescaler = session.rescaler(models)
         size = (-(-picture.width // rescaler.scale), -(-picture.height // rescaler.scale))
         settings = f"down {rescaler.name} {rescaler.digest} {common.files.settings}"

@@ -27,8 +27,9 @@ def list_models(debug: bool = False) -> int:
     """One line per model: name, scale, where it is, Set5 score."""
     from irnscale.zoo import models
 
+    broken: dict[Path, ModelError] = {}
     rows = [("NAME", "SCALE", "JPEG", "FROM", "SET5 HR", "SET5 LR")]
-    for model in models():
+    for model in models(broken):
         card = model.card
         score = card.scores.get("Set5", {})
         rows.append(
@@ -44,7 +45,16 @@ def list_models(debug: bool = False) -> int:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    return ExitCode.OK
+    return report_broken(broken)
+
+
+def report_broken(broken: dict[Path, ModelError]) -> int:
+    """Say which cards could not be read. Returns the exit code."""
+    from irnscale.cli.main import fail
+
+    for error in broken.values():
+        fail(str(error))
+    return ExitCode.MODEL if broken else ExitCode.OK
 
 
 @command.command("show")
@@ -67,14 +77,15 @@ def verify_models(names: tuple[str, ...], debug: bool) -> int:
     from irnscale.zoo import find, models, verify
 
     bad = 0
-    for model in [find(name) for name in names] or models():
+    broken: dict[Path, ModelError] = {}
+    for model in [find(name) for name in names] or models(broken):
         try:
             verify(model)
             click.echo(f"{model.card.name}: ok")
         except ModelError as error:
             fail(str(error))
             bad += 1
-    return ExitCode.MODEL if bad else ExitCode.OK
+    return ExitCode.MODEL if report_broken(broken) or bad else ExitCode.OK
 
 
 @command.command("import")
@@ -93,7 +104,7 @@ def import_model(file: Path, name: str, overwrite: bool, debug: bool) -> int:
     from irnscale.zoo.official import read_official
     from irnscale.zoo.save import save_model
 
-    if any(m.shipped and m.card.name == name for m in models()):
+    if any(m.shipped and m.card.name == name for m in models({})):
         raise ModelError(f"{name!r} is the name of a model that comes with irnscale", "choose another --name")
     config, tensors = read_official(file)
     model = save_model(

@@ -15,6 +15,7 @@ from irnscale.engine.executor import Progress, run
 from irnscale.engine.precision import choose_precision
 from irnscale.errors import DeviceError, InputError
 from irnscale.images.padding import reflected_indices
+from irnscale.kernels import quantize
 from irnscale.networks import IRN
 from irnscale.networks.irn import IMAGE_CHANNELS
 from irnscale.zoo import Model, combined_digest, compose, find_all, load_network
@@ -29,9 +30,12 @@ SMALLEST_TILE = 16
 class Rescaler:
     """Shrinks images and restores them, with one network or several composed without rounding in between.
 
-    Images are PIL images (8-bit RGB or L), numpy arrays (H, W, 3) uint8, or float tensors (3, H, W) or
-    (N, 3, H, W) in [0, 1]; the result is of the same kind. Any H and W: sizes that are not multiples of the
-    scale are padded by reflection, and `up(..., size=...)` crops back. Nothing is random: z = 0.
+    Images are PIL images (8-bit RGB or L), numpy arrays (H, W, 3) uint8 or uint16, or float tensors
+    (3, H, W) or (N, 3, H, W) in [0, 1]; the result is of the same kind, on the 8-bit grid in any case (a
+    uint16 array gives a uint8 one). Gray images are replicated to three channels and the result is the
+    rounded mean of the channels, which costs 4 to 5 dB against passing the same image as RGB. Any H and W:
+    sizes that are not multiples of the scale are padded by reflection, and `up(..., size=...)` crops back.
+    Nothing is random: z = 0.
     Safe to call from several threads.
     """
 
@@ -191,11 +195,11 @@ def _pad(x: Tensor, multiple: int) -> Tensor:
 
 def _like(image: AnyImage, x: Tensor) -> AnyImage:
     """`x` (N, 3, H, W) on the 8-bit grid, as the kind of thing that `image` is."""
-    levels = x.clamp(0, 1).mul(255).round()
+    on_grid = quantize(x)
     if isinstance(image, Tensor):
-        result = levels.div(255).to(image.device, image.dtype)
+        result = on_grid.to(image.device, image.dtype)
         return result[0] if image.dim() == 3 else result
-    array = levels[0].permute(1, 2, 0).to("cpu", torch.uint8).contiguous().numpy()
+    array = on_grid[0].permute(1, 2, 0).mul(255).round().to("cpu", torch.uint8).contiguous().numpy()
     if isinstance(image, Image.Image):
         picture = Image.fromarray(array)
         if image.mode == "L":  # the rounded mean of the channels, as for gray files

@@ -141,7 +141,7 @@ def read_bytes(path: Path, name: str) -> bytes:
     """The bytes of a file that is there and not empty. Raises InputError otherwise."""
     with _file_errors(name):
         if path.is_dir():
-            raise InputError(f"{name}: is a folder", "give the files in it, or add --recursive")
+            raise InputError(f"{name}: is a folder", "give the files in it")
         data = path.read_bytes()
     if not data:
         raise InputError(f"{name}: file is empty", _GET_AGAIN)
@@ -163,7 +163,7 @@ def open_source(source: Path | bytes, name: str | None = None) -> Iterator[Image
         else:
             with _file_errors(label):
                 if source.is_dir():
-                    raise InputError(f"{label}: is a folder", "give the files in it, or add --recursive")
+                    raise InputError(f"{label}: is a folder", "give the files in it")
                 file = stack.enter_context(source.open("rb"))
         head = file.read(1024)
         file.seek(0)

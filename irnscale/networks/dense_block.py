@@ -61,5 +61,5 @@ class DenseBlock(nn.Module):
             source = features[0] if k == 0 else torch.cat(features, dim=1)
             y = F.conv2d(source, weight, conv.bias.to(dtype), padding=1)
             if k < 4:
-                features.append(F.leaky_relu(y, SLOPE))
+                features.append(F.leaky_relu_(y, SLOPE))
         return y.to(x.dtype)

@@ -47,12 +47,21 @@ def user_folder() -> Path:
     return base / "irnscale" / "models"
 
 
-def models() -> list[Model]:
-    """All models, shipped first, each by name. A card that cannot be read is a ModelError."""
+def models(broken: dict[Path, ModelError] | None = None) -> list[Model]:
+    """All models, shipped first, each by name.
+
+    A card that cannot be read is left out and put into `broken`; without `broken` it is a ModelError.
+    """
     found: dict[str, Model] = {}
     for folder, shipped in ((shipped_folder(), True), (user_folder(), False)):
         for path in sorted(folder.glob("*.json")) if folder.is_dir() else ():
-            card = read_card(path)
+            try:
+                card = read_card(path)
+            except ModelError as error:
+                if broken is None:
+                    raise
+                broken[path] = error
+                continue
             found.setdefault(card.name, Model(card, path.with_suffix(".safetensors"), shipped))
     return list(found.values())
 
@@ -70,9 +79,13 @@ def find(name: str) -> Model:
                 "use `irnscale models import` or `irnscale models export`, which write one",
             )
         return Model(read_card(card), weights, shipped=False)
-    for model in models():
+    broken: dict[Path, ModelError] = {}
+    for model in models(broken):
         if model.card.name == name:
             return model
+    for path, error in broken.items():
+        if path.stem == name:
+            raise error
     if Path(name).suffix in (".pth", ".pt", ".ckpt"):
         raise ModelError(f"{name}: pickled checkpoints are not run", f"irnscale models import {name} --name NAME")
     raise ModelError(f"no model {name!r} is installed", "see `irnscale models`, or `irnscale models import`")
@@ -88,11 +101,11 @@ def find_all(names: str) -> list[Model]:
 def default_model(scale: int, *, jpeg_resistant: bool = False) -> Model:
     """The shipped model for a scale. Raises ModelError naming what there is."""
     kind = "a JPEG-resistant model" if jpeg_resistant else "a model"
-    candidates = [m for m in models() if m.card.jpeg_resistant == jpeg_resistant]
+    candidates = [m for m in models({}) if m.shipped and m.card.jpeg_resistant == jpeg_resistant]
     for model in candidates:
-        if model.card.scale == scale and model.shipped:
+        if model.card.scale == scale:
             return model
-    have = ", ".join(sorted({f"x{m.card.scale}" for m in candidates if m.shipped})) or "none"
+    have = ", ".join(sorted({f"x{m.card.scale}" for m in candidates})) or "none"
     raise ModelError(f"{kind} for scale {scale} is not installed", f"installed: {have}")
 
 
