@@ -22,14 +22,23 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
 
 
+def one_line(text: str) -> str:
+    """The text on one line that a terminal shows as it is: blanks joined, control characters escaped.
+
+    File names may hold anything: newlines, escape sequences, bytes that are no UTF-8.
+    """
+    text = " ".join(text.split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class IrnscaleError(Exception):
     """Base of all errors that users are meant to see: `what` happened and, as `hint`, what to do."""
 
     exit_code: ClassVar[ExitCode] = ExitCode.INPUT
 
     def __init__(self, what: str, hint: str = "") -> None:
-        self.what = " ".join(what.split())
-        self.hint = " ".join(hint.split())
+        self.what = one_line(what)
+        self.hint = one_line(hint)
         super().__init__(f"{self.what} ({self.hint})" if self.hint else self.what)
 
 

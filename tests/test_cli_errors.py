@@ -11,7 +11,7 @@ import pytest
 import torch
 from commandline import Run, copied_model, files, picture, resave, runner
 
-from irnscale import batch
+from irnscale.batch import outputs
 from irnscale.images import atomic
 from irnscale.zoo import find
 from irnscale.zoo.store import shipped_folder
@@ -107,7 +107,7 @@ def test_stdout_that_cannot_be_written(refused, tmp_path, monkeypatch):
     def full(*_args, **_options):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(batch, "open", full, raising=False)
+    monkeypatch.setattr(outputs, "open", full, raising=False)
     assert "stdout" in refused(5, "down", picture(tmp_path / "a.png"), "-o", "-")
 
 
@@ -184,7 +184,12 @@ def test_wrong_options_of_several_inputs(refused, tmp_path):
     assert "empty" in refused(2, "down", "")
 
 
-@pytest.mark.parametrize("arguments", [["down"], ["nonsense"], ["models", "nonsense"], ["up"], ["models", "import"]])
+@pytest.mark.parametrize("command", ["down", "up"])
+def test_no_inputs(refused, command):
+    assert "no INPUT" in refused(2, command)
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["models", "nonsense"], ["models", "import"], ["down", "-s"]])
 def test_wrong_commands(refused, arguments):
     assert "--help" in refused(2, *arguments)
 

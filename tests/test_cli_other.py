@@ -216,4 +216,4 @@ def test_the_console_script_and_module_agree():
     assert cli.run.__module__ == "irnscale.cli.main"
     done = subprocess.run([sys.executable, "-m", "irnscale", "up"], capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("irnscale: error: Missing argument")
+    assert done.stderr.startswith("irnscale: error: no INPUT is given")

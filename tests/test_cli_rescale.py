@@ -263,14 +263,14 @@ def test_a_bad_file_does_not_stop_the_others(run, tmp_path):
     result = run("down", first, tmp_path / "b.png", last, "-v")
     assert result.code == 1
     assert [line for line in result.lines if "error" in line] == [line for line in result.lines if "b.png" in line]
-    assert result.lines[-1] == "2 of 3 done"
+    assert result.lines[-1] == "irnscale: warning: 2 of 3 done, 1 failed"
     assert (tmp_path / "a_down4x.png").exists()
     assert (tmp_path / "c_down4x.png").exists()
     assert not (tmp_path / "b_down4x.png").exists()
     (tmp_path / "c_down4x.png").unlink()
     mixed = run("down", first, tmp_path / "b.png", last)
     assert mixed.code == 1, "an existing output and a bad input: no common class"
-    assert len(mixed.lines) == 2
+    assert len(mixed.lines) == 3
     assert (tmp_path / "c_down4x.png").exists()
 
 
@@ -281,7 +281,7 @@ def test_two_inputs_of_one_name(run, tmp_path):
     result = run("down", tmp_path / "one/a.png", tmp_path / "two/a.png", "-o", f"{tmp_path}/out/", "--overwrite")
     assert result.code == 5
     assert "both" in result.lines[0]
-    assert files(tmp_path / "out") == ["a_down4x.png"]
+    assert not (tmp_path / "out").exists(), "found before any work"
 
 
 def test_turned_pictures_are_upright(run, tmp_path):
@@ -300,7 +300,6 @@ def test_sixteen_bits_are_noted(run, tmp_path):
     Image.fromarray(values).save(tmp_path / "deep.png")
     result = run("down", tmp_path / "deep.png")
     assert result.code == 0
-    assert result.lines == [
-        f"irnscale: warning: {tmp_path / 'deep.png'}: has 16 bits per channel; "
-        "the small image and what `up` makes of it have 8"
-    ]
+    assert len(result.lines) == 1
+    assert "has 16 bits per channel" in result.lines[0]
+    assert "--depth 16" in result.lines[0]

@@ -128,10 +128,24 @@ def test_transparent_value_of_a_16_bit_png():
 
 
 @pytest.mark.parametrize(("kind", "channels"), [(2, 3), (4, 2), (6, 4)])
-def test_16_bit_colour_is_read_at_8_bits_and_says_so(kind, channels):
+def test_16_bit_colour_without_its_decoder_is_read_at_8_bits_and_says_so(kind, channels, monkeypatch):
+    monkeypatch.setattr("irnscale.images.read.has_io", lambda: False)
     picture = read_picture(raw_png(kind, 16, bytes(range(8 * channels)), 4, 2))
-    assert picture.depth == 8
-    assert picture.notes == ("16 bits per channel read at 8 bits",)
+    assert (picture.depth, picture.stored_depth) == (8, 16)
+    assert picture.notes == ("16 bits per channel read at 8 bits (pip install 'irnscale[io]' for all of them)",)
+
+
+@pytest.mark.parametrize(("kind", "channels"), [(2, 3), (4, 2), (6, 4)])
+def test_16_bit_colour_is_read_whole(kind, channels):
+    pytest.importorskip("imagecodecs")
+    content = bytes(range(8 * channels))  # of both rows
+    picture = read_picture(raw_png(kind, 16, content, 4, 2))
+    values = np.frombuffer(content, ">u2").reshape(1, 4, channels).repeat(2, axis=0)
+    assert (picture.depth, picture.notes) == (16, ())
+    colour = values[..., :1] if channels == 2 else values[..., :3]
+    np.testing.assert_array_equal(picture.pixels, np.broadcast_to(colour, picture.pixels.shape))
+    if channels != 3:
+        np.testing.assert_array_equal(picture.alpha, values[..., -1])
 
 
 def test_16_bit_gray_ppm_and_tiff():

@@ -83,7 +83,8 @@ def test_16_bit_gray_is_kept(format):
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_16_bit_colour_is_rounded_to_nearest(format):
+def test_16_bit_colour_is_rounded_to_nearest_where_it_does_not_fit(format, monkeypatch):
+    monkeypatch.setattr("irnscale.images.write.has_io", lambda: False)
     source = picture(depth=16)
     back = read_picture(encode_picture(source, format))
     assert bool(encoding_notes(source, format)) == (format != "tiff")
@@ -91,7 +92,25 @@ def test_16_bit_colour_is_rounded_to_nearest(format):
         np.testing.assert_array_equal(back.pixels, np.rint(source.pixels / 257).astype(np.uint8))
 
 
-def test_16_bit_colour_and_alpha_stay_whole_in_a_tiff():
+@pytest.mark.parametrize("gray", [False, True])
+@pytest.mark.parametrize("alpha", [False, True])
+@pytest.mark.parametrize("format", ["png", "tiff"])
+def test_16_bits_stay_whole(format, alpha, gray):
+    pytest.importorskip("imagecodecs")
+    source = dataclasses.replace(picture(depth=16, alpha=alpha, gray=gray), icc=SRGB, exif=exif(), xmp=XMP)
+    assert encoding_notes(source, format) == ()
+    back = read_picture(encode_picture(source, format))
+    assert (back.depth, back.stored_depth, back.notes) == (16, 16, ())
+    np.testing.assert_array_equal(back.pixels, source.pixels)
+    if alpha:
+        np.testing.assert_array_equal(back.alpha, source.alpha)
+    assert back.icc == SRGB
+    assert b"dc:format" in back.xmp
+    assert "José".encode() in back.exif
+
+
+def test_16_bit_tiff_read_by_pillow(monkeypatch):
+    monkeypatch.setattr("irnscale.images.read.has_io", lambda: False)
     source = picture(depth=16, alpha=True)
     data = encode_picture(source, "tiff")
     with Image.open(io.BytesIO(data)) as image:
@@ -229,7 +248,13 @@ def test_format_from_name(name, format):
 
 def test_is_lossy():
     answers = {format: [is_lossy(format, quality) for quality in (None, 90)] for format in FORMATS}
-    expected = {"png": [False, False], "jpg": [True, True], "webp": [False, True], "tiff": [False, False]}
+    expected = {
+        "png": [False, False],
+        "jpg": [True, True],
+        "webp": [False, True],
+        "tiff": [False, False],
+        "avif": [True, True],
+    }
     assert answers == expected
 
 

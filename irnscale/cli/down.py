@@ -2,72 +2,109 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
 
 from irnscale import batch
-from irnscale.cli.options import Common, shared
+from irnscale.cli.options import Common, RescaleCommand, shared
 from irnscale.errors import UsageError
 
 if TYPE_CHECKING:
-    from irnscale.cli.rescale import Finished, Session
+    from irnscale.cli.rescale import Choice
+    from irnscale.engine.executor import Progress
+    from irnscale.engine.rescaler import Rescaler
     from irnscale.images.picture import Picture
+    from irnscale.images.provenance import Provenance
+    from irnscale.images.read import Header
+    from irnscale.zoo import Model
 
 SCALES = (2, 4, 8, 16)
 
 
-@click.command()
-@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.command(cls=RescaleCommand)
 @click.option("-s", "--scale", type=int, help="2, 4, 8 or 16 [default: 4, or that of -m].")
 @shared
-def command(inputs: tuple[str, ...], scale: int | None, common: Common) -> int:
+def command(scale: int | None, common: Common) -> int:
     """Shrink photographs to ordinary small images from which `up` restores them.
 
-    INPUT is a picture file, or - for stdin. The output is photo_down4x.png beside the input, or -o. The small
-    image carries a record (model, original size) that `up` reads.
+    INPUT is a picture file, a folder (with -r), or - for stdin. The output is photo_down4x.png beside the input, or
+    -o. The small image carries a record (model, original size) that `up` reads.
     """
-    from irnscale.cli.rescale import Finished, execute
+    from irnscale.cli.rescale import Choice, execute
+    from irnscale.zoo import combined_digest, combined_scale
+
+    models = _models(scale, common)
+    factor = combined_scale(models)
+    name = "+".join(m.card.name for m in models)
+    choice = Choice(models, factor, f"down {name} {combined_digest(models)} {common.files.settings}")
+    naming = batch.Naming(common.files.name or "{stem}_down{scale}x.{ext}", common.files.resolve_format())
+    return execute(common, Down(choice, common), naming)
+
+
+def _models(scale: int | None, common: Common) -> Sequence[Model]:
     from irnscale.zoo import combined_scale, compose, find_all
 
     if scale is not None and scale not in SCALES:
         raise UsageError(f"-s {scale}: no such scale", f"choose one of {', '.join(map(str, SCALES))}")
-    if common.model:
-        models = find_all(common.model)
-        own = combined_scale(models)
-        if scale is not None and scale != own:
-            raise UsageError(f"-s {scale} contradicts -m {common.model}, which is x{own}", "leave -s out")
-        if common.jpeg_resistant and not all(m.card.jpeg_resistant for m in models):
-            raise UsageError(f"--jpeg-resistant contradicts -m {common.model}", "leave one of them out")
-    else:
-        models = compose(scale or 4, jpeg_resistant=bool(common.jpeg_resistant))
-    resistant = all(m.card.jpeg_resistant for m in models)
-    lossy = [common.files.resolve_format()] if common.files.lossy and not resistant else []
+    if not common.model:
+        return compose(scale or 4, jpeg_resistant=bool(common.jpeg_resistant))
+    models = find_all(common.model)
+    own = combined_scale(models)
+    if scale is not None and scale != own:
+        raise UsageError(f"-s {scale} contradicts -m {common.model}, which is x{own}", "leave -s out")
+    if common.jpeg_resistant and not all(m.card.jpeg_resistant for m in models):
+        raise UsageError(f"--jpeg-resistant contradicts -m {common.model}", "leave one of them out")
+    return models
 
-    def prepare(session: Session, job: batch.Job, picture: Picture, notes: list[str]) -> Finished:
-        from irnscale.engine.pictures import shrink
 
-        if lossy:  # once
-            common.warn(
-                f"{lossy.pop()} is lossy and changes the pixels that `up` restores from: several dB are lost "
-                "(use png, webp without -q, or tiff)"
-            )
+@dataclass
+class Down:
+    """What `cli.rescale` needs to know; the same models for every input."""
+
+    choice: Choice
+    common: Common
+    kind: str = "down"
+    _warned: bool = False
+
+    @property
+    def scales(self) -> Sequence[int]:
+        """The one scale of all inputs."""
+        return (self.choice.scale,)
+
+    def choose(self, label: str, record: Provenance | None) -> Choice:
+        """The same for all."""
+        return self.choice
+
+    def size(self, choice: Choice, header: Header) -> tuple[int, int]:
+        """Rounded up."""
+        return -(-header.width // choice.scale), -(-header.height // choice.scale)
+
+    def notes(self, label: str, choice: Choice, picture: Picture) -> list[str]:
+        """What is lost, and what is odd."""
+        notes = []
         if picture.record is not None and picture.record.kind == "down":
             notes.append("is itself a small image made by `irnscale down`")
-        if picture.depth > 8:
-            notes.append(f"has {picture.depth} bits per channel; the small image and what `up` makes of it have 8")
-        rescaler = session.rescaler(models)
-        size = (-(-picture.width // rescaler.scale), -(-picture.height // rescaler.scale))
-        settings = f"down {rescaler.name} {rescaler.digest} {common.files.settings}"
-        return Finished(
-            rescaler.scale,
-            size,
-            lambda: shrink(rescaler, picture, settings=settings, progress=session.progress(job.label)),
-        )
+        if picture.depth > 8 and self.common.files.depth is None:
+            notes.append(
+                f"has {picture.depth} bits per channel; the small image gets 8, and what `up` makes of it "
+                "(--depth 16 keeps 16)"
+            )
+        return notes
 
-    return execute(common, inputs, _name(common), prepare)
+    def compute(
+        self, rescaler: Rescaler, picture: Picture, size: tuple[int, int], settings: str, progress: Progress | None
+    ) -> tuple[Picture, Provenance]:
+        """See `engine.pictures.shrink`."""
+        from irnscale.engine.pictures import shrink
 
-
-def _name(common: Common) -> batch.Namer:
-    suffix = common.files.resolve_format()
-    return lambda stem, scale: f"{stem}_down{scale}x.{suffix}"
+        files = self.common.files
+        if files.lossy and not rescaler.jpeg_resistant and not self._warned:
+            self._warned = True
+            self.common.warn(
+                f"{files.resolve_format()} is lossy and changes the pixels that `up` restores from: several dB are "
+                "lost (use png, webp without -q, or tiff)"
+            )
+        return shrink(rescaler, picture, settings=settings, depth=files.depth or 8, progress=progress)

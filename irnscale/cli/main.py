@@ -11,7 +11,7 @@ from importlib import import_module
 import click
 
 import irnscale
-from irnscale.errors import ExitCode, IrnscaleError
+from irnscale.errors import ExitCode, IrnscaleError, one_line
 
 COMMANDS = {
     "down": "Shrink photographs so that `up` can restore them.",
@@ -32,7 +32,8 @@ Exit codes:
   3    a model is missing, corrupt or unfit
   4    a device is unavailable or out of memory
   5    an output could not be written, or exists already
-  130  interrupted"""
+  130  interrupted by Ctrl-C, SIGTERM or SIGHUP
+Where all failures of a run are of one kind, its code is that kind's; else 1."""
 
 
 class LazyGroup(click.Group):
@@ -66,7 +67,7 @@ def group() -> None:
 
 def fail(message: str) -> None:
     """One line on stderr."""
-    click.echo(f"irnscale: error: {message}", err=True)
+    click.echo(f"irnscale: error: {one_line(message)}", err=True)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,19 +1,19 @@
-"""Options that `down` and `up` share, with one spelling and one default, and what they make of the streams."""
+"""Options that `down` and `up` share, with one spelling and one default."""
 
 from __future__ import annotations
 
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from irnscale.batch import STREAM, Output
-from irnscale.errors import UsageError
+from irnscale.batch import Output, Selection
+from irnscale.errors import UsageError, one_line
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -31,23 +31,55 @@ TILE = click.option(
 DEBUG = click.option("--debug", is_flag=True, help="Show Python's traceback of an error.")
 
 _SHARED = [
+    click.argument("inputs", nargs=-1, metavar="INPUT..."),
     click.option("-o", "--output", metavar="PATH|-", help="File, folder, or - for stdout."),
     click.option(
         "-f",
         "--format",
         "format_",
         metavar="FORMAT",
-        help="png, jpg, webp or tiff [default: by -o, else png].",
+        help="png, jpg, webp, tiff or avif [default: by -o, else png].",
     ),
-    click.option("-q", "--quality", type=int, help="Quality of jpg or webp, up to 100."),
-    click.option("--subsampling", metavar="4:4:4|4:2:2|4:2:0", help="Chroma of jpg [default: 4:4:4]."),
+    click.option("--name", metavar="TEMPLATE", help="Names of outputs, of {stem}, {scale} and {ext}."),
+    click.option("-q", "--quality", type=int, help="Quality of jpg, webp or avif, up to 100."),
+    click.option("--subsampling", metavar="4:4:4|4:2:2|4:2:0", help="Chroma of jpg or avif [default: 4:4:4]."),
+    click.option(
+        "--depth", type=click.Choice(["8", "16"]), help="Bits per channel of the output [default: 8; 16: png, tiff]."
+    ),
+    click.option(
+        "--strip",
+        type=click.Choice(["metadata", "all"]),
+        metavar="[=all]",
+        help="Drop EXIF and XMP; with =all the colour profile too. The record stays.",
+    ),
     click.option("-m", "--model", metavar="NAME|FILE", help="A model by name or .safetensors file."),
     click.option(
         "--jpeg-resistant/--no-jpeg-resistant",
         default=None,
         help="The model whose small images survive JPEG.",
     ),
+    click.option("-r", "--recursive", is_flag=True, help="Take the pictures in folders; -o repeats the tree."),
+    click.option("--files-from", metavar="FILE|-", help="Read names of inputs, one per line."),
+    click.option("-0", "null", is_flag=True, help="The names of --files-from end with a null byte, not a line."),
     click.option("--overwrite", is_flag=True, help="Replace existing outputs."),
+    click.option(
+        "--skip-existing",
+        is_flag=True,
+        help="Skip inputs whose output was made from them with these settings; with --overwrite, redo the others.",
+    ),
+    click.option("-n", "--dry-run", is_flag=True, help="Print what would be done, and do nothing."),
+    click.option("--fail-fast", is_flag=True, help="Stop at the first input that fails."),
+    click.option("--shard", metavar="I/N", help="Of N equal parts of the inputs, take the I-th."),
+    click.option(
+        "-j",
+        "--jobs",
+        type=click.IntRange(1, 64),
+        default=min(4, os.cpu_count() or 1),
+        show_default="CPUs, at most 4",
+        help="Threads that read ahead, and as many that write.",
+    ),
+    click.option("--json", "json_", is_flag=True, help="One JSON object per input on stdout, and a summary."),
+    click.option("--report", type=click.Path(path_type=Path), metavar="FILE", help="The objects of --json to a file."),
     DEVICE,
     PRECISION,
     TILE,
@@ -63,7 +95,7 @@ _SHARED = [
         type=click.Choice(["error", "first"]),
         default="error",
         show_default=True,
-        help="Animations.",
+        help="Animations and files of several pages: refuse them, or take the first.",
     ),
     click.option("-v", "--verbose", is_flag=True, help="Say what is done."),
     click.option("--quiet", is_flag=True, help="Say nothing but errors."),
@@ -72,13 +104,29 @@ _SHARED = [
 ]
 
 
+class RescaleCommand(click.Command):
+    """A command with the shared options. `--strip` may stand alone, which click has no type for."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        end = args.index("--") if "--" in args else len(args)
+        options = ["--strip=metadata" if arg == "--strip" else arg for arg in args[:end]]
+        return super().parse_args(ctx, options + args[end:])
+
+
 @dataclass(frozen=True)
 class Common:
     """The shared options, as given."""
 
+    selection: Selection
     files: Output
     model: str | None
     jpeg_resistant: bool | None
+    shard: str | None
+    dry_run: bool
+    fail_fast: bool
+    jobs: int
+    json: bool
+    report: Path | None
     device: str
     precision: str
     tile: int | None
@@ -91,40 +139,35 @@ class Common:
     def say(self, message: str) -> None:
         """What happened, for people who watch: on a terminal, or with -v."""
         if not self.quiet and (self.verbose or sys.stderr.isatty()):
-            click.echo(message, err=True)
+            click.echo(one_line(message), err=True)
 
     def warn(self, message: str) -> None:
         """What people should know."""
         if not self.quiet:
-            click.echo(f"irnscale: warning: {message}", err=True)
+            click.echo(f"irnscale: warning: {one_line(message)}", err=True)
 
 
 def shared(function: F) -> F:
     """Add the shared options; the command receives them as `common`."""
 
     def wrapper(**values: Any) -> Any:
+        keys: tuple[str, ...] = ("output", "name", "quality", "subsampling", "strip", "overwrite", "skip_existing")
+        depth, format_ = values.pop("depth"), values.pop("format_")
         files = Output(
-            output=values.pop("output"),
-            format=values.pop("format_"),
-            quality=values.pop("quality"),
-            subsampling=values.pop("subsampling"),
-            overwrite=values.pop("overwrite"),
+            format=format_, depth=None if depth is None else int(depth), **{key: values.pop(key) for key in keys}
         )
+        inputs = values.pop("inputs")
+        selection = Selection(inputs, **{key: values.pop(key) for key in ("recursive", "files_from", "null")})
         keys = (
-            "model",
-            "jpeg_resistant",
-            "device",
-            "precision",
-            "tile",
-            "max_pixels",
-            "frames",
-            "verbose",
-            "quiet",
+            *("model", "jpeg_resistant", "shard", "dry_run", "fail_fast", "jobs", "report", "device", "precision"),
+            *("tile", "max_pixels", "frames", "verbose", "quiet"),
         )
         chosen = {key: values.pop(key) for key in keys}
         progress = not values.pop("no_progress") and not chosen["quiet"] and sys.stderr.isatty()
+        as_json = values.pop("json_")
         values.pop("debug")
-        return function(common=Common(files=files, progress=progress, **chosen), **values)
+        common = Common(selection=selection, files=files, json=as_json, progress=progress, **chosen)
+        return function(common=common, **values)
 
     wrapper.__name__, wrapper.__doc__ = function.__name__, function.__doc__
     wrapper.__click_params__ = list(getattr(function, "__click_params__", []))  # type: ignore[attr-defined]
@@ -142,26 +185,3 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     if not match or not int(match[1]) or not int(match[2]):
         raise UsageError(f"--size {text}: not of the form WIDTHxHEIGHT", "for example --size 3000x2000")
     return int(match[1]), int(match[2])
-
-
-@contextmanager
-def guarded_stdout(files: Output, inputs: tuple[str, ...]) -> Iterator[int]:
-    """The file descriptor for image bytes, with everything else that writes to stdout sent to stderr.
-
-    Outside `-o -` it is stdout itself. Raises UsageError where image bytes would go to a terminal.
-    """
-    to_stdout = files.output == STREAM or (files.output is None and inputs == (STREAM,))
-    if not to_stdout:
-        yield 1
-        return
-    if os.isatty(1):
-        raise UsageError("stdout is a terminal", "name a file with -o, or pipe the output on")
-    sys.stdout.flush()
-    real = os.dup(1)
-    os.dup2(2, 1)
-    try:
-        yield real
-    finally:
-        sys.stdout.flush()
-        os.dup2(real, 1)
-        os.close(real)

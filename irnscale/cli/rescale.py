@@ -1,16 +1,22 @@
-"""What `down` and `up` do alike: loading models once, progress, writing and reporting."""
+"""What `down` and `up` do alike: inputs to jobs, models loaded once, the stages of a job, reporting."""
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from irnscale import batch
-from irnscale.cli.main import fail
-from irnscale.cli.options import Common, guarded_stdout
+from irnscale.batch import Job, Outcome, Status
+from irnscale.cli.options import Common
+from irnscale.cli.watch import Watcher, guarded_stdout, interruptible
+from irnscale.errors import InputError, IrnscaleError, ModelError, OutputError
 from irnscale.images.formats import check_format_limits
+from irnscale.images.provenance import read_provenance, settings_digest
+from irnscale.images.read import Header, read_header, read_picture
 from irnscale.images.write import check_options, encode_picture, encoding_notes
 
 if TYPE_CHECKING:
@@ -20,84 +26,219 @@ if TYPE_CHECKING:
     from irnscale.images.provenance import Provenance
     from irnscale.zoo import Model
 
+PIXELS_IN_MEMORY = 2 * 10**8
+"""Of all pictures between reading and writing: some 2 GB. A larger one is processed alone."""
 
+
+@dataclass(frozen=True)
+class Choice:
+    """Which models rescale an input, and text that identifies all that its output depends on but its bytes."""
+
+    models: Sequence[Model]
+    scale: int
+    settings: str
+
+    @property
+    def name(self) -> str:
+        """As the record has it."""
+        return "+".join(m.card.name for m in self.models)
+
+    @property
+    def digest(self) -> str:
+        """What the record keeps of the settings."""
+        return settings_digest(self.settings)
+
+
+class Verb(Protocol):
+    """What distinguishes `down` and `up`."""
+
+    @property
+    def kind(self) -> str:
+        """What the records of its outputs say: "down" or "up"."""
+
+    @property
+    def scales(self) -> Sequence[int]:
+        """The scales that inputs may have."""
+
+    def choose(self, label: str, record: Provenance | None) -> Choice:
+        """The models for an input with this record. Raises IrnscaleError. Does not import torch."""
+
+    def size(self, choice: Choice, header: Header) -> tuple[int, int]:
+        """(width, height) of the output."""
+
+    def notes(self, label: str, choice: Choice, picture: Picture) -> list[str]:
+        """What the user should know about this input."""
+
+    def compute(
+        self, rescaler: Rescaler, picture: Picture, size: tuple[int, int], settings: str, progress: Progress | None
+    ) -> tuple[Picture, Provenance]:
+        """The rescaled picture and the record to write."""
+
+
+@dataclass
+class Loaded:
+    """A job after its first stage."""
+
+    picture: Picture
+    choice: Choice
+    size: tuple[int, int]
+    target: Path | None
+
+
+@dataclass
 class Finished:
-    """A picture to write, its record, and a deferred computation in between."""
+    """A job after the network."""
 
-    def __init__(self, scale: int, size: tuple[int, int], compute: Callable[[], tuple[Picture, Provenance]]) -> None:
-        self.scale, self.size, self.compute = scale, size, compute
+    picture: Picture
+    record: Provenance
+    target: Path | None
 
 
-class Session:
-    """One run of `down` or `up`: options and the models loaded so far."""
+class Rescaling:
+    """The stages of a job of `down` or `up`, as `batch.run` wants them."""
 
-    def __init__(self, common: Common) -> None:
-        self.common = common
+    def __init__(self, common: Common, verb: Verb, targets: batch.Targets, stdout: int, watcher: Watcher) -> None:
+        self._common, self._verb, self._targets = common, verb, targets
+        self._stdout, self._watcher = stdout, watcher
+        self._format = common.files.resolve_format()
+        self._budget = batch.PixelBudget(PIXELS_IN_MEMORY)
         self._rescalers: dict[str, Rescaler] = {}
 
-    def rescaler(self, models: Sequence[Model]) -> Rescaler:
-        """The rescaler of these models, loaded on first use. Imports torch."""
-        key = "+".join(str(m.weights) for m in models)
+    def load(self, ticket: int, job: Job, outcome: Outcome) -> Loaded | None:
+        """Read and decode, unless the job is to be skipped or only planned."""
+        common, label = self._common, job.label
+        data = batch.read_source(job.item)
+        header = read_header(data, label, max_pixels=common.max_pixels, frames=common.frames)
+        outcome.size = header.width, header.height
+        if job.item.found and header.record is not None and header.record.kind == self._verb.kind:
+            _skip(outcome, None, f"it was itself made by `irnscale {self._verb.kind}`")
+            return None
+        choice = self._verb.choose(label, header.record)
+        outcome.scale, outcome.model = choice.scale, choice.name
+        outcome.new_size = size = self._verb.size(choice, header)
+        check_format_limits(self._format, *size)
+        if common.files.skip_existing and self._is_up_to_date(job.path(choice.scale), data, choice):
+            _skip(outcome, job.path(choice.scale), "it is up to date")
+            return None
+        target = self._targets.place(job, choice.scale)
+        if common.dry_run:
+            outcome.target, outcome.status = target, Status.PLANNED
+            return None
+        self._budget.take(ticket, max(header.width * header.height, size[0] * size[1]))
+        picture = read_picture(data, label, max_pixels=common.max_pixels, frames=common.frames)
+        outcome.notes.extend(picture.notes)
+        outcome.notes.extend(self._verb.notes(label, choice, picture))
+        return Loaded(picture, choice, size, target)
+
+    def compute(self, loaded: Loaded, job: Job, outcome: Outcome) -> Finished:
+        """The network."""
+        rescaler = self._rescaler(loaded.choice, outcome)
+        if loaded.target is not None:
+            self._targets.open_folder(loaded.target)
+        started = time.perf_counter()
+        progress = self._watcher.tiles(job.label)
+        picture, record = self._verb.compute(rescaler, loaded.picture, loaded.size, loaded.choice.settings, progress)
+        outcome.seconds = time.perf_counter() - started
+        return Finished(picture, record, loaded.target)
+
+    def store(self, result: Finished, job: Job, outcome: Outcome) -> None:
+        """Encode and write."""
+        files = self._common.files
+        outcome.notes.extend(encoding_notes(result.picture, self._format))
+        data = encode_picture(
+            result.picture.stripped(files.strip),
+            self._format,
+            quality=files.quality,
+            subsampling=files.subsampling,
+            record=result.record,
+        )
+        batch.write_target(data, result.target, overwrite=files.overwrite, stdout=self._stdout)
+        outcome.target = result.target
+        outcome.status = Status.DONE
+
+    def discard(self, ticket: int) -> None:
+        """Make room for others."""
+        self._budget.give(ticket)
+
+    def close(self) -> None:
+        """Let nobody wait any more."""
+        self._budget.close()
+
+    def _is_up_to_date(self, target: Path | None, data: bytes, choice: Choice) -> bool:
+        """Whether the target exists and its record says that it was made of this input with these settings.
+
+        Raises OutputError where it exists, was made otherwise, and may not be replaced.
+        """
+        if target is None or not target.is_file():
+            return False
+        try:
+            record = read_provenance(target)
+        except InputError:  # it vanished
+            return False
+        same = record is not None and (record.kind, record.source_digest, record.settings_digest) == (
+            self._verb.kind,
+            hashlib.sha256(data).hexdigest(),
+            choice.digest,
+        )
+        if not same and not self._common.files.overwrite:
+            what = f"{target}: exists, and was made from another input or with other settings"
+            raise OutputError(what, "add --overwrite to replace such files too")
+        return same
+
+    def _rescaler(self, choice: Choice, outcome: Outcome) -> Rescaler:
+        """The rescaler of the chosen models, loaded on first use. Imports torch."""
+        key = "+".join(str(m.weights) for m in choice.models)
         if key not in self._rescalers:
             from irnscale.engine.rescaler import Rescaler
 
-            common = self.common
-            self._rescalers[key] = Rescaler(models, device=common.device, precision=common.precision, tile=common.tile)
+            common = self._common
+            try:
+                self._rescalers[key] = Rescaler(
+                    choice.models, device=common.device, precision=common.precision, tile=common.tile
+                )
+            except IrnscaleError as error:
+                # The next input would meet the same device, and in `down` the same model.
+                outcome.fatal = not isinstance(error, ModelError) or len(self._verb.scales) == 1
+                raise
         return self._rescalers[key]
 
-    def progress(self, label: str) -> Progress | None:
-        """A bar on stderr for one picture, where stderr is a terminal."""
-        if not self.common.progress:
-            return None
-        from tqdm import tqdm
 
-        bar = tqdm(desc=label, leave=False, bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}")
-
-        def update(done: int, total: int) -> None:
-            bar.total = total
-            bar.n = done
-            bar.refresh()
-            if done == total:
-                bar.close()
-
-        return update
+def _skip(outcome: Outcome, target: Path | None, reason: str) -> None:
+    outcome.status, outcome.target, outcome.reason = Status.SKIPPED, target, reason
 
 
-def execute(
-    common: Common,
-    inputs: tuple[str, ...],
-    name: batch.Namer,
-    prepare: Callable[[Session, batch.Job, Picture, list[str]], Finished],
-) -> int:
+def execute(common: Common, verb: Verb, name: batch.Naming) -> int:
     """Read, rescale and write every input. Returns the exit code."""
-    session = Session(common)
-    jobs = batch.plan(inputs, common.files, name)
-    targets = batch.Targets(jobs, overwrite=common.files.overwrite)
-    format_ = common.files.resolve_format()
-    check_options(format_, common.files.quality, common.files.subsampling)
-    with guarded_stdout(common.files, inputs) as stdout:
+    started = time.perf_counter()
+    files = common.files
+    check_options(files.resolve_format(), files.quality, files.subsampling, files.depth)
+    found = batch.collect(common.selection, avoid=files.folder)
+    jobs = batch.plan(found.items, files, name)
+    targets = batch.Targets(jobs, overwrite=files.overwrite or files.skip_existing)
+    targets.refuse_collisions(jobs, verb.scales, lambda job: _scale_of(verb, job))
+    part, parts = batch.parse_shard(common.shard)
+    jobs = jobs[part - 1 :: parts]
+    to_stdout = any(job.folder is None and job.target is None for job in jobs)
+    if common.report is not None:
+        batch.check_report(common.report, (job.item.source for job in jobs if job.item.source))
+    with guarded_stdout(image=to_stdout and not common.dry_run, events=common.json) as stdout, interruptible():
+        watcher = Watcher(common, jobs, stdout, started)
+        for folder in found.empty:
+            common.warn(f"{folder}: holds no pictures")
+        if found.passed_over:
+            common.say(f"{found.passed_over} files in folders that are no pictures are passed over")
+        if not jobs:
+            common.warn("there is nothing to do")
+        stages = Rescaling(common, verb, targets, stdout, watcher)
+        with watcher:
+            batch.run(jobs, stages, watcher.emit, workers=common.jobs, fail_fast=common.fail_fast)
+    return watcher.report.code
 
-        def process(job: batch.Job, notes: list[str]) -> Path | None:
-            started = time.perf_counter()
-            picture = batch.read_source(job, max_pixels=common.max_pixels, frames=common.frames)
-            notes.extend(picture.notes)
-            finished = prepare(session, job, picture, notes)
-            target = targets.claim(job, finished.scale)
-            check_format_limits(format_, *finished.size)
-            result, record = finished.compute()
-            notes.extend(encoding_notes(result, format_))
-            data = encode_picture(
-                result,
-                format_,
-                quality=common.files.quality,
-                subsampling=common.files.subsampling,
-                record=record,
-            )
-            batch.write_target(data, target, overwrite=common.files.overwrite, stdout=stdout)
-            common.say(
-                f"{job.label} -> {target or 'stdout'}  {picture.width}x{picture.height} -> "
-                f"{result.width}x{result.height}  {time.perf_counter() - started:.2f} s"
-            )
-            return target
 
-        return batch.run(jobs, process, say=common.say, warn=common.warn, fail=fail)
+def _scale_of(verb: Verb, job: Job) -> int | None:
+    """The scale of an input that will be read later; None where that will fail."""
+    try:
+        record = read_provenance(job.item.source) if job.item.source and job.item.regular else None
+        return verb.choose(job.label, record).scale
+    except (IrnscaleError, OSError):
+        return None

@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
 
 from irnscale import batch
-from irnscale.cli.options import Common, parse_size, shared
+from irnscale.cli.options import Common, RescaleCommand, parse_size, shared
 from irnscale.errors import InputError, ModelError, UsageError
+from irnscale.images.formats import FORMATS, is_lossy
+from irnscale.images.provenance import SCALES
 
 if TYPE_CHECKING:
-    from irnscale.cli.rescale import Finished, Session
+    from irnscale.cli.rescale import Choice
+    from irnscale.engine.executor import Progress
+    from irnscale.engine.rescaler import Rescaler
     from irnscale.images.picture import Picture
     from irnscale.images.provenance import Provenance
+    from irnscale.images.read import Header
     from irnscale.zoo import Model
 
 
-@click.command()
-@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.command(cls=RescaleCommand)
 @click.option("-s", "--scale", type=int, help="2, 4, 8 or 16; only where the file has no record.")
 @click.option("--size", metavar="WxH", help="The original's size, where the file has no record.")
 @click.option("--ignore-provenance", is_flag=True, help="Trust the options rather than the file's record.")
 @click.option("--require-provenance", is_flag=True, help="Refuse files without a record.")
 @shared
 def command(
-    inputs: tuple[str, ...],
     scale: int | None,
     size: str | None,
     ignore_provenance: bool,
@@ -35,51 +39,86 @@ def command(
 ) -> int:
     """Restore small images MADE BY `irnscale down` to their original size.
 
-    INPUT is a picture file, or - for stdin. The model and the size are read from the file's record, so that no option
-    is needed. Small images that `down` did not make come out worse than with an ordinary resizer.
+    INPUT is a picture file, a folder (with -r), or - for stdin. The model and the size are read from the file's
+    record, so that no option is needed. Small images that `down` did not make come out worse than with an ordinary
+    resizer.
     """
-    from irnscale.cli.rescale import Finished, execute
+    from irnscale.cli.rescale import execute
 
     wanted = parse_size(size)
     if scale is not None and scale not in (2, 4, 8, 16):
         raise UsageError(f"-s {scale}: no such scale", "choose one of 2, 4, 8, 16")
     if ignore_provenance and require_provenance:
         raise UsageError("--ignore-provenance contradicts --require-provenance", "leave one of them out")
-    warned: list[str] = []
+    template = common.files.name or "{stem}_up{scale}x.{ext}"
+    naming = batch.Naming(template, common.files.resolve_format(), drop="_down{scale}x")
+    return execute(common, Up(common, scale, wanted, ignore_provenance, require_provenance), naming)
 
-    def prepare(session: Session, job: batch.Job, picture: Picture, notes: list[str]) -> Finished:
-        from irnscale.engine.pictures import restore
 
-        record = None if ignore_provenance else picture.record
+@dataclass
+class Up:
+    """What `cli.rescale` needs to know; models and sizes follow from each input's record."""
+
+    common: Common
+    scale: int | None
+    wanted: tuple[int, int] | None
+    ignore: bool
+    require: bool
+    kind: str = "up"
+    scales: Sequence[int] = SCALES
+    _warned: bool = False
+
+    def choose(self, label: str, record: Provenance | None) -> Choice:
+        """The models that the record names, or those of the options where there is none."""
+        from irnscale.cli.rescale import Choice
+        from irnscale.zoo import combined_digest, combined_scale
+
+        common = self.common
+        record = None if self.ignore else record
         if record is not None and record.kind == "up":
             raise InputError(
-                f"{job.label}: was written by `irnscale up`: it is the restored picture already",
+                f"{label}: was written by `irnscale up`: it is the restored picture already",
                 "give the small one, or use --ignore-provenance",
             )
         if record is None:
-            models = _without_record(job.label, scale, common, require_provenance)
-            if not warned:
-                warned.append(job.label)
-                notes.append(
-                    "has no irnscale record; a small image that `irnscale down` did not make comes out "
-                    "worse than with an ordinary resizer"
-                )
-            target_size = wanted
+            models = _without_record(label, self.scale, common, self.require)
         else:
-            models = _from_record(job.label, record, scale, common)
-            target_size = _recorded_size(job.label, record, picture, wanted, notes)
-        rescaler = session.rescaler(models)
-        full = target_size or (picture.width * rescaler.scale, picture.height * rescaler.scale)
-        settings = f"up {rescaler.name} {rescaler.digest} {common.files.settings} size={target_size}"
-        return Finished(
-            rescaler.scale,
-            full,
-            lambda: restore(
-                rescaler, picture, size=target_size, settings=settings, progress=session.progress(job.label)
-            ),
-        )
+            models = _from_record(label, record, self.scale, common)
+        name, digest = "+".join(m.card.name for m in models), combined_digest(models)
+        settings = f"up {name} {digest} {common.files.settings} size={self.wanted} ignore={self.ignore}"
+        return Choice(models, combined_scale(models), settings)
 
-    return execute(common, inputs, _name(common), prepare)
+    def size(self, choice: Choice, header: Header | Picture) -> tuple[int, int]:
+        """The recorded size, unless the picture was resized since; the wanted one; or all there is."""
+        record = None if self.ignore else header.record
+        full = header.width * choice.scale, header.height * choice.scale
+        if record is None:
+            return self.wanted or full
+        same = (header.width, header.height) == (record.lr_width, record.lr_height)
+        return (record.width, record.height) if same else full
+
+    def notes(self, label: str, choice: Choice, picture: Picture) -> list[str]:
+        """What makes it restore less well. Raises UsageError where --size contradicts the record."""
+        record = None if self.ignore else picture.record
+        if record is not None:
+            return _doubts(label, record, picture, self.wanted)
+        if self._warned:
+            return []
+        self._warned = True
+        return [
+            "has no irnscale record; a small image that `irnscale down` did not make comes out worse than with an "
+            "ordinary resizer"
+        ]
+
+    def compute(
+        self, rescaler: Rescaler, picture: Picture, size: tuple[int, int], settings: str, progress: Progress | None
+    ) -> tuple[Picture, Provenance]:
+        """See `engine.pictures.restore`."""
+        from irnscale.engine.pictures import restore
+
+        return restore(
+            rescaler, picture, size=size, settings=settings, depth=self.common.files.depth or 8, progress=progress
+        )
 
 
 def _without_record(label: str, scale: int | None, common: Common, required: bool) -> list[Model]:
@@ -135,9 +174,7 @@ def _from_record(label: str, record: Provenance, scale: int | None, common: Comm
     return models
 
 
-def _recorded_size(
-    label: str, record: Provenance, picture: Picture, wanted: tuple[int, int] | None, notes: list[str]
-) -> tuple[int, int] | None:
+def _doubts(label: str, record: Provenance, picture: Picture, wanted: tuple[int, int] | None) -> list[str]:
     from irnscale.images.provenance import pixel_crc
 
     if wanted is not None and wanted != (record.width, record.height):
@@ -146,19 +183,13 @@ def _recorded_size(
             "leave --size out, or use --ignore-provenance",
         )
     if (picture.width, picture.height) != (record.lr_width, record.lr_height):
-        notes.append(
+        return [
             f"is {picture.width}x{picture.height}, but its record says {record.lr_width}x{record.lr_height}: it was "
             "resized, cropped or turned since, and restores poorly; the whole of it is enlarged"
-        )
-        return None
-    if picture.format == "jpg":
-        if not record.jpeg_resistant:
-            notes.append("is a JPEG of a model that is not JPEG-resistant: several dB are lost")
-    elif pixel_crc(picture) != record.crc:
-        notes.append("was edited or recompressed since `down` wrote it, and restores less well")
-    return record.width, record.height
-
-
-def _name(common: Common) -> batch.Namer:
-    suffix = common.files.resolve_format()
-    return lambda stem, scale: f"{re.sub(rf'_down{scale}x$', '', stem)}_up{scale}x.{suffix}"
+        ]
+    if picture.format in FORMATS and is_lossy(picture.format):
+        lossy_note = f"is a {picture.format} of a model that is not JPEG-resistant: several dB are lost"
+        return [] if record.jpeg_resistant else [lossy_note]
+    if picture.depth == picture.stored_depth and pixel_crc(picture) != record.crc:
+        return ["was edited or recompressed since `down` wrote it, and restores less well"]
+    return []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from irnscale.engine.executor import Progress
 from irnscale.engine.rescaler import Rescaler, gray_of
 from irnscale.images.alpha import bleed
 from irnscale.images.picture import Picture
-from irnscale.images.provenance import Provenance, pixel_crc
+from irnscale.images.provenance import Provenance, pixel_crc, settings_digest
 
 
 def _plane(rescale: Any, plane: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -47,7 +46,7 @@ def _record(
         jpeg_resistant=rescaler.jpeg_resistant,
         original_format=original,
         source_digest=source.source_digest,
-        settings_digest=hashlib.sha256(settings.encode()).hexdigest()[:16],
+        settings_digest=settings_digest(settings),
         crc=pixel_crc(small),
         opaque_alpha=source.opaque_alpha,
         gray=source.gray,
@@ -55,14 +54,14 @@ def _record(
 
 
 def shrink(
-    rescaler: Rescaler, picture: Picture, *, settings: str, progress: Progress | None = None
+    rescaler: Rescaler, picture: Picture, *, settings: str, depth: int = 8, progress: Progress | None = None
 ) -> tuple[Picture, Provenance]:
-    """`down` for a picture: the small picture, 8 bits deep, and the record to write into its file.
+    """`down` for a picture: the small picture, 8 or 16 bits deep, and the record to write into its file.
 
     Gray pictures stay gray; colour under transparent pixels is replaced by its surroundings first, and
     alpha is shrunk as a plane of its own. `settings` is text that identifies the options used.
     """
-    small = _rescale(picture, lambda pixels: rescaler.down(pixels, progress=progress))
+    small = _rescale(picture, lambda pixels: rescaler.down(pixels, depth=depth, progress=progress))
     record = _record("down", rescaler, picture, large=picture, small=small, settings=settings)
     return small, record
 
@@ -73,9 +72,10 @@ def restore(
     *,
     size: tuple[int, int] | None,
     settings: str,
+    depth: int = 8,
     progress: Progress | None = None,
 ) -> tuple[Picture, Provenance]:
     """`up` for a picture: the restored picture, cropped to `size` = (width, height), and its record."""
-    full = _rescale(picture, lambda pixels: rescaler.up(pixels, size=size, progress=progress))
+    full = _rescale(picture, lambda pixels: rescaler.up(pixels, size=size, depth=depth, progress=progress))
     record = _record("up", rescaler, picture, large=full, small=picture, settings=settings)
     return full, record

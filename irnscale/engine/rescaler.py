@@ -31,10 +31,11 @@ class Rescaler:
     """Shrinks images and restores them, with one network or several composed without rounding in between.
 
     Images are PIL images (8-bit RGB or L), numpy arrays (H, W, 3) uint8 or uint16, or float tensors
-    (3, H, W) or (N, 3, H, W) in [0, 1]; the result is of the same kind, on the 8-bit grid in any case (a
-    uint16 array gives a uint8 one). Gray images are replicated to three channels and the result is the
-    rounded mean of the channels, which costs 4 to 5 dB against passing the same image as RGB. Any H and W:
-    sizes that are not multiples of the scale are padded by reflection, and `up(..., size=...)` crops back.
+    (3, H, W) or (N, 3, H, W) in [0, 1]; the result is of the same kind, rounded to the grid of `depth` bits
+    per channel, 8 or 16: by default 8, so that a uint16 array gives a uint8 one unless 16 is asked for.
+    Gray images are replicated to three channels and the result is the rounded mean of the channels, which
+    costs 4 to 5 dB against passing the same image as RGB. Any H and W: sizes that are not multiples of the
+    scale are padded by reflection, and `up(..., size=...)` crops back.
     Nothing is random: z = 0.
     Safe to call from several threads.
     """
@@ -75,27 +76,31 @@ class Rescaler:
         """Whether LR may go through JPEG."""
         return all(m.card.jpeg_resistant for m in self.models)
 
-    def down(self, image: AnyImage, *, progress: Progress | None = None) -> AnyImage:
-        """HR -> LR, ceil(H / scale) x ceil(W / scale), rounded to the 8-bit grid.
+    def down(self, image: AnyImage, *, depth: int = 8, progress: Progress | None = None) -> AnyImage:
+        """HR -> LR, ceil(H / scale) x ceil(W / scale), rounded to the grid of `depth` bits.
 
-        Raises InputError for a kind, shape or dtype that is not an image, DeviceError when memory runs out.
+        Raises InputError for a kind, shape or dtype that is not an image, or that cannot hold 16 bits (a PIL
+        image), DeviceError when memory runs out.
         """
+        _check_depth(image, depth)
         x = _pad(_as_tensor(image), self.scale)
         for net in self.networks:
             x = self._run(net, x, rev=False, progress=progress)[:, :IMAGE_CHANNELS]
-        return _like(image, x)
+        return _like(image, x, depth)
 
     def up(
         self,
         image: AnyImage,
         *,
         size: tuple[int, int] | None = None,
+        depth: int = 8,
         progress: Progress | None = None,
     ) -> AnyImage:
         """LR -> HR, scale times the size, or cropped at the right and bottom to `size` = (width, height).
 
         Raises InputError as `down` does, and where `size` is not one that `down` makes this LR from.
         """
+        _check_depth(image, depth)
         x = _as_tensor(image)
         height, width = x.shape[2:]
         if size is not None:
@@ -110,7 +115,7 @@ class Rescaler:
             x = self._run(net, torch.cat((x, z.to(x.device)), dim=1), rev=True, progress=progress)
         if size is not None:
             x = x[:, :, : size[1], : size[0]]
-        return _like(image, x)
+        return _like(image, x, depth)
 
     def _run(self, net: IRN, x: Tensor, *, rev: bool, progress: Progress | None) -> Tensor:
         x = x.to(self.device, torch.float32).contiguous()
@@ -193,13 +198,22 @@ def _pad(x: Tensor, multiple: int) -> Tensor:
     return x
 
 
-def _like(image: AnyImage, x: Tensor) -> AnyImage:
-    """`x` (N, 3, H, W) on the 8-bit grid, as the kind of thing that `image` is."""
-    on_grid = quantize(x)
+def _check_depth(image: Any, depth: int) -> None:
+    if depth not in (8, 16):
+        raise InputError(f"depth {depth} is neither 8 nor 16")
+    if depth == 16 and isinstance(image, Image.Image):
+        raise InputError("a PIL image holds 8 bits per channel", "give a uint8 or uint16 array, or a tensor")
+
+
+def _like(image: AnyImage, x: Tensor, depth: int) -> AnyImage:
+    """`x` (N, 3, H, W) on the grid of `depth` bits, as the kind of thing that `image` is."""
+    levels = 2**depth - 1
+    on_grid = quantize(x) if depth == 8 else x.clamp(0, 1).mul(levels).round().div(levels)
     if isinstance(image, Tensor):
         result = on_grid.to(image.device, image.dtype)
         return result[0] if image.dim() == 3 else result
-    array = on_grid[0].permute(1, 2, 0).mul(255).round().to("cpu", torch.uint8).contiguous().numpy()
+    whole = on_grid[0].permute(1, 2, 0).mul(levels).round().to("cpu", torch.uint8 if depth == 8 else torch.int32)
+    array = np.ascontiguousarray(whole.numpy(), dtype=np.uint8 if depth == 8 else np.uint16)
     if isinstance(image, Image.Image):
         picture = Image.fromarray(array)
         if image.mode == "L":  # the rounded mean of the channels, as for gray files
@@ -209,7 +223,7 @@ def _like(image: AnyImage, x: Tensor) -> AnyImage:
 
 
 def gray_of(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """(H, W, 3) uint8 -> (H, W), the rounded mean of the channels."""
+    """(H, W, 3) uint8 or uint16 -> (H, W), the rounded mean of the channels."""
     total = pixels.sum(axis=2, dtype=np.uint32)
     mean: np.ndarray[Any, Any] = ((2 * total + 3) // 6).astype(pixels.dtype)
     return mean

@@ -7,13 +7,21 @@ import errno
 import os
 import secrets
 import stat
-from typing import TYPE_CHECKING
+import time
+from importlib import import_module
+from typing import IO, TYPE_CHECKING, Any
 
 from ..errors import OutputError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+fcntl: Any = None  # Windows has none; an open file cannot be removed there anyway
+with contextlib.suppress(ImportError):
+    fcntl = import_module("fcntl")
+
+_PREFIX, _SUFFIX = ".irnscale-", ".tmp"
+_SURELY_STALE = 24 * 3600  # seconds
 _NO_LINKS = {*(errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)}
 
 
@@ -23,13 +31,14 @@ def write_bytes_atomic(data: bytes, target: Path, *, overwrite: bool = False) ->
     Without `overwrite` an existing target is never replaced, not even one that appears meanwhile.
     Raises OutputError; whatever is raised, KeyboardInterrupt included, no temporary file stays behind.
     """
-    temporary = target.parent / f".irnscale-{secrets.token_hex(8)}.tmp"
+    temporary = target.parent / f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}"
+    file: IO[bytes] | None = None
     try:
         if target.is_dir():
             raise OutputError(f"{target}: is a folder", "give a file name")
         if not overwrite and os.path.lexists(target):
             raise _exists(target)
-        _write(data, temporary)
+        file = _write(data, temporary)
         if overwrite:
             with contextlib.suppress(OSError):
                 temporary.chmod(stat.S_IMODE(target.stat().st_mode))  # of the file that is replaced
@@ -44,15 +53,58 @@ def write_bytes_atomic(data: bytes, target: Path, *, overwrite: bool = False) ->
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+        if file is not None:
+            file.close()
 
 
-def _write(data: bytes, path: Path) -> None:
+def remove_stale(folder: Path) -> None:
+    """Remove the temporary files that killed processes left in `folder`; those being written stay.
+
+    A writer holds a lock on its file. Where the file system knows no locks, age must tell.
+    """
+    with contextlib.suppress(OSError):
+        for path in folder.glob(f"{_PREFIX}*{_SUFFIX}"):
+            with contextlib.suppress(OSError):
+                if _abandoned(path):
+                    path.unlink()
+
+
+def _abandoned(path: Path) -> bool:
+    if fcntl is None:
+        return True
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return time.time() - path.stat().st_mtime > _SURELY_STALE
+    return True
+
+
+def _write(data: bytes, path: Path) -> IO[bytes] | None:
+    """Write and sync. Returns the file, open and locked as long as it has its temporary name."""
     # os.open instead of tempfile: the file gets the permissions that the user's umask asks for
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-    with os.fdopen(descriptor, "wb") as file:
+    file = os.fdopen(descriptor, "wb")
+    try:
+        if fcntl is not None:
+            with contextlib.suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+    except BaseException:
+        with contextlib.suppress(OSError):  # a full disk fails once more
+            file.close()
+        raise
+    if fcntl is None:  # Windows renames no open file
+        file.close()
+        return None
+    if not path.exists():  # somebody cleared it away before it was locked
+        file.close()
+        return _write(data, path)
+    return file
 
 
 def _rename_if_free(source: Path, target: Path) -> None:

@@ -51,6 +51,13 @@ def upright_exif(block: bytes) -> bytes:
     return bytes(patch.data)
 
 
+def without_orientation(block: bytes) -> bytes:
+    """An upright block less its orientation tag, whose absence means the same."""
+    patch = _Patch(block)
+    patch.remove(patch.u32(4), {ORIENTATION})
+    return bytes(patch.data)
+
+
 def tiff_exif(source: Image.Exif) -> bytes | None:
     """A block of what a TIFF file itself says about the photograph; None where it says nothing."""
     found = descriptive_tags(source)

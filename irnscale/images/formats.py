@@ -10,10 +10,15 @@ from ..errors import UsageError
 if TYPE_CHECKING:
     import os
 
-FORMATS = ("png", "jpg", "webp", "tiff")
-_EXTENSIONS = {".png": "png", ".jpg": "jpg", ".jpeg": "jpg", ".webp": "webp", ".tif": "tiff", ".tiff": "tiff"}
+FORMATS = ("png", "jpg", "webp", "tiff", "avif")
+DEEP_FORMATS = ("png", "tiff")
+_EXTENSIONS = {
+    **{".png": "png", ".jpg": "jpg", ".jpeg": "jpg", ".jpe": "jpg", ".jfif": "jpg", ".webp": "webp"},
+    **{".tif": "tiff", ".tiff": "tiff", ".avif": "avif"},
+}
 # libjpeg stops at 65500, a little below the 65535 that the format's header could hold.
-_MAX_SIDE = {"jpg": 65500, "webp": 16383}
+# libavif refuses to decode sides above 32768.
+_MAX_SIDE = {"jpg": 65500, "webp": 16383, "avif": 32768}
 
 
 def format_from_name(path: str | os.PathLike[str]) -> str | None:
@@ -30,9 +35,9 @@ def canonical_format(format: str) -> str:
 
 
 def is_lossy(format: str, quality: int | None = None) -> bool:
-    """Whether writing changes pixels: JPEG always, WebP where a quality is given."""
+    """Whether writing changes pixels: JPEG and AVIF always, WebP where a quality is given."""
     canonical = canonical_format(format)
-    return canonical == "jpg" or (canonical == "webp" and quality is not None)
+    return canonical in ("jpg", "avif") or (canonical == "webp" and quality is not None)
 
 
 def check_format_limits(format: str, width: int, height: int) -> None:

@@ -43,8 +43,10 @@ def decode(image: Image.Image, name: str) -> Arrays:
         return _sixteen(image, icc)
     if mode == "CMYK":
         return _cmyk(image, icc)
+    if mode == "LAB":
+        return _lab(image, icc, name)
     if mode not in _GRAY | _COLOUR:
-        kind = {"F": "floating-point", "I": "32-bit integer", "LAB": "CIE L*a*b*"}.get(mode, mode)
+        kind = {"F": "floating-point", "I": "32-bit integer"}.get(mode, mode)
         raise InputError(f"{name}: its {kind} pixels are not supported", "convert it to RGB with 8 bits")
     gray = mode in _GRAY
     transparent = "A" in mode or mode.endswith("a") or "transparency" in image.info
@@ -53,10 +55,17 @@ def decode(image: Image.Image, name: str) -> Arrays:
         return Arrays(_three(plain), None, gray, False, 8, icc)
     if mode in ("La", "RGBa"):
         image = image.convert({"La": "LA", "RGBa": "RGBA"}[mode])
-    planes = np.asarray(image.convert("LA" if gray else "RGBA"))
-    alpha, opaque = _plane(planes[..., -1])
+    return arrays_of(np.asarray(image.convert("LA" if gray else "RGBA")), icc)
+
+
+def arrays_of(planes: Pixels, icc: object) -> Arrays:
+    """(H, W, 1 to 4) uint8 or uint16: gray or RGB, the last of 2 or 4 channels alpha."""
+    channels = planes.shape[2]
+    gray = channels < 3
+    alpha, opaque = _plane(planes[..., -1]) if channels in (2, 4) else (None, False)
     pixels = np.repeat(planes[..., :1], 3, axis=2) if gray else np.ascontiguousarray(planes[..., :3])
-    return Arrays(pixels, alpha, gray, opaque, 8, icc)
+    depth = 8 * planes.dtype.itemsize
+    return Arrays(pixels, alpha, gray, opaque, depth, icc if isinstance(icc, bytes) else None)
 
 
 def _three(image: Image.Image) -> Pixels:
@@ -98,3 +107,15 @@ def _cmyk(image: Image.Image, icc: bytes | None) -> Arrays:
             return Arrays(_three(converted), None, False, False, 8, None, (note,))
     note = "CMYK without a usable colour profile: colours are approximate"
     return Arrays(_three(image.convert("RGB")), None, False, False, 8, None, (note,))
+
+
+def _lab(image: Image.Image, icc: bytes | None, name: str) -> Arrays:
+    """CIE L*a*b* to sRGB, through its profile where it has one, else taken for D50."""
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(icc)) if icc else ImageCms.createProfile("LAB")
+        converted = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError) as error:
+        raise InputError(f"{name}: its CIE L*a*b* pixels cannot be converted", "convert it to RGB") from error
+    if converted is None:
+        raise InputError(f"{name}: its CIE L*a*b* pixels cannot be converted", "convert it to RGB")
+    return Arrays(_three(converted), None, False, False, 8, None, ("CIE L*a*b* converted to sRGB",))

@@ -5,16 +5,18 @@ from __future__ import annotations
 import ctypes
 import io
 import logging
+import stat
 import struct
 import threading
 import warnings
 import zlib
 from contextlib import ExitStack, contextmanager, suppress
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from PIL import Image, PngImagePlugin, UnidentifiedImageError, _imaging
 
 from ..errors import InputError
+from .extras import HEIF, IO, JpegXlFile, has_heif, has_io, is_heic, is_jpegxl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,16 +43,27 @@ PILLOW_ERRORS = (
     Image.DecompressionBombError,
 )
 
+_HEADS = (
+    b"\x89PNG",
+    b"\xff\xd8\xff",
+    b"II*\0",
+    b"MM\0*",
+    b"GIF8",
+    b"BM",
+    b"\0\0\0\x0cjP  ",
+    b"\xff\x0a",
+    b"\0\0\0\x0cJXL",
+)
 _GET_AGAIN = "copy or download it again"
 # (offset, magic, what it is, what to do); only for what Pillow could not identify
 _OTHERS = (
-    (4, b"ftypheic", "a HEIC picture, which needs a decoder that is not here", "convert it to JPEG or PNG"),
-    (4, b"ftypheix", "a HEIC picture, which needs a decoder that is not here", "convert it to JPEG or PNG"),
-    (4, b"ftypmif1", "a HEIF picture, which needs a decoder that is not here", "convert it to JPEG or PNG"),
+    (4, b"ftypheic", "a HEIC picture, which needs pillow-heif", HEIF),
+    (4, b"ftypheix", "a HEIC picture, which needs pillow-heif", HEIF),
+    (4, b"ftypmif1", "a HEIF picture, which needs pillow-heif", HEIF),
     (4, b"ftypavif", "an AVIF picture, which this Pillow cannot decode", "install a Pillow with AVIF"),
     (4, b"ftypcrx ", "a camera raw file", "develop it to TIFF or PNG first"),
-    (0, b"\xff\x0a", "a JPEG XL picture, which needs a decoder that is not here", "convert it to PNG"),
-    (0, b"\0\0\0\x0cJXL ", "a JPEG XL picture, which needs a decoder that is not here", "convert it to PNG"),
+    (0, b"\xff\x0a", "a JPEG XL picture, which needs imagecodecs", IO),
+    (0, b"\0\0\0\x0cJXL ", "a JPEG XL picture, which needs imagecodecs", IO),
     (0, b"%PDF", "a PDF document", "export its pages as pictures"),
     (0, b"%!PS", "a PostScript document", "export it as a picture"),
     (4, b"ftyp", "a video", "give pictures"),
@@ -137,11 +150,19 @@ def source_name(source: Path | bytes, name: str | None) -> str:
     return "input" if isinstance(source, bytes) else str(source)
 
 
+def is_picture_head(head: bytes) -> bool:
+    """Whether a file that begins so is a picture of a common format."""
+    return head.startswith(_HEADS) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP") or head[4:8] == b"ftyp"
+
+
 def read_bytes(path: Path, name: str) -> bytes:
     """The bytes of a file that is there and not empty. Raises InputError otherwise."""
     with _file_errors(name):
-        if path.is_dir():
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
             raise InputError(f"{name}: is a folder", "give the files in it")
+        if stat.S_ISCHR(mode) or stat.S_ISBLK(mode) or stat.S_ISSOCK(mode):
+            raise InputError(f"{name}: is a device, not a file", "give a file, or - for stdin")
         data = path.read_bytes()
     if not data:
         raise InputError(f"{name}: file is empty", _GET_AGAIN)
@@ -157,7 +178,7 @@ def open_source(source: Path | bytes, name: str | None = None) -> Iterator[Image
     """
     label = source_name(source, name)
     with ExitStack() as stack:
-        file: IO[bytes]
+        file: BinaryIO
         if isinstance(source, bytes):
             file = io.BytesIO(source)
         else:
@@ -171,6 +192,11 @@ def open_source(source: Path | bytes, name: str | None = None) -> Iterator[Image
             raise InputError(f"{label}: file is empty", _GET_AGAIN)
         stack.enter_context(quiet_pillow())
         stack.enter_context(failures_as_input_errors(label, head))
+        if is_jpegxl(head) and has_io():
+            yield stack.enter_context(JpegXlFile(file.read()))
+            return
+        if is_heic(head):
+            has_heif()
         formats = [format_ for format_ in Image.ID if format_ not in _REFUSED]
         yield stack.enter_context(Image.open(file, formats=formats))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import zlib
@@ -98,6 +99,11 @@ class Provenance:
         values = {name: data[name] for name in names}
         _validate(values)
         return cls(**{**values, "padding": tuple(values["padding"])})
+
+
+def settings_digest(settings: str) -> str:
+    """The first 16 hexadecimal digits of the sha256 of text that identifies the options used."""
+    return hashlib.sha256(settings.encode()).hexdigest()[:16]
 
 
 def pixel_crc(picture: Picture) -> int:

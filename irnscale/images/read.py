@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -10,7 +11,8 @@ from PIL import Image
 
 from ..errors import InputError
 from .exif import ORIENTATION, PREFIX, tiff_exif, upright_exif
-from .modes import decode
+from .extras import IO, deep_png, deep_tiff, has_io
+from .modes import Arrays, arrays_of, decode
 from .opening import open_source, read_bytes, source_name
 from .picture import Picture
 from .provenance import find_record
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy.typing as npt
+
+    from .provenance import Provenance
 
 _FORMAT_NAMES = {"JPEG": "jpg", "MPO": "jpg"}
 # More than one frame, but the first is the whole picture: a phone's second view, layers, icon sizes.
@@ -42,7 +46,7 @@ def read_picture(
     data = source if isinstance(source, bytes) else read_bytes(source, label)
     with open_source(data, label) as image:
         _check_size(image, label, max_pixels)
-        notes = [*_check_frames(image, label, frames), *_depth_notes(image, data)]
+        notes = _check_frames(image, label, frames)
         _refuse_raw(image, label)
         record, record_note = find_record(image)
         xmp, xmp_note = _read_xmp(image)
@@ -50,8 +54,13 @@ def read_picture(
             image.load()  # EXIF may stand behind the pixels; Pillow then closes the file
         orientation = stored_orientation(image)
         exif, exif_note = _read_exif(image)
-        arrays = decode(image, label)
-        if image.format == "TIFF":
+        bits = bits_per_channel(image, data[:32])
+        deep = _decode_deep(image, data) if bits == 16 else None
+        arrays = decode(image, label) if deep is None else deep
+        if arrays.depth < bits <= 16:
+            remedy = "" if has_io() else f" ({IO} for all of them)"
+            notes.append(f"{bits} bits per channel read at {arrays.depth} bits{remedy}")
+        if image.format == "TIFF" and deep is None:
             orientation = 1  # Pillow has turned it while decoding
         alpha = None if arrays.alpha is None else turn_upright(arrays.alpha, orientation)
         return Picture(
@@ -67,7 +76,33 @@ def read_picture(
             source_digest=hashlib.sha256(data).hexdigest(),
             notes=(*notes, *arrays.notes, *(n for n in (exif_note, xmp_note, record_note) if n)),
             record=record,
+            stored_depth=max(bits, arrays.depth),
         )
+
+
+@dataclass(frozen=True)
+class Header:
+    """What is known of a picture without decoding its pixels; fields as in `Picture`."""
+
+    width: int  # upright
+    height: int
+    format: str
+    record: Provenance | None
+
+
+def read_header(
+    source: Path | bytes, name: str | None = None, *, max_pixels: int = 10**9, frames: str = "error"
+) -> Header:
+    """The header of a picture. Raises InputError as `read_picture` does, except for damaged pixels."""
+    label = source_name(source, name)
+    with open_source(source, label) as image:
+        _check_size(image, label, max_pixels)
+        _check_frames(image, label, frames)
+        _refuse_raw(image, label)
+        width, height = image.size
+        if image.format != "TIFF" and stored_orientation(image) >= 5:  # Pillow gives TIFF's size upright
+            width, height = height, width
+        return Header(width, height, format_name(image), find_record(image)[0])
 
 
 def format_name(image: Image.Image) -> str:
@@ -150,11 +185,12 @@ def _refuse_raw(image: Image.Image, name: str) -> None:
         raise InputError(f"{name}: is a camera raw file", "develop it to TIFF or PNG first")
 
 
-def _depth_notes(image: Image.Image, data: bytes) -> list[str]:
-    bits = bits_per_channel(image, data[:32])
-    if bits > 8 and not image.mode.startswith(("I", "F")):
-        return [f"{bits} bits per channel read at 8 bits"]
-    return []
+def _decode_deep(image: Image.Image, data: bytes) -> Arrays | None:
+    """Colour of 16 bits, where the optional decoders are installed; None where Pillow must do."""
+    if not has_io() or image.mode not in ("RGB", "RGBA", "RGBX", "RGBa", "LA"):
+        return None
+    planes = deep_png(data) if image.format == "PNG" else deep_tiff(data) if image.format == "TIFF" else None
+    return None if planes is None else arrays_of(planes, image.info.get("icc_profile"))
 
 
 def _read_exif(image: Image.Image) -> tuple[bytes | None, str | None]:

@@ -1,4 +1,4 @@
-"""Pictures to bytes in one of four formats, with their metadata and our record, and bytes to files."""
+"""Pictures to bytes in one of five formats, with their metadata and our record, and bytes to files."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, PngImagePlugin
+from PIL import Image, PngImagePlugin, features
 
 from ..errors import OutputError, UsageError
 from .atomic import write_bytes_atomic
-from .exif import PREFIX
-from .formats import FORMATS, canonical_format, check_format_limits, format_from_name, is_lossy
+from .exif import PREFIX, without_orientation
+from .extras import deep_png_bytes, has_io, require_io
+from .formats import DEEP_FORMATS, FORMATS, canonical_format, check_format_limits, format_from_name, is_lossy
 from .opening import PILLOW_ERRORS, quiet_pillow
 from .provenance import KEYWORD, Provenance
 from .tiff_file import tiff_bytes
@@ -50,9 +51,9 @@ def encode_picture(
 ) -> bytes:
     """The picture as a file of `format` (one of FORMATS), with its profile, EXIF, XMP and `record`.
 
-    JPEG: `quality` 1 to 100, default 90, `subsampling` default 4:4:4. WebP: lossless unless `quality`
-    (0 to 100) is given. PNG and TIFF are lossless and take neither. `picture.record` is not written;
-    `picture.opaque_alpha` writes no alpha plane. What a format cannot hold is in `encoding_notes`.
+    JPEG and AVIF: `quality` 1 to 100 (AVIF from 0), default 90, `subsampling` default 4:4:4. WebP: lossless
+    unless `quality` (0 to 100) is given. PNG and TIFF are lossless and take neither. `picture.record` is not
+    written; `picture.opaque_alpha` writes no alpha plane. What a format cannot hold is in `encoding_notes`.
     Raises UsageError for options or sizes that do not fit, OutputError where the encoder fails.
     """
     canonical = canonical_format(format)
@@ -69,7 +70,8 @@ def encode_picture(
     if picture.icc:
         options["icc_profile"] = picture.icc
     if picture.exif:
-        options["exif"] = PREFIX + picture.exif
+        # Pillow would rewrite a block with an orientation for AVIF, which keeps that elsewhere
+        options["exif"] = PREFIX + picture.exif if canonical != "avif" else without_orientation(picture.exif)
     if canonical == "png":
         options["pnginfo"] = _png_texts(xmp, record)
     elif xmp:
@@ -77,6 +79,8 @@ def encode_picture(
     if canonical == "jpg":
         options.update(quality=_JPEG_QUALITY if quality is None else quality, optimize=True)
         options["subsampling"] = subsampling or "4:4:4"
+    elif canonical == "avif":
+        options.update(quality=_JPEG_QUALITY if quality is None else quality, subsampling=subsampling or "4:4:4")
     elif canonical == "webp":
         # `exact` keeps the colour under transparent pixels, which the way back up needs.
         options["exact"] = True
@@ -86,6 +90,8 @@ def encode_picture(
         with quiet_pillow():
             if canonical == "tiff":
                 return _tiff(planes, picture, xmp)
+            if planes.dtype == np.uint16 and planes.shape[2] > 1:
+                return deep_png_bytes(planes, icc=picture.icc, exif=picture.exif, texts=_itxt(xmp, record))
             image = Image.fromarray(planes[..., 0] if planes.shape[2] == 1 else planes)
             image.save(file, {"jpg": "JPEG"}.get(canonical, canonical.upper()), **options)
     except PILLOW_ERRORS as error:
@@ -96,7 +102,7 @@ def encode_picture(
 
 def _tiff(planes: Pixels, picture: Picture, xmp: bytes) -> bytes:
     """TIFF rewrites EXIF tag by tag; a block with impossible values must not cost the picture."""
-    gray, alpha, icc = picture.gray, picture.alpha is not None, picture.icc
+    gray, alpha, icc = planes.shape[2] < 3, picture.alpha is not None, picture.icc
     try:
         return tiff_bytes(planes, gray=gray, alpha=alpha, icc=icc, exif=picture.exif, xmp=xmp)
     except PILLOW_ERRORS:
@@ -118,17 +124,23 @@ def encoding_notes(picture: Picture, format: str) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def check_options(format: str, quality: int | None, subsampling: str | None) -> None:
+def check_options(format: str, quality: int | None, subsampling: str | None, depth: int | None = None) -> None:
     """Raise UsageError for encoder options that this format has no use for."""
     format = canonical_format(format)
+    if format == "avif" and not features.check("avif"):
+        raise UsageError("this Pillow cannot write AVIF", "install one that can, or choose another format")
+    if depth == 16 and format not in DEEP_FORMATS:
+        raise UsageError(f"--depth 16 has no meaning for {format}, which holds 8 bits", "choose png or tiff")
+    if depth == 16 and format == "png":
+        require_io("--depth 16 as png")
     if format in ("png", "tiff") and quality is not None:
         what = f"--quality has no meaning for {format}, which is lossless"
-        raise UsageError(what, "leave it out, or choose jpg or webp")
+        raise UsageError(what, "leave it out, or choose jpg, webp or avif")
     low = 1 if format == "jpg" else 0
     if quality is not None and not low <= quality <= 100:
         raise UsageError(f"the quality must be from {low} to 100, not {quality}")
-    if subsampling is not None and format != "jpg":
-        raise UsageError(f"--subsampling has no meaning for {format}", "leave it out, or choose jpg")
+    if subsampling is not None and format not in ("jpg", "avif"):
+        raise UsageError(f"--subsampling has no meaning for {format}", "leave it out, or choose jpg or avif")
     if subsampling is not None and subsampling not in SUBSAMPLINGS:
         raise UsageError(f"unknown subsampling {subsampling}", f"choose one of {', '.join(SUBSAMPLINGS)}")
 
@@ -156,6 +168,12 @@ def _xmp_for(format: str, packet: bytes | None, record: Provenance) -> bytes:
     return merged
 
 
+def _itxt(xmp: bytes, record: Provenance | None) -> list[bytes]:
+    """Contents of uncompressed iTXt chunks: keyword, flags, no language, no translation, text."""
+    texts = [b"XML:com.adobe.xmp\0\0\0\0\0" + xmp] if xmp else []
+    return texts + ([KEYWORD.encode() + b"\0\0\0\0\0" + record.to_json().encode()] if record else [])
+
+
 def _png_texts(xmp: bytes, record: Provenance | None) -> PngImagePlugin.PngInfo:
     texts = PngImagePlugin.PngInfo()
     if xmp:
@@ -166,18 +184,24 @@ def _png_texts(xmp: bytes, record: Provenance | None) -> PngImagePlugin.PngInfo:
 
 
 def _stored_depth(picture: Picture, format: str) -> int:
-    """TIFF holds 16 bits of everything; as PNG, Pillow writes them only of gray."""
-    sixteen = format == "tiff" or (format == "png" and picture.gray and picture.alpha is None)
+    """PNG and TIFF hold 16 bits; PNG of colour only where imagecodecs is installed."""
+    simple = picture.gray and picture.alpha is None
+    sixteen = format == "tiff" or (format == "png" and (simple or has_io()))
     return picture.depth if sixteen else 8
 
 
 def _planes(picture: Picture, format: str) -> Pixels:
-    """(H, W, C) to store: 1 or 3 channels, and alpha. WebP has no gray."""
+    """(H, W, C) to store: 1 or 3 channels, and alpha. WebP and AVIF have no gray.
+
+    Nor do decoders take gray with alpha of 16 bits.
+    """
     planes = picture.pixels
-    if picture.gray and format != "webp":
+    depth = _stored_depth(picture, format)
+    no_gray = format in ("webp", "avif") or (depth == 16 and picture.alpha is not None)
+    if picture.gray and not no_gray:
         planes = planes[..., :1]
     if picture.alpha is not None:
         planes = np.concatenate((planes, picture.alpha[..., None]), axis=2)
-    if _stored_depth(picture, format) < picture.depth:
+    if depth < picture.depth:
         planes = ((planes.astype(np.uint32) + 128) // 257).astype(np.uint8)
     return np.ascontiguousarray(planes)

@@ -1,0 +1,35 @@
+"""Many files: what is read, what is written where, in which order, and what happens when one of them fails.
+
+One file is a batch of one. Nothing here knows the network, and importing it does not import torch.
+"""
+
+from __future__ import annotations
+
+from irnscale.batch.inputs import STREAM, Item, Selection, collect, parse_shard, read_source
+from irnscale.batch.jobs import Job, Naming, Targets, plan
+from irnscale.batch.outputs import Output, write_target
+from irnscale.batch.pipeline import PixelBudget, Stages, run
+from irnscale.batch.report import Outcome, Report, Status, check_report, exit_code
+
+__all__ = [
+    "STREAM",
+    "Item",
+    "Job",
+    "Naming",
+    "Outcome",
+    "Output",
+    "PixelBudget",
+    "Report",
+    "Selection",
+    "Stages",
+    "Status",
+    "Targets",
+    "check_report",
+    "collect",
+    "exit_code",
+    "parse_shard",
+    "plan",
+    "read_source",
+    "run",
+    "write_target",
+]

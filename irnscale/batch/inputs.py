@@ -1,0 +1,218 @@
+"""What the user named: files, folders, lists and streams, as a list of single inputs."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from irnscale.errors import InputError, IrnscaleError, UsageError
+from irnscale.images.opening import is_picture_head, read_bytes
+
+STREAM = "-"
+SUFFIXES = frozenset(
+    [
+        ".png",
+        ".apng",
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".mpo",
+        ".webp",
+        ".tif",
+        ".tiff",
+        ".avif",
+        ".avifs",
+        ".gif",
+        ".bmp",
+        ".dib",
+        ".jp2",
+        ".j2k",
+        ".jpf",
+        ".jpx",
+        ".j2c",
+        ".jpc",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".pnm",
+        ".heic",
+        ".heif",
+        ".hif",
+        ".jxl",
+        ".tga",
+    ]
+)
+"""Extensions, in any case of letters, that a file must have to be taken from a folder."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One input. `below` is its folder relative to the folder that `--recursive` started from.
+
+    `found` says that it was found in a folder rather than named. `problem` is why it cannot be read, where
+    that is known already.
+    """
+
+    label: str
+    source: Path | None
+    below: Path = Path()
+    found: bool = False
+    problem: IrnscaleError | None = None
+
+    @property
+    def regular(self) -> bool:
+        """Whether reading it cannot wait for another program, as reading a stream or a pipe can."""
+        if self.source is None:
+            return False
+        try:
+            return not stat.S_ISFIFO(self.source.stat().st_mode)
+        except (OSError, ValueError):
+            return True  # reading it fails at once
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The options that say which inputs there are."""
+
+    inputs: tuple[str, ...] = ()
+    recursive: bool = False
+    files_from: str | None = None
+    null: bool = False
+
+
+@dataclass
+class Found:
+    """The inputs, each once, in the order of work; the folders without any; how many other files they hold."""
+
+    items: list[Item]
+    empty: list[str]
+    passed_over: int
+
+
+def collect(selection: Selection, *, avoid: Path | None = None) -> Found:
+    """The inputs of a run. Raises UsageError.
+
+    With `recursive`, folders are searched in sorted order without following links to folders; hidden names
+    and the folder `avoid` (where the outputs go) are left out. A folder without it is an input that fails.
+    """
+    if "" in selection.inputs:
+        raise UsageError("an empty file name", "is a shell variable unset?")
+    if selection.inputs.count(STREAM) > 1:
+        raise UsageError("stdin (-) can be read only once", "name it once")
+    if selection.null and selection.files_from is None:
+        raise UsageError("-0 belongs to --files-from", "for example: find . -print0 | ... --files-from - -0")
+    named = list(selection.inputs)
+    if selection.files_from is not None:
+        if selection.files_from == STREAM and STREAM in named:
+            raise UsageError("stdin (-) can be read only once", "give the list in a file")
+        named += _read_list(selection.files_from, selection.null)
+    elif not named:
+        raise UsageError("no INPUT is given", "name pictures, - for stdin, or use --files-from")
+    items: dict[tuple[str, Path], Item] = {}
+    empty: list[str] = []
+    passed = [0]
+    for name in named:
+        if name == STREAM:
+            items[STREAM, Path()] = Item("stdin", None)
+        elif selection.recursive and os.path.isdir(name):  # noqa: PTH112 - Path.is_dir raises for long names
+            before = len(items)
+            for item in _walk(Path(name), avoid, passed):
+                items.setdefault((_normal(item.label), item.below), item)
+            if len(items) == before:
+                empty.append(name)
+        else:
+            items.setdefault((_normal(name), Path()), Item(name, Path(name)))
+    return Found(list(items.values()), empty, passed[0])
+
+
+def parse_shard(text: str | None) -> tuple[int, int]:
+    """ "2/8" as (2, 8): the second of eight parts; (1, 1) for None. Raises UsageError."""
+    if text is None:
+        return 1, 1
+    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise UsageError(f"--shard {text}: not of the form I/N with I from 1 to N", "for example --shard 1/8")
+    return int(match[1]), int(match[2])
+
+
+def read_source(item: Item) -> bytes:
+    """The bytes of an input. Raises InputError, or UsageError where stdin is a terminal."""
+    if item.problem is not None:
+        raise item.problem
+    if item.source is not None:
+        if os.path.isdir(item.source):  # noqa: PTH112 - Path.is_dir raises for long names
+            raise InputError(f"{item.label}: is a folder", "add -r to take the pictures in it")
+        return read_bytes(item.source, item.label)
+    if sys.stdin.isatty():
+        raise UsageError("stdin is a terminal", "pipe a picture in, or name a file")
+    data = sys.stdin.buffer.read()
+    if not data:
+        raise InputError("stdin: is empty", "did the command before the pipe fail?")
+    return data
+
+
+def _normal(name: str) -> str:
+    return os.path.abspath(name)  # noqa: PTH100 - Path.absolute keeps ".."
+
+
+def _read_list(path: str, null: bool) -> list[str]:
+    try:
+        data = sys.stdin.buffer.read() if path == STREAM else Path(path).read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"--files-from {path}: cannot be read: {reason}", "check the path") from error
+    entries = data.split(b"\0") if null else [line.removesuffix(b"\r") for line in data.split(b"\n")]
+    names = [os.fsdecode(entry) for entry in entries if entry]
+    if any("\0" in name for name in names):
+        raise UsageError(f"--files-from {path}: its names are separated by null bytes", "add -0")
+    return ["./-" if name == STREAM else name for name in names]
+
+
+def _walk(root: Path, avoid: Path | None, passed: list[int]) -> Iterator[Item]:
+    """The pictures in a tree, in sorted order; `passed[0]` counts the other files."""
+    avoided = os.path.realpath(avoid) if avoid is not None else None
+    problems: list[OSError] = []
+    for folder, folders, names in os.walk(root, onerror=problems.append):
+        while problems:
+            yield _unreadable(problems.pop())
+        here = Path(folder)
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".") and (avoided is None or os.path.realpath(here / name) != avoided)
+        )
+        for name in sorted(names):
+            if name.startswith("."):
+                continue
+            if _is_picture(here / name):
+                path = here / name
+                yield Item(str(path), path, here.relative_to(root), found=True)
+            else:
+                passed[0] += 1
+    while problems:
+        yield _unreadable(problems.pop())
+
+
+def _is_picture(path: Path) -> bool:
+    """By extension; by its first bytes where it has none. Pipes, sockets and devices are none."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return False
+        if path.suffix:
+            return path.suffix.lower() in SUFFIXES
+        with path.open("rb") as file:
+            return is_picture_head(file.read(16))
+    except OSError:  # a broken link, a loop of links, a vanished file: reported where it is read
+        return path.suffix.lower() in SUFFIXES
+
+
+def _unreadable(error: OSError) -> Item:
+    name = str(error.filename)
+    problem = InputError(f"{name}: the folder cannot be read: {error.strerror}", "check its permissions")
+    return Item(name, Path(name), found=True, problem=problem)

@@ -1,0 +1,191 @@
+"""Where each input's output goes, decided and checked before any work."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from irnscale.batch.inputs import STREAM, Item
+from irnscale.batch.outputs import Output, is_folder
+from irnscale.errors import OutputError, UsageError
+from irnscale.images.atomic import remove_stale
+
+
+@dataclass(frozen=True)
+class Naming:
+    """Names of outputs from a template with the fields {stem}, {scale} and {ext}.
+
+    `drop` is removed from the end of an input's stem first, itself with {scale} in it: `up` makes
+    photo_up4x.png of photo_down4x.png.
+    """
+
+    template: str
+    ext: str
+    drop: str = ""
+
+    def __post_init__(self) -> None:
+        fields = set(re.findall(r"\{(.*?)\}", self.template))
+        bare = re.sub(r"\{(stem|scale|ext)\}", "", self.template)
+        if unknown := fields - {"stem", "scale", "ext"}:
+            what = f"--name {self.template}: knows no field {{{sorted(unknown)[0]}}}"
+            raise UsageError(what, "the fields are {stem}, {scale} and {ext}")
+        if "{" in bare or "}" in bare:
+            raise UsageError(f"--name {self.template}: has a single brace", "the fields are {stem}, {scale} and {ext}")
+        if "/" in bare or os.sep in bare or "\0" in bare:
+            raise UsageError(f"--name {self.template}: is not a file name", "give the folder with -o")
+        if "ext" not in fields and not Path(bare or "x").suffix:
+            raise UsageError(f"--name {self.template}: has no extension", "end it with .{ext}")
+
+    def __call__(self, stem: str, scale: int) -> str:
+        """The name for an input of this stem at this scale."""
+        if self.drop:
+            stem = stem.removesuffix(self.drop.replace("{scale}", str(scale))) or stem
+        values = {"stem": stem, "scale": str(scale), "ext": self.ext}
+        return re.sub(r"\{(stem|scale|ext)\}", lambda match: values[match[1]], self.template)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One input and its place in the world; `target` and `folder` are None where the output is stdout.
+
+    The target's name may depend on the file itself (its recorded scale), hence `path`.
+    """
+
+    item: Item
+    target: Path | None
+    folder: Path | None
+    name: Callable[[str, int], str]
+
+    @property
+    def label(self) -> str:
+        """What messages call the input."""
+        return self.item.label
+
+    def path(self, scale: int) -> Path | None:
+        """Where the output goes; None is stdout."""
+        if self.target is not None or self.folder is None:
+            return self.target
+        stem = "stdin" if self.item.source is None else self.item.source.stem
+        return self.folder / self.name(stem, scale)
+
+
+def plan(items: Sequence[Item], options: Output, name: Naming) -> list[Job]:
+    """The jobs of a run. Raises UsageError before any work.
+
+    One input may go to a file, a folder or stdout; several, or those found in a folder, go to a folder,
+    where the tree they come from is repeated, or beside themselves.
+    """
+    several = len(items) > 1 or any(item.found for item in items)
+    to = options.output
+    if to == "":
+        raise UsageError("an empty file name", "is a shell variable unset?")
+    if to == STREAM and several:
+        raise UsageError("-o - takes a single input", "give a folder with -o")
+    if to not in (None, STREAM) and several and not is_folder(str(to)):
+        what = f"-o {to} is not a folder, and there are {len(items)} inputs"
+        raise UsageError(what, "create it first, or end it with /")
+    if options.name is not None and (to == STREAM or (to is not None and not is_folder(to))):
+        raise UsageError(f"--name contradicts -o {to}", "give a folder with -o, or leave --name out")
+    return [Job(item, *_place(item, to), name) for item in items]
+
+
+def _normal(path: Path) -> str:
+    return os.path.abspath(path)  # noqa: PTH100 - Path.absolute keeps ".."
+
+
+def _place(item: Item, to: str | None) -> tuple[Path | None, Path | None]:
+    """(target, folder)"""
+    if to == STREAM or (to is None and item.source is None):
+        return None, None
+    if to is None:
+        assert item.source is not None
+        return None, item.source.parent
+    if is_folder(to):
+        return None, Path(to) / item.below
+    return Path(to), None
+
+
+class Targets:
+    """Refuses outputs that would land on an input, on each other, or on what exists."""
+
+    def __init__(self, jobs: Sequence[Job], *, overwrite: bool) -> None:
+        self._overwrite = overwrite
+        # os.path.realpath and not Path.resolve, which raises for loops of links
+        self._inputs = {os.path.realpath(job.item.source): job.label for job in jobs if job.item.source is not None}
+        self._taken: dict[str, str] = {}
+        self._swept: set[Path] = set()
+        self._lock = threading.Lock()
+
+    @staticmethod
+    def refuse_collisions(jobs: Iterable[Job], scales: Sequence[int], scale_of: Callable[[Job], int | None]) -> None:
+        """Raise OutputError where two inputs have one output.
+
+        `scales` are those an input may have. Only where names meet at one of them is `scale_of` asked for the
+        scale of the inputs concerned, since that may mean opening them.
+        """
+        meeting: dict[str, list[Job]] = {}
+        for job in jobs:
+            for scale in scales:
+                if (path := job.path(scale)) is not None:
+                    same = meeting.setdefault(_normal(path), [])
+                    if job not in same[-1:]:
+                        same.append(job)
+        contested = {id(job): job for same in meeting.values() if len(same) > 1 for job in same}
+        taken: dict[str, Job] = {}
+        for job in contested.values():
+            known = scales[0] if len(scales) == 1 else scale_of(job)
+            path = None if known is None else job.path(known)
+            if path is None:
+                continue
+            other = taken.setdefault(_normal(path), job)
+            if other is not job:
+                what = f"{path}: both {other.label} and {job.label} would be written there"
+                raise OutputError(what, "use --name, or -r, which repeats folders, or run them one by one")
+
+    def place(self, job: Job, scale: int) -> Path | None:
+        """The target of a job, checked against inputs and other targets; it exists only where it may be replaced.
+
+        From any thread. Raises OutputError.
+        """
+        target = job.path(scale)
+        if target is None:
+            return None
+        try:
+            with self._lock:
+                return self._place(job, target)
+        except (OSError, ValueError) as error:  # a name that is too long, a folder that may not be searched
+            reason = getattr(error, "strerror", None) or error
+            raise OutputError(f"{target}: cannot be written: {reason}", "choose another -o") from error
+
+    def _place(self, job: Job, target: Path) -> Path:
+        if target.is_dir():
+            raise OutputError(f"{target}: is a folder", "name a file with -o")
+        real = os.path.realpath(target)
+        if real in self._inputs:
+            raise OutputError(f"{target}: the output would replace the input {self._inputs[real]}", "choose another -o")
+        if real in self._taken:
+            what = f"{target}: both {self._taken[real]} and {job.label} would be written there"
+            raise OutputError(what, "run them one by one, with -o")
+        if target.exists() and not self._overwrite:
+            raise OutputError(f"{target}: already exists", "use --overwrite to replace it, or --skip-existing")
+        if job.folder is None and not target.parent.is_dir():
+            raise OutputError(f"{target.parent}: no such folder", "create it first")
+        self._taken[real] = job.label
+        return target
+
+    def open_folder(self, target: Path) -> None:
+        """Make the target's folder, and clear it of what killed runs left. Raises OutputError."""
+        folder = target.parent
+        if folder in self._swept:
+            return
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            what = f"{folder}: cannot create the folder: {error.strerror}"
+            raise OutputError(what, "choose another -o") from error
+        remove_stale(folder)
+        self._swept.add(folder)

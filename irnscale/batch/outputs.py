@@ -1,0 +1,78 @@
+"""Options about what is written, and the writing itself."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from irnscale.batch.inputs import STREAM
+from irnscale.errors import OutputError, UsageError
+from irnscale.images.atomic import write_bytes_atomic
+from irnscale.images.formats import FORMATS, canonical_format, format_from_name, is_lossy
+
+
+@dataclass(frozen=True)
+class Output:
+    """Options about files, shared by `down` and `up`."""
+
+    output: str | None = None
+    format: str | None = None
+    name: str | None = None
+    quality: int | None = None
+    subsampling: str | None = None
+    depth: int | None = None
+    strip: str | None = None
+    overwrite: bool = False
+    skip_existing: bool = False
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder that `-o` names; None where it names none."""
+        return Path(self.output) if self.output not in (None, STREAM) and is_folder(str(self.output)) else None
+
+    def resolve_format(self) -> str:
+        """The format to write: `-f`, else by the extension of `-o` or `--name`, else PNG. Raises UsageError."""
+        option, path = "-o", self.output
+        if path in (None, STREAM) or is_folder(str(path)):
+            option, path = "--name", self.name
+        named = None
+        if path is not None:
+            suffix = Path(path).suffix
+            known = suffix and "{" not in suffix
+            named = format_from_name(path) if known else None
+            if known and named is None and self.format is None:
+                kinds = ", ".join(f".{name}" for name in FORMATS)
+                raise UsageError(f"{option} {path}: cannot write {suffix} files", f"use one of {kinds}")
+        chosen = canonical_format(self.format) if self.format else (named or "png")
+        if self.format and named and named != chosen:
+            raise UsageError(f"-f {self.format} contradicts {option} {path}", "leave one of them out")
+        return chosen
+
+    @property
+    def settings(self) -> str:
+        """Text that identifies what affects the written file."""
+        text = f"format={self.resolve_format()} quality={self.quality} subsampling={self.subsampling}"
+        return text + (f" depth={self.depth}" if self.depth else "") + (f" strip={self.strip}" if self.strip else "")
+
+    @property
+    def lossy(self) -> bool:
+        """Whether pixels change in the file."""
+        return is_lossy(self.resolve_format(), self.quality)
+
+
+def is_folder(path: str) -> bool:
+    """Whether a name is that of a folder, or can only be one."""
+    return path.endswith(("/", "\\")) or os.path.isdir(path)  # noqa: PTH112 - Path.is_dir raises for long names
+
+
+def write_target(data: bytes, target: Path | None, *, overwrite: bool, stdout: int) -> None:
+    """Write the finished file to its target, or to the file descriptor `stdout`. Raises OutputError."""
+    if target is not None:
+        write_bytes_atomic(data, target, overwrite=overwrite)
+        return
+    try:
+        with open(stdout, "wb", closefd=False) as stream:
+            stream.write(data)
+    except OSError as error:
+        raise OutputError(f"stdout: could not write: {error.strerror}", "use -o FILE") from error

@@ -1,0 +1,192 @@
+"""Decoding, the network and encoding at the same time, in order, with bounded memory."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Generic, Protocol, TypeVar
+
+from irnscale.batch.jobs import Job
+from irnscale.batch.report import Outcome, Status
+from irnscale.errors import IrnscaleError
+
+T = TypeVar("T")
+Loaded = TypeVar("Loaded")
+Result = TypeVar("Result")
+
+
+class Cancelled(Exception):  # noqa: N818 - not an error: the run ends
+    """Raised in a worker that waits for room while the run ends."""
+
+
+class PixelBudget:
+    """Lets pictures into memory in order, as long as all in it have at most `limit` pixels together.
+
+    A picture larger than the limit gets in alone. Tickets count from 0 and every one must come to `give`, so
+    that those behind it are let in.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._held: dict[int, int] = {}
+        self._turn = 0
+        self._passed: set[int] = set()
+        self._closed = False
+        self._changed = threading.Condition()
+
+    def take(self, ticket: int, pixels: int) -> None:
+        """Wait for the turn of `ticket` and for room. Raises Cancelled where the run ends meanwhile."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or (ticket == self._turn and self._fits(pixels)))
+            if self._closed:
+                raise Cancelled
+            self._held[ticket] = pixels
+            self._pass(ticket)
+
+    def give(self, ticket: int) -> None:
+        """This ticket needs no room, or none any more. May be called again."""
+        with self._changed:
+            self._held.pop(ticket, None)
+            self._pass(ticket)
+
+    def close(self) -> None:
+        """Wake all who wait, to end."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _pass(self, ticket: int) -> None:
+        if ticket >= self._turn:
+            self._passed.add(ticket)
+        while self._turn in self._passed:
+            self._passed.remove(self._turn)
+            self._turn += 1
+        self._changed.notify_all()
+
+    def _fits(self, pixels: int) -> bool:
+        return not self._held or sum(self._held.values()) + pixels <= self._limit
+
+
+class Stages(Protocol[Loaded, Result]):
+    """What is done to a job. Failures are IrnscaleError; each stage may fill in its outcome."""
+
+    def load(self, ticket: int, job: Job, outcome: Outcome) -> Loaded | None:
+        """Read and decode; in a worker. None ends the job, its outcome saying why."""
+
+    def compute(self, loaded: Loaded, job: Job, outcome: Outcome) -> Result:
+        """The network; in the main thread, one job at a time, in order."""
+
+    def store(self, result: Result, job: Job, outcome: Outcome) -> None:
+        """Encode and write; in a worker."""
+
+    def discard(self, ticket: int) -> None:
+        """The job of this ticket takes no more room; from any thread, perhaps more than once."""
+
+    def close(self) -> None:
+        """The run ends: nobody may wait for room any more."""
+
+
+@dataclass
+class _Lazy(Generic[T]):
+    """A future that computes when asked, in the thread that asks."""
+
+    function: Callable[[], T]
+
+    def result(self) -> T:
+        return self.function()
+
+    def done(self) -> bool:
+        return True
+
+
+def run(
+    jobs: Sequence[Job],
+    stages: Stages[Any, Any],
+    emit: Callable[[Outcome], None],
+    *,
+    workers: int,
+    fail_fast: bool = False,
+) -> None:
+    """Take every job through its stages and `emit` the outcomes in the order of the jobs, in this thread.
+
+    `workers` threads decode ahead and as many encode behind; with one worker or one job, all happens here.
+    At most 2 * `workers` + 1 pictures are in memory. A failure ends its own job alone, unless it is fatal or
+    `fail_fast` is set: then no further job starts.
+    """
+    threaded = workers > 1 and len(jobs) > 1
+    ahead = workers if threaded else 0
+    decoders = ThreadPoolExecutor(workers, "decode") if threaded else None
+    encoders = ThreadPoolExecutor(workers, "encode") if threaded else None
+    waiting = deque(enumerate(jobs))
+    loading: deque[tuple[int, Outcome, Future[Any] | _Lazy[Any]]] = deque()
+    storing: deque[tuple[Outcome, Future[None] | _Lazy[None]]] = deque()
+
+    def refill(depth: int) -> None:
+        while waiting and len(loading) < depth:
+            ticket, job = waiting.popleft()
+            outcome = Outcome(job)
+            if decoders is not None and job.item.regular:
+                loading.append((ticket, outcome, decoders.submit(stages.load, ticket, job, outcome)))
+            else:  # what may wait for another program must not hold a thread that Ctrl-C cannot end
+                loading.append((ticket, outcome, _Lazy(partial(stages.load, ticket, job, outcome))))
+
+    def finish(outcome: Outcome, future: Future[None] | _Lazy[None]) -> None:
+        try:
+            future.result()
+        except IrnscaleError as error:
+            outcome.status, outcome.error = Status.FAILED, error
+        emit(outcome)
+
+    def stopped(outcome: Outcome) -> bool:
+        return outcome.status is Status.FAILED and (fail_fast or outcome.fatal)
+
+    try:
+        ended = False
+        while not ended:
+            refill(1)
+            if not loading:
+                break
+            ticket, outcome, future = loading.popleft()
+            refill(ahead)
+            store: Future[None] | _Lazy[None] = _Lazy(_nothing)
+            try:
+                loaded = future.result()
+                if loaded is None:
+                    stages.discard(ticket)
+                else:
+                    result = stages.compute(loaded, outcome.job, outcome)
+                    task = partial(_store, stages, ticket, result, outcome)
+                    store = _Lazy(task) if encoders is None else encoders.submit(task)
+            except IrnscaleError as error:
+                outcome.status, outcome.error = Status.FAILED, error
+                stages.discard(ticket)
+            storing.append((outcome, store))
+            while storing and (storing[0][1].done() or len(storing) > ahead or stopped(outcome)):
+                done = storing.popleft()
+                finish(*done)
+                ended = ended or stopped(done[0])
+        while storing:
+            finish(*storing.popleft())
+    finally:
+        stages.close()
+        for pool in (decoders, encoders):
+            if pool is not None:
+                pool.shutdown(wait=True, cancel_futures=True)
+        for outcome, store in storing:  # written while the run was being interrupted
+            if isinstance(store, Future) and not store.cancelled():
+                finish(outcome, store)
+
+
+def _nothing() -> None:
+    """What is left to store of a job that failed or was skipped."""
+
+
+def _store(stages: Stages[Any, Any], ticket: int, result: Any, outcome: Outcome) -> None:
+    try:
+        stages.store(result, outcome.job, outcome)
+    finally:
+        stages.discard(ticket)

@@ -1,0 +1,142 @@
+"""What became of each input: lines for people, objects for programs, and the exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from irnscale.batch.jobs import Job
+from irnscale.errors import ExitCode, IrnscaleError, OutputError
+from irnscale.images.atomic import write_bytes_atomic
+
+
+class Status(StrEnum):
+    """How an input fared."""
+
+    DONE = "done"
+    SKIPPED = "skipped"
+    PLANNED = "planned"  # would be done, in a dry run
+    FAILED = "failed"
+    NOT_STARTED = "not started"  # an earlier failure, or an interruption, ended the run
+
+
+@dataclass
+class Outcome:
+    """What became of a job. Sizes are (width, height); `seconds` is the time in the network and around it."""
+
+    job: Job
+    status: Status = Status.NOT_STARTED
+    target: Path | None = None
+    error: IrnscaleError | None = None
+    reason: str | None = None
+    fatal: bool = False
+    notes: list[str] = field(default_factory=list)
+    size: tuple[int, int] | None = None
+    new_size: tuple[int, int] | None = None
+    scale: int | None = None
+    model: str | None = None
+    seconds: float | None = None
+
+    @property
+    def line(self) -> str:
+        """For people who watch."""
+        if self.status is Status.SKIPPED:
+            return f"{self.job.label}: skipped, {self.reason}"
+        arrow = "would become" if self.status is Status.PLANNED else "->"
+        sizes = " -> ".join(f"{w}x{h}" for w, h in (self.size, self.new_size) if w and h) if self.size else ""  # type: ignore[misc]
+        time = "" if self.seconds is None else f"  {self.seconds:.2f} s"
+        return f"{self.job.label} {arrow} {self.target or 'stdout'}  {sizes}{time}"
+
+    def event(self) -> dict[str, Any]:
+        """The object of `--json`; keys without a value are left out."""
+        found = {
+            "input": self.job.label,
+            "status": self.status.value,
+            "output": None if self.target is None else str(self.target),
+            "reason": self.reason,
+            "error": None if self.error is None else self.error.what,
+            "remedy": self.error.hint or None if self.error else None,
+            "code": None if self.error is None else int(self.error.exit_code),
+            "width": self.size and self.size[0],
+            "height": self.size and self.size[1],
+            "output_width": self.new_size and self.new_size[0],
+            "output_height": self.new_size and self.new_size[1],
+            "scale": self.scale,
+            "model": self.model,
+            "seconds": None if self.seconds is None else round(self.seconds, 3),
+            "warnings": list(dict.fromkeys(self.notes)) or None,
+        }
+        return {key: value for key, value in found.items() if value is not None}
+
+
+def exit_code(outcomes: Iterable[Outcome]) -> int:
+    """0, or the class of the failures where all are of one class, else 1."""
+    classes = {outcome.error.exit_code for outcome in outcomes if outcome.error}
+    if not classes:
+        return ExitCode.OK
+    return classes.pop() if len(classes) == 1 else ExitCode.INPUT
+
+
+class Report:
+    """Collects outcomes; `lines` are the objects of `--json` and `--report`, the summary last."""
+
+    def __init__(self, jobs: int) -> None:
+        self.jobs = jobs
+        self.outcomes: list[Outcome] = []
+
+    def count(self, status: Status) -> int:
+        """How many inputs fared so."""
+        return sum(outcome.status is status for outcome in self.outcomes)
+
+    @property
+    def code(self) -> int:
+        """The exit code so far."""
+        return exit_code(self.outcomes)
+
+    @property
+    def summary(self) -> str:
+        """One line: how many of how many are done, and what happened to the rest."""
+        done = f"{self.count(Status.DONE)} of {self.jobs} done"
+        if planned := self.count(Status.PLANNED):
+            done = f"{planned} of {self.jobs} would be done"
+        rest = [f"{n} {s.value}" for s in (Status.SKIPPED, Status.FAILED, Status.NOT_STARTED) if (n := self._total(s))]
+        return ", ".join([done, *rest])
+
+    def summary_event(self, seconds: float, *, interrupted: bool = False) -> dict[str, Any]:
+        """The last object of `--json`."""
+        counts = {status.value.replace(" ", "_"): self._total(status) for status in Status}
+        code = ExitCode.INTERRUPTED if interrupted else self.code
+        return {"summary": True, "inputs": self.jobs, **counts, "code": int(code), "seconds": round(seconds, 3)}
+
+    def _total(self, status: Status) -> int:
+        missing = self.jobs - len(self.outcomes) if status is Status.NOT_STARTED else 0
+        return self.count(status) + missing
+
+    def write(self, path: Path, seconds: float, *, interrupted: bool = False) -> None:
+        """The same objects as `--json` to a file. Raises OutputError."""
+        events = [*(o.event() for o in self.outcomes), self.summary_event(seconds, interrupted=interrupted)]
+        data = "".join(json.dumps(event) + "\n" for event in events).encode()
+        write_bytes_atomic(data, path, overwrite=True)
+
+
+def check_report(path: Path, inputs: Iterable[Path]) -> None:
+    """Raise OutputError unless a report may go there: to a new file, or over an earlier report."""
+    if not path.parent.is_dir():
+        raise OutputError(f"{path.parent}: no such folder", "create it first")
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder", "give a file name with --report")
+    if not path.exists():
+        return
+    try:
+        with path.open("rb") as file:
+            first = json.loads(file.readline(1 << 20) or b"{}")
+        known = isinstance(first, dict) and (not first or "status" in first or "summary" in first)
+    except (OSError, ValueError):
+        known = False
+    if not known or any(os.path.realpath(path) == os.path.realpath(source) for source in inputs):
+        raise OutputError(f"{path}: exists and is no report of irnscale", "choose another name with --report")
