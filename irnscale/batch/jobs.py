@@ -37,7 +37,7 @@ class Naming:
             raise UsageError(f"--name {self.template}: has a single brace", "the fields are {stem}, {scale} and {ext}")
         if "/" in bare or os.sep in bare or "\0" in bare:
             raise UsageError(f"--name {self.template}: is not a file name", "give the folder with -o")
-        if "ext" not in fields and not Path(bare or "x").suffix:
+        if "ext" not in fields and not re.search(r"\.[A-Za-z0-9]+$", self.template):
             raise UsageError(f"--name {self.template}: has no extension", "end it with .{ext}")
 
     def __call__(self, stem: str, scale: int) -> str:

@@ -18,7 +18,7 @@ import click
 from irnscale.batch import Job, Outcome, Report, Status
 from irnscale.cli.main import fail
 from irnscale.cli.options import Common
-from irnscale.errors import UsageError, one_line
+from irnscale.errors import OutputError, UsageError, one_line
 
 if TYPE_CHECKING:
     from irnscale.engine.executor import Progress
@@ -33,6 +33,7 @@ class Watcher:
         self.report = Report(len(jobs))
         self._bar: Any = None
         self._megapixels = 0.0
+        self._deaf = False
 
     def __enter__(self) -> Watcher:
         if self._common.progress and self._several:
@@ -100,9 +101,15 @@ class Watcher:
         return update
 
     def _event(self, event: dict[str, Any]) -> None:
+        if self._deaf:
+            return
         data = (json.dumps(event) + "\n").encode()
-        while data:
-            data = data[os.write(self._stdout, data) :]
+        try:
+            while data:
+                data = data[os.write(self._stdout, data) :]
+        except OSError as error:
+            self._deaf = True  # whatever ends the run now has nothing more to tell there
+            raise OutputError(f"stdout: could not write: {error.strerror}", "use --report FILE") from error
 
     def _beside_the_bar(self) -> Any:
         if self._bar is None:

@@ -12,10 +12,10 @@ import zlib
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageFile
+from PIL import ImageFile
 
 from ..errors import UsageError
 
@@ -55,7 +55,7 @@ def is_jpegxl(head: bytes) -> bool:
 
 
 class JpegXlFile(ImageFile.StubImageFile):
-    """A JPEG XL picture as Pillow sees others. Its size is known before anything is decoded."""
+    """A JPEG XL picture as far as its header goes, in the way of Pillow's files."""
 
     format = "JXL"
 
@@ -64,27 +64,19 @@ class JpegXlFile(ImageFile.StubImageFile):
         super().__init__(io.BytesIO(data))
 
     def _open(self) -> None:
-        width, height = jpegxl_size(self._data)
-        self._size, self._mode = (width, height), "RGB"
+        self._size, self._mode = jpegxl_size(self._data), "RGB"
 
     def _load(self) -> ImageFile.StubHandler:
-        raise OSError("not to be called")
+        raise OSError("JPEG XL pixels are decoded by `jpegxl_planes`")
 
-    def load(self) -> Any:
-        """Decode, to 8 bits per channel."""
-        if not hasattr(self, "_image"):
-            array = import_module("imagecodecs").jpegxl_decode(self._data)
-            if array.ndim == 4:
-                array = array[0]
-            if array.dtype.kind == "f":
-                array = (array.clip(0, 1) * 255).round()
-            elif array.dtype == np.uint16:
-                array = (array.astype(np.uint32) + 128) // 257
-            array = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
-            self._image = Image.fromarray(array.astype(np.uint8))
-            self._size, self._mode = self._image.size, self._image.mode
-            self.im = self._image.im
-        return self._image.load()
+
+def jpegxl_planes(data: bytes) -> Pixels:
+    """(H, W, 1 to 4) uint8 or uint16 of the first frame; floating point is rounded to 16 bits."""
+    array = np.asarray(import_module("imagecodecs").jpegxl_decode(data))
+    if array.dtype.kind == "f":
+        array = (np.nan_to_num(array.astype(np.float32)).clip(0, 1) * 65535).round().astype(np.uint16)
+    array = array if array.ndim > 2 else array[..., None]
+    return array[0] if array.ndim == 4 else array
 
 
 def jpegxl_size(data: bytes) -> tuple[int, int]:
@@ -146,8 +138,6 @@ def deep_tiff(data: bytes) -> Pixels | None:
         if page.photometric.name != "RGB" or page.dtype != np.uint16:
             return None
         array = np.asarray(page.asarray())
-        if page.planarconfig.name == "SEPARATE":
-            array = np.moveaxis(array, 0, -1)
         if array.ndim != 3 or array.shape[2] not in (3, 4):
             return None
         extra = tuple(int(kind) for kind in page.extrasamples)

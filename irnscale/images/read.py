@@ -11,7 +11,7 @@ from PIL import Image
 
 from ..errors import InputError
 from .exif import ORIENTATION, PREFIX, tiff_exif, upright_exif
-from .extras import IO, deep_png, deep_tiff, has_io
+from .extras import IO, deep_png, deep_tiff, has_io, jpegxl_planes
 from .modes import Arrays, arrays_of, decode
 from .opening import open_source, read_bytes, source_name
 from .picture import Picture
@@ -55,7 +55,7 @@ def read_picture(
         orientation = stored_orientation(image)
         exif, exif_note = _read_exif(image)
         bits = bits_per_channel(image, data[:32])
-        deep = _decode_deep(image, data) if bits == 16 else None
+        deep = _decode_deep(image, data, bits)
         arrays = decode(image, label) if deep is None else deep
         if arrays.depth < bits <= 16:
             remedy = "" if has_io() else f" ({IO} for all of them)"
@@ -185,12 +185,15 @@ def _refuse_raw(image: Image.Image, name: str) -> None:
         raise InputError(f"{name}: is a camera raw file", "develop it to TIFF or PNG first")
 
 
-def _decode_deep(image: Image.Image, data: bytes) -> Arrays | None:
-    """Colour of 16 bits, where the optional decoders are installed; None where Pillow must do."""
-    if not has_io() or image.mode not in ("RGB", "RGBA", "RGBX", "RGBa", "LA"):
+def _decode_deep(image: Image.Image, data: bytes, bits: int) -> Arrays | None:
+    """Colour of 16 bits and JPEG XL, where their decoders are installed; None where Pillow must do."""
+    icc = image.info.get("icc_profile")
+    if image.format == "JXL":
+        return arrays_of(jpegxl_planes(data), icc)
+    if bits != 16 or not has_io() or image.mode not in ("RGB", "RGBA", "RGBX", "RGBa", "LA"):
         return None
     planes = deep_png(data) if image.format == "PNG" else deep_tiff(data) if image.format == "TIFF" else None
-    return None if planes is None else arrays_of(planes, image.info.get("icc_profile"))
+    return None if planes is None else arrays_of(planes, icc)
 
 
 def _read_exif(image: Image.Image) -> tuple[bytes | None, str | None]:

@@ -1,0 +1,160 @@
+"""Small files of every format that is read, and ways to damage them."""
+
+from __future__ import annotations
+
+import io
+import random
+import struct
+import zlib
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+from conftest import synthetic_photo
+from PIL import Image, ImageCms, PngImagePlugin, features
+
+from irnscale.images.provenance import Provenance
+from irnscale.images.xmp import xmp_with_record
+
+SIDE = 12
+
+RECORD = Provenance(
+    kind="down",
+    version="0",
+    model="irn-x2",
+    digest="0" * 12,
+    scale=2,
+    width=2 * SIDE,
+    height=2 * SIDE,
+    lr_width=SIDE,
+    lr_height=SIDE,
+    padding=(0, 0),
+    jpeg_resistant=False,
+    original_format="png",
+    source_digest="0" * 64,
+    settings_digest="0" * 16,
+    crc=0,
+    opaque_alpha=False,
+    gray=False,
+).to_json()
+
+
+def _image(mode: str = "RGB") -> Image.Image:
+    image = Image.fromarray(synthetic_photo(SIDE, SIDE))
+    if mode == "I;16":
+        return Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
+    if mode.endswith("A"):
+        image.putalpha(Image.fromarray(np.arange(SIDE * SIDE, dtype=np.uint8).reshape(SIDE, SIDE)))
+    return image.convert(mode)
+
+
+def _saved(format: str, mode: str = "RGB", **options) -> bytes:
+    file = io.BytesIO()
+    _image(mode).save(file, format, **options)
+    return file.getvalue()
+
+
+def _interlaced_png() -> bytes:
+    """Pillow writes none: the seven passes of Adam7, each with its rows unfiltered."""
+    pixels = np.asarray(_image())
+    passes = ((0, 8, 0, 8), (0, 8, 4, 8), (4, 8, 0, 4), (0, 4, 2, 4), (2, 4, 0, 2), (0, 2, 1, 2), (1, 2, 0, 1))
+    rows = b"".join(b"\0" + row.tobytes() for y, dy, x, dx in passes for row in pixels[y::dy, x::dx])
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", SIDE, SIDE, 8, 2, 0, 0, 1)
+    parts = chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+@cache
+def seeds() -> dict[str, bytes]:
+    """Name -> a sound file. What this Pillow or an absent package cannot write is left out."""
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "Camera"
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("irnscale", RECORD)
+    xmp = xmp_with_record(None, RECORD)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    frames = [_image("P"), _image("P").rotate(90)]
+    made: dict[str, Callable[[], bytes]] = {
+        "png": lambda: _saved("PNG", icc_profile=profile, exif=exif),
+        "png-record": lambda: _saved("PNG", pnginfo=info),
+        "png-palette": lambda: _saved("PNG", "P", transparency=3),
+        "png-gray-alpha": lambda: _saved("PNG", "LA"),
+        "png-16": lambda: _saved("PNG", "I;16"),
+        "png-1": lambda: _saved("PNG", "1"),
+        "png-interlaced": _interlaced_png,
+        "jpg": lambda: _saved("JPEG", exif=exif, icc_profile=profile, xmp=xmp),
+        "jpg-progressive": lambda: _saved("JPEG", progressive=True, subsampling="4:4:4"),
+        "jpg-gray": lambda: _saved("JPEG", "L"),
+        "jpg-cmyk": lambda: _saved("JPEG", "CMYK"),
+        "mpo": lambda: _saved("MPO", save_all=True, append_images=[_image()]),
+        "webp": lambda: _saved("WEBP", exif=exif, xmp=xmp),
+        "webp-lossless-alpha": lambda: _saved("WEBP", "RGBA", lossless=True),
+        "tiff": lambda: _saved("TIFF", exif=exif),
+        "tiff-lzw": lambda: _saved("TIFF", compression="tiff_lzw"),
+        "tiff-deflate-alpha": lambda: _saved("TIFF", "RGBA", compression="tiff_adobe_deflate"),
+        "tiff-16": lambda: _saved("TIFF", "I;16"),
+        "tiff-lab": lambda: _saved("TIFF", "LAB"),
+        "tiff-pages": lambda: _saved("TIFF", save_all=True, append_images=[_image()]),
+        "gif": lambda: _saved("GIF", "P"),
+        "gif-animated": lambda: _saved("GIF", "P", save_all=True, append_images=frames),
+        "bmp": lambda: _saved("BMP"),
+        "ppm": lambda: _saved("PPM"),
+        "tga": lambda: _saved("TGA", compression="tga_rle"),
+    }
+    if features.check("jpg_2000"):
+        made["jp2"] = lambda: _saved("JPEG2000")
+    if features.check("avif"):
+        made["avif"] = lambda: _saved("AVIF", exif=exif, xmp=xmp)
+    found = {name: make() for name, make in made.items()}
+    try:
+        import imagecodecs
+        import tifffile
+    except ImportError:
+        pass
+    else:
+        deep = np.asarray(_image()).astype(np.uint16) * 257
+        found["png-rgb16"] = imagecodecs.png_encode(deep)
+        found["jxl"] = imagecodecs.jpegxl_encode(np.asarray(_image()), lossless=True)
+        file = io.BytesIO()
+        tifffile.imwrite(file, deep, photometric="rgb", compression="deflate", predictor=True, tile=(16, 16))
+        found["tiff-rgb16-tiled"] = file.getvalue()
+    try:
+        import pillow_heif
+    except ImportError:
+        pass
+    else:
+        heif = io.BytesIO()
+        pillow_heif.from_pillow(_image()).save(heif)
+        found["heic"] = heif.getvalue()
+    return found
+
+
+def damaged(name: str, number: int) -> bytes:
+    """The `number`-th mutation of a seed: one to four of flips, cuts, splices and extreme numbers."""
+    rng = random.Random(f"{name} {number}")
+    data = bytearray(seeds()[name])
+    for _ in range(rng.choice((1, 1, 2, 4))):
+        # half of all damage goes to the header, where it does most
+        reach = len(data) if rng.random() < 0.5 else min(len(data), 160)
+        at = rng.randrange(max(1, reach))
+        kind = rng.randrange(6)
+        if kind == 0 and data:
+            data[at] ^= 1 << rng.randrange(8)
+        elif kind == 1:
+            data[at : at + 1] = rng.randbytes(1)
+        elif kind == 2:
+            del data[at:]
+        elif kind == 3:
+            del data[at : at + rng.randrange(1, 40)]
+        elif kind == 4:
+            other = seeds()[rng.choice(sorted(seeds()))]
+            start = rng.randrange(len(other))
+            data[at:at] = other[start : start + rng.randrange(1, 200)]
+        else:
+            extreme = rng.choice((b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\0\0", b"\xff\xff", b"\0\0\0\1"))
+            data[at : at + len(extreme)] = extreme if rng.random() < 0.5 else extreme[::-1]
+    return bytes(data)

@@ -1,0 +1,103 @@
+"""Damaged files through the command line: a correct picture or one clear line, quickly and in little memory."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+import pytest
+from commandline import Run, pixels, runner
+from fuzz_seeds import SIDE, damaged, seeds
+from PIL import Image
+
+CASES = int(os.environ.get("IRNSCALE_FUZZ_CASES", "2400"))
+SECONDS = 10
+MEGABYTES = 1000
+
+
+class Hang(BaseException):  # not an Exception: nothing may swallow it
+    """A case that took too long."""
+
+
+@pytest.fixture
+def run(capfdbinary, monkeypatch, tmp_path) -> Run:
+    """The command line in an empty folder, with an alarm."""
+
+    def ring(number: int, frame: FrameType | None) -> None:
+        raise Hang
+
+    monkeypatch.chdir(tmp_path)
+    before = signal.signal(signal.SIGALRM, ring)
+    yield runner(capfdbinary, monkeypatch)
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def attempt(run: Run, data: bytes) -> int:
+    """One file through `down`, or `up` where it still has its record. Returns the exit code."""
+    Path("case").write_bytes(data)
+    output = Path("out.png")
+    output.unlink(missing_ok=True)
+    signal.alarm(SECONDS)
+    verb = ["up"] if b"irnscale" in data else ["down", "-s", "2"]
+    result = run(*verb, "case", "-o", output)
+    signal.alarm(0)
+    errors = [line for line in result.lines if not line.startswith("irnscale: warning: case: ")]
+    assert result.stdout == b""
+    assert result.code in (0, 1, 2, 3, 5), errors
+    if result.code:
+        assert len(errors) == 1, result.lines
+        assert errors[0].startswith("irnscale: error: case: ")
+        assert "internal error" not in errors[0]
+        assert not output.exists()
+    else:
+        assert errors == []
+        with Image.open(output) as image:
+            image.load()
+            assert min(image.size) >= 1
+    assert sorted(os.listdir()) == (["case", "out.png"] if output.exists() else ["case"])  # noqa: PTH208
+    return result.code
+
+
+def fuzz(run: Run, name: str, count: int) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for number in range(count):
+        data = damaged(name, number)
+        try:
+            attempt(run, data)
+        except BaseException as error:
+            error.add_note(f"case {number} of {name}: {data[:200]!r}")
+            raise
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < MEGABYTES
+
+
+@pytest.mark.parametrize("name", sorted(seeds()))
+def test_the_seeds_are_sound(run, name):
+    code = attempt(run, seeds()[name])
+    many = name in ("gif-animated", "tiff-pages")
+    lies = b"irnscale" in seeds()[name]  # its record names weights that do not exist
+    assert code == (1 if many else 3 if lies else 0)
+    if code == 0:
+        assert pixels(Path("out.png")).shape[:2] == (SIDE // 2, SIDE // 2)
+
+
+@pytest.mark.parametrize("name", sorted(seeds()))
+def test_a_few_damaged_files(run, name):
+    fuzz(run, name, 6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(seeds()))
+def test_many_damaged_files(run, name):
+    fuzz(run, name, CASES // len(seeds()) + 1)
+
+
+def test_mutations_differ_and_repeat():
+    cases = [damaged("png", number) for number in range(50)]
+    assert cases == [damaged("png", number) for number in range(50)]
+    assert len(set(cases)) > 45
+    assert np.mean([case != seeds()["png"] for case in cases]) > 0.9
