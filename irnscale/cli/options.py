@@ -86,9 +86,7 @@ _SHARED = [
     click.option(
         "--max-pixels",
         type=click.IntRange(min=1),
-        default=10**9,
-        show_default=True,
-        help="Refuse larger inputs.",
+        help="Refuse larger inputs [default: 1000000000, and fewer in suspiciously small files].",
     ),
     click.option(
         "--frames",
@@ -130,7 +128,7 @@ class Common:
     device: str
     precision: str
     tile: int | None
-    max_pixels: int
+    max_pixels: int | None
     frames: str
     verbose: bool
     quiet: bool

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
     from .provenance import Provenance
 
+MAX_PIXELS = 10**9
+# Deflate and GIF's LZW reach 1000 and 2700 to one; only blank pages of one bit per pixel pack denser.
+_SURELY_HARMLESS, _PIXELS_PER_BYTE = 5 * 10**7, 3000
 _FORMAT_NAMES = {"JPEG": "jpg", "MPO": "jpg"}
 # More than one frame, but the first is the whole picture: a phone's second view, layers, icon sizes.
 _FIRST_IS_ALL = {"MPO", "PSD", "ICO", "ICNS", "CUR"}
@@ -33,19 +36,20 @@ _DNG_VERSION, _NEW_SUBFILE_TYPE, _BITS_PER_SAMPLE = 50706, 254, 258
 
 
 def read_picture(
-    source: Path | bytes, name: str | None = None, *, max_pixels: int = 10**9, frames: str = "error"
+    source: Path | bytes, name: str | None = None, *, max_pixels: int | None = None, frames: str = "error"
 ) -> Picture:
     """Read a picture, turned upright. `name` is what messages call it (default: its path).
 
     `frames` is "error" (refuse animations) or "first". Raises InputError, one line with a remedy, for
-    whatever cannot be read, is no picture, is damaged, or has more than `max_pixels` pixels.
+    whatever cannot be read, is no picture, is damaged, or has more than `max_pixels` pixels. Without
+    `max_pixels` the limit is MAX_PIXELS, and a file whose few bytes claim a huge picture is refused too.
     """
     if frames not in ("error", "first"):
         raise ValueError(f"frames must be 'error' or 'first', not {frames!r}")
     label = source_name(source, name)
     data = source if isinstance(source, bytes) else read_bytes(source, label)
     with open_source(data, label) as image:
-        _check_size(image, label, max_pixels)
+        _check_size(image, label, max_pixels, _length(source))
         notes = _check_frames(image, label, frames)
         _refuse_raw(image, label)
         record, record_note = find_record(image)
@@ -91,12 +95,12 @@ class Header:
 
 
 def read_header(
-    source: Path | bytes, name: str | None = None, *, max_pixels: int = 10**9, frames: str = "error"
+    source: Path | bytes, name: str | None = None, *, max_pixels: int | None = None, frames: str = "error"
 ) -> Header:
     """The header of a picture. Raises InputError as `read_picture` does, except for damaged pixels."""
     label = source_name(source, name)
     with open_source(source, label) as image:
-        _check_size(image, label, max_pixels)
+        _check_size(image, label, max_pixels, _length(source))
         _check_frames(image, label, frames)
         _refuse_raw(image, label)
         width, height = image.size
@@ -151,14 +155,24 @@ def bits_per_channel(image: Image.Image, head: bytes) -> int:
     return {"I": 16 if image.format == "PPM" else 32, "F": 32}.get(image.mode, 8)
 
 
-def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
+def _length(source: Path | bytes) -> int:
+    return len(source) if isinstance(source, bytes) else source.stat().st_size
+
+
+def _check_size(image: Image.Image, name: str, max_pixels: int | None, length: int) -> None:
     width, height = image.size
     if width < 1 or height < 1:
         raise InputError(f"{name}: has no pixels ({width}x{height})", "copy or download it again")
-    if width * height > max_pixels:
+    limit = MAX_PIXELS if max_pixels is None else max_pixels
+    if width * height > limit:
         raise InputError(
-            f"{name}: {width}x{height} is more than the limit of {max_pixels} pixels",
+            f"{name}: {width}x{height} is more than the limit of {limit} pixels",
             "raise it with --max-pixels if you trust the file",
+        )
+    if max_pixels is None and width * height > max(_SURELY_HARMLESS, _PIXELS_PER_BYTE * length):
+        raise InputError(
+            f"{name}: claims {width}x{height} pixels in {length} bytes, as a decompression bomb does",
+            f"give --max-pixels {width * height} if you trust the file",
         )
 
 
