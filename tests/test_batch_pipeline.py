@@ -27,6 +27,7 @@ class Counting:
         self.lock = threading.Lock()
         self.open = self.most = 0
         self.computed: list[int] = []
+        self.groups: list[int] = []
         self.threads: dict[str, set[str]] = {"load": set(), "compute": set(), "store": set()}
 
     def _stage(self, name: str, job) -> int:
@@ -48,9 +49,15 @@ class Counting:
             self.most = max(self.most, self.open)
         return number
 
-    def compute(self, loaded, job, outcome):
-        self.computed.append(self._stage("compute", job))
-        return loaded
+    def fits(self, group, other):
+        return False
+
+    def compute(self, group, outcomes):
+        self.groups.append(len(group))
+        for outcome in outcomes:
+            self._stage("compute", outcome.job)
+        self.computed += group
+        return group
 
     def store(self, result, job, outcome):
         self._stage("store", job)
@@ -117,8 +124,8 @@ def test_fail_fast(workers, stage):
 
 def test_a_fatal_failure_stops_the_run():
     class Fatal(Counting):
-        def compute(self, loaded, job, outcome):
-            outcome.fatal = True
+        def compute(self, group, outcomes):
+            outcomes[0].fatal = True
             raise ModelError("damaged")
 
     outcomes: list[Outcome] = []
@@ -128,10 +135,10 @@ def test_a_fatal_failure_stops_the_run():
 
 def test_an_interruption_lets_writers_finish_and_wakes_those_who_wait():
     class Interrupted(Counting):
-        def compute(self, loaded, job, outcome):
-            if loaded == 3:
+        def compute(self, group, outcomes):
+            if group == [3]:
                 raise KeyboardInterrupt
-            return super().compute(loaded, job, outcome)
+            return super().compute(group, outcomes)
 
     stages = Interrupted(pixels=10, limit=15, sleep=0.01)
     outcomes: list[Outcome] = []
@@ -139,6 +146,21 @@ def test_an_interruption_lets_writers_finish_and_wakes_those_who_wait():
         run(jobs(20), stages, outcomes.append, workers=2)
     assert [o.status for o in outcomes] == [Status.DONE] * 3
     assert not [t for t in threading.enumerate() if t.name.startswith(("decode", "encode"))]
+
+
+def test_groups_keep_the_order_and_fail_one_by_one():
+    class Grouping(Counting):
+        def fits(self, group, other):
+            return len(group) < 3
+
+    stages = Grouping({5: "compute", 8: "skip"}, sleep=0.0)
+    stages.store = lambda result, job, outcome: (time.sleep(0.003), setattr(outcome, "status", Status.DONE))
+    outcomes: list[Outcome] = []
+    run(jobs(30), stages, outcomes.append, workers=4)
+    assert [int(Path(o.job.label).stem) for o in outcomes] == list(range(30))
+    assert [i for i, o in enumerate(outcomes) if o.status is Status.FAILED] == [5]
+    assert stages.computed == [i for i in range(30) if i not in (5, 8)]
+    assert 2 <= max(stages.groups) <= 3
 
 
 def test_a_pipe_is_read_in_the_main_thread(tmp_path):

@@ -12,6 +12,7 @@ import sys
 import termios
 from pathlib import Path
 
+import numpy as np
 import pytest
 from commandline import Run, files, picture, pixels, runner
 
@@ -244,3 +245,29 @@ def test_depth_16(run, tmp_path):
     assert score[16] < score[8]
     assert run("up", "s16.png", "-o", "b.tif", "--depth", 16).code == 0
     assert run("up", "s16.png", "-o", "b.webp", "--depth", 16).code == 2
+
+
+def test_pictures_of_one_size_share_a_batch(run, tmp_path, monkeypatch):
+    from irnscale.engine import pictures, rescaler
+
+    for number in range(6):
+        picture(tmp_path / f"{number}.png", 20, 14 if number != 3 else 16, "L" if number == 4 else "RGB")
+    assert run("down", *(f"{n}.png" for n in range(6)), "-s", 2, "-o", "one/").code == 0
+    monkeypatch.setattr(rescaler.Rescaler, "batches", property(lambda self: True))
+    sizes = []
+    shrink_all = pictures.shrink_all
+
+    def counting(rescaler, several, **options):
+        sizes.append(len(several))
+        return shrink_all(rescaler, several, **options)
+
+    monkeypatch.setattr(pictures, "shrink_all", counting)
+    assert run("down", *(f"{n}.png" for n in range(6)), "-s", 2, "-o", "many/", "-j", 4).code == 0
+    assert sum(sizes) == 6
+    assert max(sizes) > 1
+    for number in range(6):
+        name = f"{number}_down2x.png"
+        one, many = pixels(tmp_path / "one" / name), pixels(tmp_path / "many" / name)
+        assert one.shape == many.shape
+        assert np.abs(one.astype(int) - many).max() <= 1
+        assert read_provenance(tmp_path / "many" / name).source_digest

@@ -77,8 +77,11 @@ class Stages(Protocol[Loaded, Result]):
     def load(self, ticket: int, job: Job, outcome: Outcome) -> Loaded | None:
         """Read and decode; in a worker. None ends the job, its outcome saying why."""
 
-    def compute(self, loaded: Loaded, job: Job, outcome: Outcome) -> Result:
-        """The network; in the main thread, one job at a time, in order."""
+    def fits(self, group: list[Loaded], other: Loaded) -> bool:
+        """Whether `other`, the next job, may be computed at once with these; in the main thread."""
+
+    def compute(self, group: list[Loaded], outcomes: list[Outcome]) -> list[Result]:
+        """The network; in the main thread, in order. Where a group fails, its jobs are tried one by one."""
 
     def store(self, result: Result, job: Job, outcome: Outcome) -> None:
         """Encode and write; in a worker."""
@@ -103,6 +106,29 @@ class _Lazy(Generic[T]):
         return True
 
 
+@dataclass
+class _Entry:
+    """A job on its way through the first stage."""
+
+    ticket: int
+    outcome: Outcome
+    future: Future[Any] | _Lazy[Any]
+    settled: bool = False
+    value: Any = None
+
+    def loaded(self, stages: Stages[Any, Any]) -> Any:
+        """What the first stage gave, waiting for it; None where the job ends there."""
+        if not self.settled:
+            self.settled = True
+            try:
+                self.value = self.future.result()
+            except IrnscaleError as error:
+                self.outcome.status, self.outcome.error = Status.FAILED, error
+            if self.value is None:
+                stages.discard(self.ticket)
+        return self.value
+
+
 def run(
     jobs: Sequence[Job],
     stages: Stages[Any, Any],
@@ -114,7 +140,7 @@ def run(
     """Take every job through its stages and `emit` the outcomes in the order of the jobs, in this thread.
 
     `workers` threads decode ahead and as many encode behind; with one worker or one job, all happens here.
-    At most 2 * `workers` + 1 pictures are in memory. A failure ends its own job alone, unless it is fatal or
+    At most 3 * `workers` + 1 pictures are in memory. A failure ends its own job alone, unless it is fatal or
     `fail_fast` is set: then no further job starts.
     """
     threaded = workers > 1 and len(jobs) > 1
@@ -122,17 +148,17 @@ def run(
     decoders = ThreadPoolExecutor(workers, "decode") if threaded else None
     encoders = ThreadPoolExecutor(workers, "encode") if threaded else None
     waiting = deque(enumerate(jobs))
-    loading: deque[tuple[int, Outcome, Future[Any] | _Lazy[Any]]] = deque()
+    loading: deque[_Entry] = deque()
     storing: deque[tuple[Outcome, Future[None] | _Lazy[None]]] = deque()
 
     def refill(depth: int) -> None:
         while waiting and len(loading) < depth:
             ticket, job = waiting.popleft()
             outcome = Outcome(job)
-            if decoders is not None and job.item.regular:
-                loading.append((ticket, outcome, decoders.submit(stages.load, ticket, job, outcome)))
-            else:  # what may wait for another program must not hold a thread that Ctrl-C cannot end
-                loading.append((ticket, outcome, _Lazy(partial(stages.load, ticket, job, outcome))))
+            task = partial(stages.load, ticket, job, outcome)
+            # what may wait for another program must not hold a thread that Ctrl-C cannot end
+            future = decoders.submit(task) if decoders is not None and job.item.regular else _Lazy(task)
+            loading.append(_Entry(ticket, outcome, future))
 
     def finish(outcome: Outcome, future: Future[None] | _Lazy[None]) -> None:
         try:
@@ -144,28 +170,33 @@ def run(
     def stopped(outcome: Outcome) -> bool:
         return outcome.status is Status.FAILED and (fail_fast or outcome.fatal)
 
+    def next_group() -> list[_Entry]:
+        group = [loading.popleft()]
+        refill(ahead)
+        first = group[0].loaded(stages)
+        while first is not None and loading and isinstance(loading[0].future, Future) and loading[0].future.done():
+            other = loading[0].loaded(stages)
+            if other is None or not stages.fits([entry.value for entry in group], other):
+                break
+            group.append(loading.popleft())
+        return group
+
     try:
         ended = False
         while not ended:
             refill(1)
             if not loading:
                 break
-            ticket, outcome, future = loading.popleft()
-            refill(ahead)
-            store: Future[None] | _Lazy[None] = _Lazy(_nothing)
-            try:
-                loaded = future.result()
-                if loaded is None:
-                    stages.discard(ticket)
-                else:
-                    result = stages.compute(loaded, outcome.job, outcome)
-                    task = partial(_store, stages, ticket, result, outcome)
+            group = next_group()
+            results = [None] if group[0].value is None else _compute(stages, group)
+            for entry, result in zip(group, results, strict=True):
+                store: Future[None] | _Lazy[None] = _Lazy(_nothing)
+                if result is not None:
+                    task = partial(_store, stages, entry.ticket, result, entry.outcome)
                     store = _Lazy(task) if encoders is None else encoders.submit(task)
-            except IrnscaleError as error:
-                outcome.status, outcome.error = Status.FAILED, error
-                stages.discard(ticket)
-            storing.append((outcome, store))
-            while storing and (storing[0][1].done() or len(storing) > ahead or stopped(outcome)):
+                storing.append((entry.outcome, store))
+            halt = any(stopped(entry.outcome) for entry in group)
+            while storing and (storing[0][1].done() or len(storing) > ahead or halt):
                 done = storing.popleft()
                 finish(*done)
                 ended = ended or stopped(done[0])
@@ -179,6 +210,19 @@ def run(
         for outcome, store in storing:  # written while the run was being interrupted
             if isinstance(store, Future) and not store.cancelled():
                 finish(outcome, store)
+
+
+def _compute(stages: Stages[Any, Any], group: list[_Entry]) -> list[Any]:
+    """The results of a group; None for a job that failed."""
+    try:
+        return stages.compute([entry.value for entry in group], [entry.outcome for entry in group])
+    except IrnscaleError as error:
+        if len(group) > 1 and not any(entry.outcome.fatal for entry in group):
+            return [result for entry in group for result in _compute(stages, [entry])]
+        for entry in group:
+            entry.outcome.status, entry.outcome.error = Status.FAILED, error
+            stages.discard(entry.ticket)
+        return [None] * len(group)
 
 
 def _nothing() -> None:

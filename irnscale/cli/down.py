@@ -95,10 +95,15 @@ class Down:
         return notes
 
     def compute(
-        self, rescaler: Rescaler, picture: Picture, size: tuple[int, int], settings: str, progress: Progress | None
-    ) -> tuple[Picture, Provenance]:
-        """See `engine.pictures.shrink`."""
-        from irnscale.engine.pictures import shrink
+        self,
+        rescaler: Rescaler,
+        pictures: Sequence[Picture],
+        size: tuple[int, int],
+        settings: str,
+        progress: Progress | None,
+    ) -> list[tuple[Picture, Provenance]]:
+        """See `engine.pictures.shrink_all`."""
+        from irnscale.engine.pictures import shrink_all
 
         files = self.common.files
         if files.lossy and not rescaler.jpeg_resistant and not self._warned:
@@ -107,4 +112,4 @@ class Down:
                 f"{files.resolve_format()} is lossy and changes the pixels that `up` restores from: several dB are "
                 "lost (use png, webp without -q, or tiff)"
             )
-        return shrink(rescaler, picture, settings=settings, depth=files.depth or 8, progress=progress)
+        return shrink_all(rescaler, pictures, settings=settings, depth=files.depth or 8, progress=progress)

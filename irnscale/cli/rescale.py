@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 PIXELS_IN_MEMORY = 2 * 10**8
 """Of all pictures between reading and writing: some 2 GB. A larger one is processed alone."""
+PIXELS_IN_A_BATCH = 8 * 10**6
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,14 @@ class Verb(Protocol):
         """What the user should know about this input."""
 
     def compute(
-        self, rescaler: Rescaler, picture: Picture, size: tuple[int, int], settings: str, progress: Progress | None
-    ) -> tuple[Picture, Provenance]:
-        """The rescaled picture and the record to write."""
+        self,
+        rescaler: Rescaler,
+        pictures: Sequence[Picture],
+        size: tuple[int, int],
+        settings: str,
+        progress: Progress | None,
+    ) -> list[tuple[Picture, Provenance]]:
+        """The rescaled pictures, all of one size, and the records to write."""
 
 
 @dataclass
@@ -130,16 +136,39 @@ class Rescaling:
         outcome.notes.extend(self._verb.notes(label, choice, picture))
         return Loaded(picture, choice, size, target)
 
-    def compute(self, loaded: Loaded, job: Job, outcome: Outcome) -> Finished:
+    def fits(self, group: list[Loaded], other: Loaded) -> bool:
+        """On a GPU, pictures of one size share a batch, as long as their pixels are few enough to profit."""
+        first = group[0]
+        rescaler = self._rescalers.get(_key(first.choice))
+        pixels = max(first.size[0] * first.size[1], first.picture.width * first.picture.height)
+        return (
+            rescaler is not None
+            and rescaler.batches
+            and (len(group) + 1) * pixels <= PIXELS_IN_A_BATCH
+            and other.choice == first.choice
+            and other.size == first.size
+            and other.picture.pixels.shape == first.picture.pixels.shape
+            and other.picture.pixels.dtype == first.picture.pixels.dtype
+            and other.picture.alpha is None
+            and first.picture.alpha is None
+        )
+
+    def compute(self, group: list[Loaded], outcomes: list[Outcome]) -> list[Finished]:
         """The network."""
-        rescaler = self._rescaler(loaded.choice, outcome)
-        if loaded.target is not None:
-            self._targets.open_folder(loaded.target)
+        first = group[0]
+        rescaler = self._rescaler(first.choice, outcomes[0])
+        for loaded in group:
+            if loaded.target is not None:
+                self._targets.open_folder(loaded.target)
         started = time.perf_counter()
-        progress = self._watcher.tiles(job.label)
-        picture, record = self._verb.compute(rescaler, loaded.picture, loaded.size, loaded.choice.settings, progress)
-        outcome.seconds = time.perf_counter() - started
-        return Finished(picture, record, loaded.target)
+        progress = self._watcher.tiles(outcomes[0].job.label)
+        pictures = [loaded.picture for loaded in group]
+        results = self._verb.compute(rescaler, pictures, first.size, first.choice.settings, progress)
+        for outcome in outcomes:
+            outcome.seconds = (time.perf_counter() - started) / len(group)
+        return [
+            Finished(picture, record, loaded.target) for (picture, record), loaded in zip(results, group, strict=True)
+        ]
 
     def store(self, result: Finished, job: Job, outcome: Outcome) -> None:
         """Encode and write."""
@@ -187,7 +216,7 @@ class Rescaling:
 
     def _rescaler(self, choice: Choice, outcome: Outcome) -> Rescaler:
         """The rescaler of the chosen models, loaded on first use. Imports torch."""
-        key = "+".join(str(m.weights) for m in choice.models)
+        key = _key(choice)
         if key not in self._rescalers:
             from irnscale.engine.rescaler import Rescaler
 
@@ -201,6 +230,10 @@ class Rescaling:
                 outcome.fatal = not isinstance(error, ModelError) or len(self._verb.scales) == 1
                 raise
         return self._rescalers[key]
+
+
+def _key(choice: Choice) -> str:
+    return "+".join(str(m.weights) for m in choice.models)
 
 
 def _skip(outcome: Outcome, target: Path | None, reason: str) -> None:

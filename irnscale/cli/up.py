@@ -111,13 +111,18 @@ class Up:
         ]
 
     def compute(
-        self, rescaler: Rescaler, picture: Picture, size: tuple[int, int], settings: str, progress: Progress | None
-    ) -> tuple[Picture, Provenance]:
-        """See `engine.pictures.restore`."""
-        from irnscale.engine.pictures import restore
+        self,
+        rescaler: Rescaler,
+        pictures: Sequence[Picture],
+        size: tuple[int, int],
+        settings: str,
+        progress: Progress | None,
+    ) -> list[tuple[Picture, Provenance]]:
+        """See `engine.pictures.restore_all`."""
+        from irnscale.engine.pictures import restore_all
 
-        return restore(
-            rescaler, picture, size=size, settings=settings, depth=self.common.files.depth or 8, progress=progress
+        return restore_all(
+            rescaler, pictures, size=size, settings=settings, depth=self.common.files.depth or 8, progress=progress
         )
 
 

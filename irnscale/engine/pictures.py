@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,11 +22,25 @@ def _plane(rescale: Any, plane: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 def _rescale(picture: Picture, rescale: Any) -> Picture:
     pixels = picture.pixels if picture.alpha is None else bleed(picture.pixels, picture.alpha)
-    result = rescale(pixels)
-    if picture.gray:
-        result = np.repeat(gray_of(result)[..., None], 3, axis=2)
     alpha = None if picture.alpha is None else _plane(rescale, picture.alpha)
-    return picture.with_pixels(result, alpha)
+    return _as_gray(picture.with_pixels(rescale(pixels), alpha))
+
+
+def _rescale_all(pictures: Sequence[Picture], rescale: Any) -> list[Picture]:
+    """One picture, or several of one size and without alpha as one batch."""
+    if len(pictures) == 1:
+        return [_rescale(pictures[0], rescale)]
+    if any(picture.alpha is not None for picture in pictures):
+        raise ValueError("pictures with alpha are rescaled one by one")
+    batch = rescale(np.stack([picture.pixels for picture in pictures]))
+    return [_as_gray(picture.with_pixels(pixels)) for picture, pixels in zip(pictures, batch, strict=True)]
+
+
+def _as_gray(picture: Picture) -> Picture:
+    """A picture that is to be gray with equal channels."""
+    if not picture.gray:
+        return picture
+    return picture.with_pixels(np.repeat(gray_of(picture.pixels)[..., None], 3, axis=2), picture.alpha)
 
 
 def _record(
@@ -53,29 +68,49 @@ def _record(
     )
 
 
-def shrink(
-    rescaler: Rescaler, picture: Picture, *, settings: str, depth: int = 8, progress: Progress | None = None
-) -> tuple[Picture, Provenance]:
-    """`down` for a picture: the small picture, 8 or 16 bits deep, and the record to write into its file.
+def shrink_all(
+    rescaler: Rescaler,
+    pictures: Sequence[Picture],
+    *,
+    settings: str,
+    depth: int = 8,
+    progress: Progress | None = None,
+) -> list[tuple[Picture, Provenance]]:
+    """`down` for pictures: each small picture, 8 or 16 bits deep, and the record to write into its file.
 
     Gray pictures stay gray; colour under transparent pixels is replaced by its surroundings first, and
-    alpha is shrunk as a plane of its own. `settings` is text that identifies the options used.
+    alpha is shrunk as a plane of its own. `settings` is text that identifies the options used. Several
+    pictures must have one size and no alpha (ValueError); they share a batch of the network.
     """
-    small = _rescale(picture, lambda pixels: rescaler.down(pixels, depth=depth, progress=progress))
-    record = _record("down", rescaler, picture, large=picture, small=small, settings=settings)
-    return small, record
+    small = _rescale_all(pictures, lambda pixels: rescaler.down(pixels, depth=depth, progress=progress))
+    return [
+        (result, _record("down", rescaler, source, large=source, small=result, settings=settings))
+        for source, result in zip(pictures, small, strict=True)
+    ]
 
 
-def restore(
+def restore_all(
     rescaler: Rescaler,
-    picture: Picture,
+    pictures: Sequence[Picture],
     *,
     size: tuple[int, int] | None,
     settings: str,
     depth: int = 8,
     progress: Progress | None = None,
-) -> tuple[Picture, Provenance]:
-    """`up` for a picture: the restored picture, cropped to `size` = (width, height), and its record."""
-    full = _rescale(picture, lambda pixels: rescaler.up(pixels, size=size, depth=depth, progress=progress))
-    record = _record("up", rescaler, picture, large=full, small=picture, settings=settings)
-    return full, record
+) -> list[tuple[Picture, Provenance]]:
+    """`up` for pictures: each restored picture, cropped to `size` = (width, height), and its record."""
+    full = _rescale_all(pictures, lambda pixels: rescaler.up(pixels, size=size, depth=depth, progress=progress))
+    return [
+        (result, _record("up", rescaler, source, large=result, small=source, settings=settings))
+        for source, result in zip(pictures, full, strict=True)
+    ]
+
+
+def shrink(rescaler: Rescaler, picture: Picture, **options: Any) -> tuple[Picture, Provenance]:
+    """`shrink_all` for a single picture."""
+    return shrink_all(rescaler, [picture], **options)[0]
+
+
+def restore(rescaler: Rescaler, picture: Picture, **options: Any) -> tuple[Picture, Provenance]:
+    """`restore_all` for a single picture."""
+    return restore_all(rescaler, [picture], **options)[0]

@@ -30,7 +30,7 @@ SMALLEST_TILE = 16
 class Rescaler:
     """Shrinks images and restores them, with one network or several composed without rounding in between.
 
-    Images are PIL images (8-bit RGB or L), numpy arrays (H, W, 3) uint8 or uint16, or float tensors
+    Images are PIL images (8-bit RGB or L), numpy arrays (H, W, 3) or (N, H, W, 3) uint8 or uint16, or float tensors
     (3, H, W) or (N, 3, H, W) in [0, 1]; the result is of the same kind, rounded to the grid of `depth` bits
     per channel, 8 or 16: by default 8, so that a uint16 array gives a uint8 one unless 16 is asked for.
     Gray images are replicated to three channels and the result is the rounded mean of the channels, which
@@ -70,6 +70,11 @@ class Rescaler:
     def digest(self) -> str:
         """12 hexadecimal digits that identify the weights."""
         return combined_digest(self.models)
+
+    @property
+    def batches(self) -> bool:
+        """Whether several images at once are faster than one after the other: on a GPU."""
+        return self.device.type == "cuda"
 
     @property
     def jpeg_resistant(self) -> bool:
@@ -181,9 +186,13 @@ def _as_tensor(image: Any) -> Tensor:
             )
         return x
     if isinstance(image, np.ndarray):
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype not in (np.uint8, np.uint16) or 0 in image.shape:
-            raise InputError(f"an array must be (H, W, 3) uint8 or uint16, got {image.shape} {image.dtype}")
-        planes = np.ascontiguousarray(image.transpose(2, 0, 1)[None], dtype=np.float32)
+        sound = image.ndim in (3, 4) and image.shape[-1] == 3 and 0 not in image.shape
+        if not sound or image.dtype not in (np.uint8, np.uint16):
+            raise InputError(
+                f"an array must be (H, W, 3) or (N, H, W, 3) uint8 or uint16, got {image.shape} {image.dtype}"
+            )
+        several = image if image.ndim == 4 else image[None]
+        planes = np.ascontiguousarray(several.transpose(0, 3, 1, 2), dtype=np.float32)
         return torch.from_numpy(planes).div_(float(np.iinfo(image.dtype).max))
     raise InputError(f"a {type(image).__name__} is not an image", "give a PIL image, a numpy array or a tensor")
 
@@ -212,8 +221,9 @@ def _like(image: AnyImage, x: Tensor, depth: int) -> AnyImage:
     if isinstance(image, Tensor):
         result = on_grid.to(image.device, image.dtype)
         return result[0] if image.dim() == 3 else result
-    whole = on_grid[0].permute(1, 2, 0).mul(levels).round().to("cpu", torch.uint8 if depth == 8 else torch.int32)
+    whole = on_grid.permute(0, 2, 3, 1).mul(levels).round().to("cpu", torch.uint8 if depth == 8 else torch.int32)
     array = np.ascontiguousarray(whole.numpy(), dtype=np.uint8 if depth == 8 else np.uint16)
+    array = array if isinstance(image, np.ndarray) and image.ndim == 4 else array[0]
     if isinstance(image, Image.Image):
         picture = Image.fromarray(array)
         if image.mode == "L":  # the rounded mean of the channels, as for gray files
@@ -223,7 +233,7 @@ def _like(image: AnyImage, x: Tensor, depth: int) -> AnyImage:
 
 
 def gray_of(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """(H, W, 3) uint8 or uint16 -> (H, W), the rounded mean of the channels."""
-    total = pixels.sum(axis=2, dtype=np.uint32)
+    """(..., H, W, 3) uint8 or uint16 -> (..., H, W), the rounded mean of the channels."""
+    total = pixels.sum(axis=-1, dtype=np.uint32)
     mean: np.ndarray[Any, Any] = ((2 * total + 3) // 6).astype(pixels.dtype)
     return mean
