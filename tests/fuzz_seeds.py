@@ -98,6 +98,7 @@ def seeds() -> dict[str, bytes]:
         "tiff-deflate-alpha": lambda: _saved("TIFF", "RGBA", compression="tiff_adobe_deflate"),
         "tiff-16": lambda: _saved("TIFF", "I;16"),
         "tiff-lab": lambda: _saved("TIFF", "LAB"),
+        "tiff-float": lambda: _saved("TIFF", "F"),
         "tiff-pages": lambda: _saved("TIFF", save_all=True, append_images=[_image()]),
         "gif": lambda: _saved("GIF", "P"),
         "gif-animated": lambda: _saved("GIF", "P", save_all=True, append_images=frames),

@@ -156,11 +156,22 @@ def test_16_bit_gray_ppm_and_tiff():
         np.testing.assert_array_equal(picture.pixels[..., 1], values)
 
 
-@pytest.mark.parametrize("mode", ["F", "I"])
-def test_modes_that_are_refused(mode):
-    data = encoded(Image.new(mode, (4, 4)), "TIFF")
-    with pytest.raises(InputError, match=r"scan\.tiff: its .* pixels are not supported \(convert"):
-        read_picture(data, "scan.tiff")
+@pytest.mark.parametrize(
+    ("dtype", "low", "high", "told"),
+    [("f4", 0, 1, False), ("f4", -3, 700, True), ("i4", 0, 65535, False), ("i4", -5, 10**6, True)],
+)
+def test_gray_of_32_bits(dtype, low, high, told):
+    ramp = np.linspace(low, high, 48).reshape(6, 8).astype(dtype)
+    picture = read_picture(encoded(Image.fromarray(ramp), "TIFF"))
+    assert (picture.depth, picture.gray) == (16, True)
+    assert bool(picture.notes) == told
+    expected = np.linspace(0, 65535, 48).reshape(6, 8)
+    assert np.abs(picture.pixels[..., 0] - expected).max() <= (1.0 if dtype == "f4" or told else 0.5 + 0.5)
+
+
+def test_floats_that_are_no_numbers():
+    ramp = np.array([[np.nan, 0.5], [np.inf, 1.0]], np.float32)
+    assert read_picture(encoded(Image.fromarray(ramp), "TIFF")).pixels[..., 0].tolist() == [[0, 32768], [0, 65535]]
 
 
 def cmyk_profile():

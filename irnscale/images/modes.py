@@ -45,9 +45,10 @@ def decode(image: Image.Image, name: str) -> Arrays:
         return _cmyk(image, icc)
     if mode == "LAB":
         return _lab(image, icc, name)
+    if mode in ("F", "I"):
+        return _wide(image, icc)
     if mode not in _GRAY | _COLOUR:
-        kind = {"F": "floating-point", "I": "32-bit integer"}.get(mode, mode)
-        raise InputError(f"{name}: its {kind} pixels are not supported", "convert it to RGB with 8 bits")
+        raise InputError(f"{name}: its {mode} pixels are not supported", "convert it to RGB with 8 bits")
     gray = mode in _GRAY
     transparent = "A" in mode or mode.endswith("a") or "transparency" in image.info
     if not transparent:
@@ -92,6 +93,22 @@ def _sixteen(image: Image.Image, icc: bytes | None) -> Arrays:
     if isinstance(key, int):
         alpha, opaque = _plane(np.where(plane == key, 0, 65535).astype(np.uint16))
     return Arrays(np.repeat(plane[..., None], 3, axis=2), alpha, True, opaque, 16, icc)
+
+
+def _wide(image: Image.Image, icc: bytes | None) -> Arrays:
+    """Gray of 32 bits, rounded to 16: floats from 0 to 1 and integers from 0 to 65535 as they are.
+
+    What goes beyond that has no agreed black and white, and is stretched from its least to its greatest.
+    """
+    plane = np.nan_to_num(np.asarray(image).astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    low, high = float(plane.min()), float(plane.max())
+    top = 1.0 if image.mode == "F" else 65535.0
+    notes: tuple[str, ...] = ()
+    if low < 0 or high > top:
+        notes = (f"its values from {low:g} to {high:g} are stretched from black to white",)
+        plane, top = plane - low, (high - low) or 1.0
+    values = np.rint(plane * (65535 / top)).astype(np.uint16)
+    return Arrays(np.repeat(values[..., None], 3, axis=2), None, True, False, 16, icc, notes)
 
 
 def _cmyk(image: Image.Image, icc: bytes | None) -> Arrays:
