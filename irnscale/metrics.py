@@ -24,27 +24,32 @@ def luma(rgb255: Tensor) -> Tensor:
     return 16 + (rgb255 * weights).sum(dim=-3, keepdim=True)
 
 
-def _prepare(x: Tensor, crop: int, y_channel: bool) -> Tensor:
+def _prepare(x: Tensor, crop: int, y_channel: bool, rounded: bool) -> Tensor:
     x = as_8bit(x)
     if x.dim() == 3:
         x = x.unsqueeze(0)
     if crop:
         x = x[..., crop:-crop, crop:-crop]
-    return luma(x) if y_channel else x
+    if not y_channel:
+        return x
+    return luma(x).round() if rounded else luma(x)
 
 
-def psnr(a: Tensor, b: Tensor, *, crop: int = 0, y_channel: bool = True) -> Tensor:
-    """Peak signal-to-noise ratio in dB, (N,); infinite for equal images. `crop` pixels are cut on every side."""
-    d = _prepare(a, crop, y_channel) - _prepare(b, crop, y_channel)
+def psnr(a: Tensor, b: Tensor, *, crop: int = 0, y_channel: bool = True, rounded: bool = False) -> Tensor:
+    """Peak signal-to-noise ratio in dB, (N,); infinite for equal images. `crop` pixels are cut on every side.
+
+    `rounded` rounds luma to whole numbers, as MATLAB's rgb2ycbcr does and the published bicubic rows were made.
+    """
+    d = _prepare(a, crop, y_channel, rounded) - _prepare(b, crop, y_channel, rounded)
     return 10 * torch.log10(255**2 / (d * d).mean(dim=(1, 2, 3)))
 
 
-def ssim(a: Tensor, b: Tensor, *, crop: int = 0, y_channel: bool = True) -> Tensor:
-    """Structural similarity, (N,), mean over the valid region and the channels.
+def ssim(a: Tensor, b: Tensor, *, crop: int = 0, y_channel: bool = True, rounded: bool = False) -> Tensor:
+    """Structural similarity, (N,), mean over the valid region and the channels; options as for `psnr`.
 
     Raises ValueError where fewer than 11 x 11 pixels are left after the crop.
     """
-    x, y = _prepare(a, crop, y_channel), _prepare(b, crop, y_channel)
+    x, y = _prepare(a, crop, y_channel, rounded), _prepare(b, crop, y_channel, rounded)
     if min(x.shape[-2:]) < 11:
         raise ValueError(f"SSIM needs at least 11 x 11 pixels after the crop, got {x.shape[-2]} x {x.shape[-1]}")
     t = torch.arange(11, dtype=torch.float64, device=x.device) - 5

@@ -15,7 +15,19 @@ from irnscale.cli.models import report_broken
 from irnscale.cli.options import DEBUG
 from irnscale.errors import ModelError
 
-PACKAGES = ("torch", "FrEIA", "triton", "pillow", "numpy", "safetensors", "click", "tqdm")
+PACKAGES = (
+    "torch",
+    "FrEIA",
+    "triton",
+    "pillow",
+    "numpy",
+    "safetensors",
+    "click",
+    "tqdm",
+    "imagecodecs",
+    "tifffile",
+    "pillow-heif",
+)
 
 
 @click.command()

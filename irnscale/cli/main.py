@@ -20,6 +20,7 @@ COMMANDS = {
     "models": "List, show, verify, import and export models.",
     "demo": "Shrink and restore the photograph that comes with irnscale.",
     "doctor": "Versions, devices, precision and kernels in use.",
+    "evaluate": "PSNR and SSIM of models and resizers on folders of photographs.",
     "bench": "Speed on this machine, beside the paper's way.",
     "train": "Train a network from a recipe.",
 }

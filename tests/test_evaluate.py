@@ -1,0 +1,178 @@
+"""`irnscale evaluate`: the loop, its cache and what it prints."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from commandline import Run, picture, runner
+from conftest import synthetic_photo
+from PIL import Image
+
+from irnscale.errors import InputError, UsageError
+from irnscale.evaluation import loop
+from irnscale.evaluation.loop import Cache, evaluate, measure
+from irnscale.evaluation.methods import Codec, Method, baselines
+from irnscale.evaluation.pictures import load
+from irnscale.metrics import psnr, ssim
+
+SETS = Path(__file__).parents[2] / "shared" / "data" / "test"
+
+
+@pytest.fixture
+def run(capfdbinary, monkeypatch, tmp_path) -> Run:
+    """The command line in an empty folder, with a cache of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / ".cache"))
+    return runner(capfdbinary, monkeypatch)
+
+
+@pytest.fixture
+def photos(tmp_path) -> Path:
+    """Two photographs, one of odd size, one gray."""
+    folder = tmp_path / "set"
+    folder.mkdir()
+    picture(folder / "a.png", 63, 58)
+    picture(folder / "b.png", 60, 64, "L")
+    return folder
+
+
+def test_a_row_by_hand(photos):
+    photograph = load(photos / "a.png", 4)
+    assert photograph.pixels.shape == (1, 3, 56, 60)
+    bicubic = baselines(4)[0]
+    row = measure(bicubic, photograph, Codec())
+    small = bicubic.shrink(photograph.pixels)
+    stored = (small.clamp(0, 1) * 255).round() / 255
+    restored = bicubic.restore(stored)
+    assert row.psnr_y == pytest.approx(psnr(restored, photograph.pixels, crop=4).item())
+    assert row.ssim_rgb == pytest.approx(ssim(restored, photograph.pixels, crop=4, y_channel=False).item())
+    assert (row.lr_psnr_y, row.lr_ssim_y) == (100.0, pytest.approx(1))
+    rounded = measure(bicubic, photograph, Codec(), rounded_luma=True)
+    assert 0 < abs(rounded.psnr_y - row.psnr_y) < 0.3
+    assert rounded.psnr_rgb == row.psnr_rgb
+
+
+def test_gray_is_repeated(photos):
+    pixels = load(photos / "b.png", 2).pixels
+    assert pixels.shape == (1, 3, 64, 60)
+    assert (pixels[:, 0] == pixels[:, 2]).all()
+
+
+@pytest.mark.parametrize("quality", [1, 50, 100])
+def test_the_codec_is_the_real_one(quality):
+    small = torch.from_numpy(synthetic_photo(32, 40)).permute(2, 0, 1)[None].float() / 255
+    pixels, size = Codec(quality, "4:2:0").store(small)
+    assert pixels.shape == small.shape
+    assert not torch.equal(pixels, small)
+    same, larger = Codec().store(small)
+    assert torch.equal(same, small)
+    assert 0 < size < larger
+    assert Codec(quality, "4:4:4").store(small)[1] > size
+    with pytest.raises(UsageError):
+        Codec(101)
+    with pytest.raises(UsageError):
+        Codec(50, "4:1:1")
+
+
+def counted(photos: Path, cache: Cache, identity: str = "one") -> tuple[list, list]:
+    """The summaries, and a list with an entry per run of the method."""
+    calls = []
+
+    def shrink(x):
+        calls.append(x.shape)
+        return baselines(2)[0].shrink(x)
+
+    method = Method("counted", 2, identity, shrink, baselines(2)[0].restore)
+    summaries = evaluate(photos, [method], [Codec()], cache=cache)
+    return summaries, calls
+
+
+def test_only_what_is_new_is_measured(photos, tmp_path):
+    path = tmp_path / "cache" / "rows"
+    first, calls = counted(photos, Cache(path))
+    assert len(calls) == 2
+    path.write_text(path.read_text() + "{cut off")
+    second, calls = counted(photos, Cache(path))
+    assert calls == []
+    assert second == first
+    picture(photos / "c.png", 30, 30)
+    third, calls = counted(photos, Cache(path))
+    assert (len(calls), third[0].images) == (1, 3)
+    assert len(counted(photos, Cache(path), "other weights")[1]) == 3
+    assert len(counted(photos, Cache(None))[1]) == 3
+    picture(photos / "a.png", 62, 58)
+    assert len(counted(photos, Cache(path))[1]) == 1
+
+
+def test_means_and_extremes(photos):
+    (summary,) = evaluate(photos, baselines(2)[:1], [Codec()], cache=Cache(None))
+    values = [row.psnr_y for row in summary.rows.values()]
+    assert summary.mean["psnr_y"] == pytest.approx(np.mean(values))
+    assert (summary.min["psnr_y"], summary.max["psnr_y"]) == (min(values), max(values))
+    assert list(summary.rows) == ["a.png", "b.png"]
+
+
+def test_what_cannot_be_read_is_never_averaged_in(run, photos):
+    sound = run("evaluate", "--data", photos, "-s", 2, "-m", "irn-x2", "--json")
+    (photos / "0.png").write_text("no picture")
+    result = run("evaluate", "--data", photos, "-s", 2, "-m", "irn-x2", "--json")
+    assert (sound.code, result.code) == (0, 1)
+    assert len(result.lines) == 1
+    assert "0.png" in result.lines[0]
+    assert result.text == sound.text, "and two runs give the same numbers, seconds included: they are kept"
+    for name in ("a.png", "b.png"):
+        (photos / name).unlink()
+    assert run("evaluate", "--data", photos).code == 1
+
+
+def test_the_table_json_and_csv(run, photos, tmp_path):
+    command = ["evaluate", "--data", photos, "-s", "2,4", "--jpeg", 80, "--sr", "--csv", "rows.csv"]
+    table = run(*command)
+    assert table.code == 0, table.lines
+    lines = [line.split() for line in table.text.splitlines() if line.strip()]
+    assert lines[0][:3] == ["set", "scale", "method"]
+    assert len(lines) == 1 + 2 * (2 + 1 + 1) * 2
+    records = [json.loads(line) for line in run(*command[:-2], "--json").text.splitlines()]
+    assert len(records) == 16
+    wanted = {"psnr_y", "ssim_y", "psnr_rgb", "ssim_rgb", "lr_psnr_y", "lr_ssim_y", "bytes", "seconds", "min", "max"}
+    assert all(wanted <= set(record) for record in records)
+    best = {record["method"]: record["psnr_y"] for record in records if record["codec"] == "png"}
+    assert best["irn-x4"] > best["bicubic"]
+    rows = list(csv.DictReader((tmp_path / "rows.csv").open()))
+    assert len(rows) == 32
+    mean = np.mean([float(r["psnr_y"]) for r in rows if r["method"] == "irn-x4" and r["stored"] == "png"])
+    assert mean == pytest.approx(best["irn-x4"])
+    assert run(*command).code == 2, "an existing file is not replaced"
+
+
+@pytest.mark.parametrize("arguments", [["-s", "3"], ["-s", "two"], ["-m", "irn-x2", "--jpeg", "0"], ["--limit", "0"]])
+def test_wrong_options(run, photos, arguments):
+    result = run("evaluate", "--data", photos, *arguments)
+    assert (result.code, len(result.lines)) == (2, 1)
+
+
+def test_folders_without_pictures(tmp_path, run):
+    assert run("evaluate", "--data", tmp_path / "gone").code == 1
+    assert run("evaluate", "--data", tmp_path).code == 1
+    Image.new("RGBA", (9, 9), (1, 2, 3, 4)).save(tmp_path / "a.png")
+    picture(tmp_path / "b.png", 3, 3)
+    for name in ("a.png", "b.png"):
+        with pytest.raises(InputError, match=name):
+            load(tmp_path / name, 4)
+    assert loop.PROTOCOL
+
+
+@pytest.mark.skipif(not SETS.is_dir(), reason="the test photographs are not in the repository")
+@pytest.mark.parametrize(
+    ("name", "scale", "rounded", "published"),
+    [("Set5", 4, True, (28.42, 0.8104)), ("Set5", 2, True, (33.66, 0.9299)), ("Set5", 4, False, (28.43, 0.8113))],
+)
+def test_published_bicubic_rows(name, scale, rounded, published):
+    (summary,) = evaluate(SETS / name, baselines(scale)[:1], [Codec()], cache=Cache(None), rounded_luma=rounded)
+    assert summary.mean["psnr_y"] == pytest.approx(published[0], abs=0.012)
+    assert summary.mean["ssim_y"] == pytest.approx(published[1], abs=0.0005)
