@@ -193,7 +193,7 @@ def _doubts(label: str, record: Provenance, picture: Picture, wanted: tuple[int,
             "resized, cropped or turned since, and restores poorly; the whole of it is enlarged"
         ]
     if picture.format in FORMATS and is_lossy(picture.format):
-        lossy_note = f"is a {picture.format} of a model that is not JPEG-resistant: several dB are lost"
+        lossy_note = f"is stored as {picture.format}, and its model is not JPEG-resistant: several dB are lost"
         return [] if record.jpeg_resistant else [lossy_note]
     if picture.depth == picture.stored_depth and pixel_crc(picture) != record.crc:
         return ["was edited or recompressed since `down` wrote it, and restores less well"]
