@@ -54,6 +54,7 @@ def attempt(run: Run, data: bytes) -> int:
     signal.alarm(SECONDS)
     with contextlib.suppress(InputError):  # whatever size the file claims: the limits are the default ones
         read_picture(data)
+    signal.alarm(SECONDS)
     verb = ["up"] if b"irnscale" in data else ["down", "-s", "2"]
     result = run(*verb, "case", "-o", output, "--max-pixels", 100_000)
     signal.alarm(0)

@@ -32,6 +32,8 @@ _SURELY_HARMLESS, _PIXELS_PER_BYTE = 5 * 10**7, 3000
 _FORMAT_NAMES = {"JPEG": "jpg", "MPO": "jpg"}
 # More than one frame, but the first is the whole picture: a phone's second view, layers, icon sizes.
 _FIRST_IS_ALL = {"MPO", "PSD", "ICO", "ICNS", "CUR"}
+_IMAGE_WIDTH, _IMAGE_LENGTH, _STRIP_OFFSETS, _SAMPLES, _ROWS_PER_STRIP = 256, 257, 273, 277, 278
+_PLANAR, _SEPARATE, _TILE_OFFSETS = 284, 2, 324
 _DNG_VERSION, _NEW_SUBFILE_TYPE, _BITS_PER_SAMPLE = 50706, 254, 258
 
 
@@ -52,6 +54,7 @@ def read_picture(
         _check_size(image, label, max_pixels, _length(source))
         notes = _check_frames(image, label, frames)
         _refuse_raw(image, label)
+        _check_strips(image, label)
         record, record_note = find_record(image)
         xmp, xmp_note = _read_xmp(image)
         if image.format == "PNG":
@@ -103,6 +106,7 @@ def read_header(
         _check_size(image, label, max_pixels, _length(source))
         _check_frames(image, label, frames)
         _refuse_raw(image, label)
+        _check_strips(image, label)
         width, height = image.size
         if image.format != "TIFF" and stored_orientation(image) >= 5:  # Pillow gives TIFF's size upright
             width, height = height, width
@@ -197,6 +201,23 @@ def _refuse_raw(image: Image.Image, name: str) -> None:
     tags = cast("Any", image).tag_v2
     if _DNG_VERSION in tags or tags.get(_NEW_SUBFILE_TYPE) == 1:
         raise InputError(f"{name}: is a camera raw file", "develop it to TIFF or PNG first")
+
+
+def _check_strips(image: Image.Image, name: str) -> None:
+    """Refuse a TIFF that lacks strips or tiles; Pillow would leave black what they should cover."""
+    if image.format != "TIFF":
+        return
+    tags = cast("Any", image).tag_v2
+    width, height = (tags.get(tag) or 0 for tag in (_IMAGE_WIDTH, _IMAGE_LENGTH))
+    planes = tags.get(_SAMPLES, 1) if tags.get(_PLANAR) == _SEPARATE else 1
+    if offsets := tags.get(_TILE_OFFSETS):
+        across, down = (-(-side // max(1, tags.get(tag) or 1)) for side, tag in ((width, 322), (height, 323)))
+        needed = across * down * planes
+    else:
+        offsets = tags.get(_STRIP_OFFSETS) or ()
+        needed = -(-height // max(1, min(tags.get(_ROWS_PER_STRIP) or height, height))) * planes if height else 0
+    if len(offsets if isinstance(offsets, tuple) else (offsets,)) < needed:
+        raise InputError(f"{name}: file is damaged: a part of its pixels is missing", "copy or download it again")
 
 
 def _decode_deep(image: Image.Image, data: bytes, bits: int) -> Arrays | None:
