@@ -32,3 +32,14 @@ def test_a_tiff_that_lacks_strips(options):
     with pytest.raises(InputError, match=r"missing|truncated"):
         read_picture(bytes(damaged))
     assert read_picture(data).height == 12
+
+
+def test_a_gain_map_behind_the_picture_is_told():
+    packet = (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        b'<rdf:Description rdf:about="" xmlns:hdrgm="http://ns.adobe.com/hdr-gain-map/1.0/" hdrgm:Version="1.0"/>'
+        b"</rdf:RDF></x:xmpmeta>"
+    )
+    data = encoded(Image.fromarray(synthetic_photo(12, 12)), "JPEG", xmp=packet)
+    (note,) = read_picture(data).notes
+    assert "gain map" in note

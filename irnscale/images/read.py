@@ -17,7 +17,7 @@ from .opening import open_source, read_bytes, source_name
 from .picture import Picture
 from .provenance import find_record
 from .stored import stored_xmp
-from .xmp import upright_xmp
+from .xmp import names_second_picture, upright_xmp
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -251,6 +251,9 @@ def _read_xmp(image: Image.Image) -> tuple[bytes | None, str | None]:
     if packet is None:
         return None, None
     try:
-        return upright_xmp(packet), None
+        note = None
+        if image.format != "MPO" and names_second_picture(packet):
+            note = "only the primary picture is kept; a gain map or second picture behind it is dropped"
+        return upright_xmp(packet), note
     except ValueError:
         return None, "its XMP packet is damaged and was dropped"

@@ -54,6 +54,11 @@ def upright_xmp(packet: bytes) -> bytes | None:
     return _serialise(document) if any(isinstance(node, minidom.Element) for node in rdf.childNodes) else None
 
 
+def names_second_picture(packet: bytes) -> bool:
+    """Whether the packet speaks of a gain map or a second picture stored behind the primary one."""
+    return any(space.encode() in packet for space in _SECOND_PICTURE)
+
+
 def record_in_xmp(packet: bytes) -> str | None:
     """The text of our record, as an attribute or an element; None where there is none."""
     if NAMESPACE.encode() not in packet:
