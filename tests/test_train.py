@@ -16,7 +16,8 @@ from training import CPU, TINY, batch, names, records, train
 from irnscale.errors import InputError, UsageError
 from irnscale.images.bicubic import bicubic_down
 from irnscale.train import checkpoints as store
-from irnscale.train.loop import MAX_BAD_STEPS, Trainer, losses, network_of
+from irnscale.train.loop import MAX_BAD_STEPS, Trainer
+from irnscale.train.objective import Objective, draw
 
 
 def test_the_loss_decreases(tmp_path):
@@ -26,7 +27,7 @@ def test_the_loss_decreases(tmp_path):
     lr = bicubic_down(hr, 2)
     values = [trainer.train_step(hr, lr, 4e-3)["loss"] for _ in range(40)]
     assert values[-1] < 0.6 * values[0]
-    assert losses(trainer.averaged(), hr, lr, TINY)[0].item() < 0.6 * values[0]
+    assert Objective(TINY, trainer.averaged())(hr, lr, {})["loss"].mean().item() < 0.6 * values[0]
 
 
 def test_a_run_leaves_checkpoint_and_log(photos, tmp_path):
@@ -121,7 +122,7 @@ def test_bad_steps_are_skipped_and_counted(photos, tmp_path):
 
 def test_too_many_bad_steps_end_the_run(photos, tmp_path, monkeypatch):
     kept = train(tmp_path, photos, replace(TINY, budget="2"))
-    monkeypatch.setattr("irnscale.train.loop.charbonnier_sum", lambda a, b: (a - b).sum() * float("inf"))
+    monkeypatch.setattr("irnscale.train.objective.charbonnier_sum", lambda a, b: (a - b).sum((1, 2, 3)) * float("inf"))
     with pytest.raises(InputError, match="step-00000002 is kept"):
         train(tmp_path, photos, replace(TINY, budget="100", checkpoint_minutes=0), resume=True)
     assert store.checkpoints(tmp_path) == [kept]
@@ -131,12 +132,13 @@ def test_too_many_bad_steps_end_the_run(photos, tmp_path, monkeypatch):
 
 
 def test_sampled_z_is_a_function_of_seed_and_step(photos):
-    net = network_of(TINY)
+    net = Objective(TINY).net
     sampling = replace(TINY, zerosample=False)
     hr, lr = batch(photos)
-    values = [losses(net, hr, lr, sampling, step)[0].item() for step in (3, 3, 4)]
-    assert values[0] == values[1] != values[2]
-    assert values[0] > losses(net, hr, lr, TINY, 3)[0].item()
+    values = [Objective(sampling, net)(hr, lr, draw(sampling, 2, step=step))["loss"] for step in (3, 3, 4)]
+    assert torch.equal(values[0], values[1])
+    assert not torch.equal(values[0], values[2])
+    assert (values[0] > Objective(TINY, net)(hr, lr, draw(TINY, 2, step=3))["loss"]).all()
 
 
 def test_sigterm_saves_a_checkpoint(photos, tmp_path):

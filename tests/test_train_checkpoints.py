@@ -13,7 +13,8 @@ from training import CPU, TINY, batch, names, train
 
 from irnscale.errors import InputError, ModelError, OutputError
 from irnscale.train import checkpoints as store
-from irnscale.train.loop import Trainer, network_of
+from irnscale.train.loop import Trainer
+from irnscale.train.objective import network_of
 
 
 def test_only_the_newest_checkpoints_are_kept(photos, tmp_path):

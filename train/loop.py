@@ -21,12 +21,11 @@ from tqdm import tqdm
 
 from irnscale.engine.precision import choose_precision
 from irnscale.errors import InputError, ModelError, UsageError
-from irnscale.kernels import quantize
 from irnscale.networks import IRN
 from irnscale.train.checkpoints import checkpoints, load_sharded, load_state, save_checkpoint
 from irnscale.train.config import Budget, Recipe
 from irnscale.train.data import Photographs
-from irnscale.train.losses import charbonnier_sum, l2_sum, latent_sum
+from irnscale.train.objective import Objective, draw, network_of
 from irnscale.train.schedules import ema_decay, learning_rate
 from irnscale.train.tracking import Log
 from irnscale.train.validate import validate, validation_images
@@ -35,44 +34,14 @@ MAX_BAD_STEPS = 20
 LOG_STEPS = 20
 
 
-def network_of(recipe: Recipe) -> IRN:
-    """An untrained network as the recipe describes it."""
-    return IRN(recipe.network())
-
-
-def losses(
-    net: IRN, hr: Tensor, lr_reference: Tensor, recipe: Recipe, step: int = 0
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Algorithm 2 of the dissertation with the norms of the paper's code: total loss and its terms.
-
-    Where z is sampled, the sample is a function of the recipe's seed and `step`.
-    """
-    lr, z = net.downscale(hr)
-    sampled = None
-    if not recipe.zerosample:
-        generator = torch.Generator(z.device).manual_seed((recipe.seed << 32) + step)
-        sampled = torch.randn(z.shape, generator=generator, dtype=z.dtype, device=z.device)
-    restored = net.upscale(quantize(lr), sampled)
-    terms = {
-        "guide": l2_sum(lr, lr_reference),
-        "recon": charbonnier_sum(restored, hr),
-        "distr": latent_sum(z),
-    }
-    total = (
-        recipe.guide_weight * terms["guide"]
-        + recipe.lambda_recon * terms["recon"]
-        + recipe.lambda_distr * terms["distr"]
-    )
-    return total, terms
-
-
 class Trainer:
     """One run: network, averaged weights, Adam and the position in the budget; state lives in `out`."""
 
     def __init__(self, recipe: Recipe, *, out: Path, device: torch.device, resume: bool = False) -> None:
         self.recipe, self.out, self.device = recipe, out, device
         torch.manual_seed(recipe.seed)
-        self.net = network_of(recipe).to(device)
+        self.objective = Objective(recipe).to(device)
+        self.net = self.objective.net
         self.step, self.seconds, self.bad_steps = 0, 0.0, 0
         self.run_id = secrets.token_hex(4)
         self.ema = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
@@ -168,11 +137,12 @@ class Trainer:
     def train_step(self, hr: Tensor, lr_reference: Tensor, rate: float) -> dict[str, float]:
         """One optimiser step; a non-finite loss or gradient skips it and is counted."""
         self.net.train()
-        total, terms = losses(self.net, hr, lr_reference, self.recipe, self.step)
+        draws = draw(self.recipe, hr.shape[0], step=self.step, device=self.device)
+        terms = {k: v.mean() for k, v in self.objective(hr, lr_reference, draws).items()}
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
+        terms["loss"].backward()
         norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.recipe.clip_norm_max_g)
-        record = {k: v.item() for k, v in terms.items()} | {"loss": total.item(), "grad_norm": norm.item()}
+        record = {k: v.item() for k, v in terms.items()} | {"grad_norm": norm.item()}
         self.step += 1
         if not (math.isfinite(record["loss"]) and math.isfinite(record["grad_norm"])):
             self.bad_steps += 1

@@ -131,7 +131,7 @@ def export_model(run: Path, name: str, to: Path | None, overwrite: bool, debug: 
     """Turn the averaged weights of a training run into a model with its card."""
     from irnscale.train.checkpoints import export
     from irnscale.train.config import recipe_from_dict
-    from irnscale.train.loop import network_of
+    from irnscale.train.objective import network_of
     from irnscale.zoo import user_folder
     from irnscale.zoo.save import save_model
 

@@ -1,0 +1,71 @@
+"""What a recipe trains and what it minimises; how the minimum is searched is the loop's affair."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from irnscale.kernels import quantize
+from irnscale.networks import IRN
+from irnscale.networks.irn import IMAGE_CHANNELS
+from irnscale.train.config import Recipe
+from irnscale.train.losses import charbonnier_sum, l2_sum, latent_sum
+
+Draws = dict[str, Tensor]
+"""The random and scheduled numbers of a step: every tensor's first dimension is the batch."""
+
+
+def network_of(recipe: Recipe) -> IRN:
+    """An untrained network as the recipe describes it."""
+    return IRN(recipe.network())
+
+
+def draw(recipe: Recipe, count: int, *, step: int, epochs: float = 0.0, device: torch.device | str = "cpu") -> Draws:
+    """All that a step of `count` crops needs beside its crops; a function of the recipe's seed and `step`.
+
+    A process that computes a part of the batch draws for the whole batch and takes its slice of every
+    tensor. `epochs` is how many times the data has been seen, in fractions.
+    """
+    draws: Draws = {}
+    generator = torch.Generator(device).manual_seed((recipe.seed << 32) + step)
+    if not recipe.zerosample:
+        side = recipe.img_size // recipe.scale
+        shape = (count, IMAGE_CHANNELS * (recipe.scale**2 - 1), side, side)
+        draws["z"] = torch.randn(shape, generator=generator, device=device)
+    return draws
+
+
+class Objective(nn.Module):
+    """The loss of a recipe as a module around the network that is trained, `net`.
+
+    Algorithm 2 of the dissertation with the norms of the paper's code.
+    """
+
+    def __init__(self, recipe: Recipe, net: IRN | None = None) -> None:
+        super().__init__()
+        self.recipe = recipe
+        self.net = net if net is not None else network_of(recipe)
+
+    def initialise(self, hr: Tensor) -> None:
+        """Set what depends on data before the first step of a run from scratch; `hr` as in `forward`."""
+
+    def forward(self, hr: Tensor, lr_reference: Tensor, draws: Draws) -> dict[str, Tensor]:
+        """HR (N, 3, H, W) and bicubic LR (N, 3, H/s, W/s) in [0, 1] -> the terms, each per crop, (N,).
+
+        "loss" is their weighted sum, whose mean over the global batch is minimised; "guide", "recon" and
+        "distr" are unweighted.
+        """
+        recipe = self.recipe
+        lr, z = self.net.downscale(hr)
+        restored = self.net.upscale(quantize(lr), draws.get("z"))
+        terms = {
+            "guide": l2_sum(lr, lr_reference),
+            "recon": charbonnier_sum(restored, hr),
+            "distr": latent_sum(z),
+        }
+        total = (
+            recipe.guide_weight * terms["guide"]
+            + recipe.lambda_recon * terms["recon"]
+            + recipe.lambda_distr * terms["distr"]
+        )
+        return {"loss": total} | terms
