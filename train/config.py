@@ -7,14 +7,19 @@ import math
 import re
 from dataclasses import asdict, dataclass, fields
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from irnscale.errors import UsageError
 from irnscale.kernels import ACTIVATIONS
 from irnscale.networks import IRNConfig
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 RECIPES = resources.files("irnscale.train") / "recipes"
+R = TypeVar("R", bound="DataclassInstance")
 
 
 @dataclass(frozen=True)
@@ -142,6 +147,11 @@ def recipe_names() -> list[str]:
 
 def load_recipe(source: str, overrides: list[str]) -> Recipe:
     """A recipe by name or YAML file, with `key=value` overrides. Raises UsageError naming what is wrong."""
+    return parse_recipe(Recipe, source, recipe_text(source, RECIPES, recipe_names()), overrides)
+
+
+def parse_recipe(kind: type[R], source: str, text: str, overrides: list[str]) -> R:
+    """The dataclass `kind` from YAML `text`, read from `source`, and `key=value` overrides. Raises UsageError."""
     try:
         from omegaconf import OmegaConf
         from omegaconf.errors import OmegaConfBaseException
@@ -149,16 +159,15 @@ def load_recipe(source: str, overrides: list[str]) -> Recipe:
     except ImportError as error:
         raise UsageError("training needs OmegaConf", "pip install 'irnscale[train]'") from error
 
-    text = _recipe_text(source)
     for item in overrides:
         if "=" not in item:
             raise UsageError(f"{item!r} is not of the form key=value")
-    known = [f.name for f in fields(Recipe)]
+    known = [f.name for f in fields(kind)]
     try:
         given = OmegaConf.create(text)
         if not OmegaConf.is_dict(given):
             raise UsageError(f"recipe {source}: not a list of key: value lines")
-        merged: Any = OmegaConf.merge(OmegaConf.structured(Recipe), given, OmegaConf.from_dotlist(overrides))
+        merged: Any = OmegaConf.merge(OmegaConf.structured(kind), given, OmegaConf.from_dotlist(overrides))
         values = {name: merged[name] for name in known}
     except OmegaConfBaseException as error:
         key = str(error.full_key or "").split(".")[0].split("[")[0]
@@ -169,10 +178,11 @@ def load_recipe(source: str, overrides: list[str]) -> Recipe:
         raise UsageError(f"recipe {source}: {key}: {str(error).splitlines()[0]}") from error
     except (YAMLError, AssertionError) as error:  # OmegaConf asserts that YAML is more than a scalar
         raise UsageError(f"recipe {source}: not valid YAML: {error or 'no key: value lines'}") from error
-    return Recipe(**values)
+    return kind(**values)
 
 
-def _recipe_text(source: str) -> str:
+def recipe_text(source: str, folder: Traversable, names: list[str]) -> str:
+    """The YAML of a file, or of one of the recipes `names` in the package's `folder`. Raises UsageError."""
     path = Path(source)
     if path.suffix in (".yaml", ".yml"):
         try:
@@ -181,9 +191,9 @@ def _recipe_text(source: str) -> str:
             raise UsageError(f"{source}: no such recipe file") from error
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"{source}: the recipe cannot be read: {error}") from error
-    if source in recipe_names():
-        return (RECIPES / f"{source}.yaml").read_text(encoding="utf-8")
-    raise UsageError(f"no recipe {source!r}", f"have {', '.join(recipe_names())}, or name a .yaml file")
+    if source in names:
+        return (folder / f"{source}.yaml").read_text(encoding="utf-8")
+    raise UsageError(f"no recipe {source!r}", f"have {', '.join(names)}, or name a .yaml file")
 
 
 def recipe_from_dict(values: dict[str, Any]) -> Recipe:

@@ -1,0 +1,90 @@
+"""Glow from the blocks that FrEIA 0.2 brings.
+
+Its faults, and what is done about them here:
+
+- ActNorm divides by a standard deviation of zero, and takes its statistics from an inverse pass if that comes first:
+  `CheckedActNorm` refuses both. Its `init_data` raises, so it is not used.
+- PermuteRandom, AllInOneBlock and scipy draw from numpy's global random state: it is seeded from torch's for the time
+  of their construction and put back afterwards, so that torch's seed alone decides.
+- AllInOneBlock scales its subnet's output in place, which breaks autograd where the subnet ends in an activation that
+  keeps its output: all our subnets end in a linear layer. Its mixing is float32 whatever torch's default is: it is
+  converted, but a rotation rounded to float32 has no exact transpose as inverse, so in float64 take a permutation.
+- FixedLinearTransform gives y = M x, but Fixed1x1Conv M^T x: with random rotations either will do.
+- Coupling blocks hold lambdas and cannot be pickled: only state dicts are saved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from FrEIA import modules as blocks
+from FrEIA.framework import SequenceINN
+from torch import Tensor
+
+from irnscale.networks.glow.actnorm import channel_statistics
+from irnscale.networks.glow.clamps import LOG_SCALES
+from irnscale.networks.glow.flow import Glow, GlowConfig
+from irnscale.networks.glow.mixing import random_rotation
+
+
+class CheckedActNorm(blocks.ActNorm):
+    """FrEIA's ActNorm, y = x exp(scale) + bias, that refuses what it would divide by zero.
+
+    Raises InputError where a channel of the first batch is constant, RuntimeError if the first pass is an inverse.
+    """
+
+    def forward(self, x: tuple[Tensor, ...], rev: bool = False, jac: bool = True) -> tuple[list[Tensor], Tensor]:
+        if self.init_on_next_batch:
+            if rev:
+                raise RuntimeError("ActNorm has no statistics yet: run a batch forward first, or load weights")
+            channel_statistics(x[0].detach())
+        out: tuple[list[Tensor], Tensor] = super().forward(x, rev=rev, jac=jac)
+        return out
+
+
+class FreiaGlow(Glow):
+    """The flow of `TorchGlow` as FrEIA's SequenceINN. The dissertation's figure 3.2."""
+
+    def __init__(self, config: GlowConfig) -> None:
+        super().__init__(config)
+        subnet: dict[str, Any] = {"subnet_constructor": config.subnet_constructor}
+        self.inn = SequenceINN(1, config.size, config.size)
+        self.inn.append(blocks.Flatten if config.subnet == "fc" else blocks.IRevNetDownsampling)
+        with numpy_follows_torch():
+            for _ in range(config.steps):
+                if config.backend == "freia-allinone":
+                    self.inn.append(blocks.AllInOneBlock, permute_soft=config.mixing == "rotation", **subnet)
+                    continue
+                self.inn.append(CheckedActNorm)
+                if config.mixing == "permutation":
+                    self.inn.append(blocks.PermuteRandom)
+                else:
+                    kind = blocks.FixedLinearTransform if config.subnet == "fc" else blocks.Fixed1x1Conv
+                    self.inn.append(kind, M=random_rotation(config.dims[0]))
+                # clamp 1 and the logarithm of g as "clamp activation" make its exp(clamp f(u)) Glow's g(u).
+                clamp = {"clamp": 1.0, "clamp_activation": LOG_SCALES[config.clamp]}
+                self.inn.append(blocks.AffineCouplingOneSided, **clamp, **subnet)
+        self.inn.to(torch.get_default_dtype())
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        z, log_det = self.inn(x)
+        return z, log_det
+
+    def decode(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        x, log_det = self.inn(z, rev=True)
+        return x, log_det
+
+
+@contextmanager
+def numpy_follows_torch() -> Iterator[None]:
+    """numpy's global random state, seeded from torch's inside and restored behind."""
+    state = np.random.get_state()
+    np.random.seed(int(torch.randint(2**31, ()).item()))
+    try:
+        yield
+    finally:
+        np.random.set_state(state)
