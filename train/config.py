@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from irnscale.errors import UsageError
 from irnscale.kernels import ACTIVATIONS
 from irnscale.networks import IRNConfig
+from irnscale.train.jpeg import GRADIENTS, SUBSAMPLINGS
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -33,6 +34,10 @@ class Recipe:
     zerosample: the inverse gets z = 0 rather than a sample of N(0, 1).
     init: name of a model or a safetensors file to start from.
     precision: of the convolutions; auto takes bfloat16 where the device multiplies it natively.
+    compression_mode: the small image goes through JPEG before it is enlarged, each with a quality drawn from
+    `compression_quality` ("75", or a range such as "10-99") and the chroma subsampling
+    `compression_subsampling` ("420", "422", "444", or "random": one of them for each image).
+    compression_gradient: "identity" or "dct", see `jpeg.jpeg`.
     """
 
     name: str = "irn"
@@ -55,6 +60,10 @@ class Recipe:
     lambda_guide: float | None = None
     lambda_distr: float = 1.0
     zerosample: bool = True
+    compression_mode: bool = False
+    compression_quality: str = "10-99"
+    compression_subsampling: str = "420"
+    compression_gradient: str = "identity"
     ema: float = 0.999
     seed: int = 10
     budget: str = "60m"
@@ -98,6 +107,9 @@ class Recipe:
         if self.img_size % self.scale:
             raise UsageError(f"img_size={self.img_size} is not divisible by scale={self.scale}")
         Budget.parse(self.budget)
+        _ = self.qualities, self.chroma
+        if self.compression_gradient not in GRADIENTS:
+            raise UsageError(f"compression_gradient={self.compression_gradient} must be one of {', '.join(GRADIENTS)}")
 
     def network(self) -> IRNConfig:
         """The network that the recipe trains."""
@@ -107,6 +119,32 @@ class Recipe:
     def guide_weight(self) -> float:
         """The guidance weight in force."""
         return float(self.scale**2) if self.lambda_guide is None else self.lambda_guide
+
+    @property
+    def qualities(self) -> tuple[int, int]:
+        """Lowest and highest JPEG quality of `compression_mode`. Raises UsageError."""
+        match = re.fullmatch(r"(\d+)(?:-(\d+))?", self.compression_quality)
+        low, high = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+        if not 1 <= low <= high <= 100:
+            raise UsageError(f"compression_quality={self.compression_quality} is not a quality or range within 1-100")
+        return low, high
+
+    @property
+    def chroma(self) -> str | None:
+        """The chroma subsampling of `compression_mode` as `jpeg.jpeg` names it; None: random. Raises UsageError."""
+        if self.compression_subsampling == "random":
+            return None
+        for name in SUBSAMPLINGS:
+            hours, minutes, seconds = map(int, name.split(":"))
+            # YAML takes an unquoted 4:2:0 for a number in base sixty
+            if self.compression_subsampling in (
+                name,
+                name.replace(":", ""),
+                str(hours * 3600 + minutes * 60 + seconds),
+            ):
+                return name
+        known = ", ".join(name.replace(":", "") for name in SUBSAMPLINGS)
+        raise UsageError(f"compression_subsampling={self.compression_subsampling} must be {known} or random")
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""

@@ -225,8 +225,8 @@ def run(
     log.write({"run": trainer.run_id, "from_step": trainer.step, "recipe": recipe.to_dict()})
 
     def check() -> None:
-        scores = validate(trainer.averaged(), val_images, device)
-        say(f"step {trainer.step}: HR {scores['psnr_y']:.3f} dB, LR {scores['lr_psnr_y']:.2f} dB")
+        scores = validate(Objective(recipe, trainer.averaged()), val_images, device)
+        say(f"step {trainer.step}: " + ", ".join(f"{name} {score:.2f} dB" for name, score in scores.items()))
         log.write({"step": trainer.step, "seconds": round(trainer.seconds, 1), **scores})
 
     bar = tqdm(total=100, disable=None if progress else True, unit="%", bar_format="{l_bar}{bar}| {postfix}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -9,6 +11,7 @@ from irnscale.kernels import quantize
 from irnscale.networks import IRN
 from irnscale.networks.irn import IMAGE_CHANNELS
 from irnscale.train.config import Recipe
+from irnscale.train.jpeg import SUBSAMPLINGS, Gradient, jpeg
 from irnscale.train.losses import charbonnier_sum, l2_sum, latent_sum
 
 Draws = dict[str, Tensor]
@@ -32,6 +35,11 @@ def draw(recipe: Recipe, count: int, *, step: int, epochs: float = 0.0, device: 
         side = recipe.img_size // recipe.scale
         shape = (count, IMAGE_CHANNELS * (recipe.scale**2 - 1), side, side)
         draws["z"] = torch.randn(shape, generator=generator, device=device)
+    if recipe.compression_mode:
+        low, high = recipe.qualities
+        draws["quality"] = torch.randint(low, high + 1, (count,), generator=generator, device=device)
+        if recipe.chroma is None:
+            draws["subsampling"] = torch.randint(len(SUBSAMPLINGS), (count,), generator=generator, device=device)
     return draws
 
 
@@ -49,6 +57,22 @@ class Objective(nn.Module):
     def initialise(self, hr: Tensor) -> None:
         """Set what depends on data before the first step of a run from scratch; `hr` as in `forward`."""
 
+    def downscale(self, hr: Tensor) -> Tensor:
+        """HR (N, 3, H, W) -> the LR of this objective, unquantised, for validation and samples."""
+        return self.net.downscale(hr)[0]
+
+    def upscale(self, lr: Tensor) -> Tensor:
+        """LR as stored (N, 3, h, w) -> HR, with z = 0, for validation and samples."""
+        return self.net.upscale(lr)
+
+    def stored(self, lr: Tensor, draws: Draws) -> Tensor:
+        """LR as it comes back from the file it is stored in: 8 bits, and through JPEG in `compression_mode`."""
+        lr = quantize(lr)
+        if not self.recipe.compression_mode:
+            return lr
+        subsampling = self.recipe.chroma or draws["subsampling"]
+        return jpeg(lr, draws["quality"], subsampling, gradient=cast(Gradient, self.recipe.compression_gradient))
+
     def forward(self, hr: Tensor, lr_reference: Tensor, draws: Draws) -> dict[str, Tensor]:
         """HR (N, 3, H, W) and bicubic LR (N, 3, H/s, W/s) in [0, 1] -> the terms, each per crop, (N,).
 
@@ -57,7 +81,7 @@ class Objective(nn.Module):
         """
         recipe = self.recipe
         lr, z = self.net.downscale(hr)
-        restored = self.net.upscale(quantize(lr), draws.get("z"))
+        restored = self.net.upscale(self.stored(lr, draws), draws.get("z"))
         terms = {
             "guide": l2_sum(lr, lr_reference),
             "recon": charbonnier_sum(restored, hr),

@@ -11,8 +11,9 @@ from irnscale.errors import InputError
 from irnscale.images.bicubic import bicubic_down
 from irnscale.kernels import quantize
 from irnscale.metrics import psnr
-from irnscale.networks import IRN
 from irnscale.train.data import decode, image_files
+from irnscale.train.jpeg import jpeg
+from irnscale.train.objective import Objective
 
 
 def validation_images(sources: list[Path], *, scale: int, limit: int) -> list[Tensor]:
@@ -35,12 +36,22 @@ def validation_images(sources: list[Path], *, scale: int, limit: int) -> list[Te
 
 
 @torch.inference_mode()
-def validate(net: IRN, images: list[Tensor], device: torch.device) -> dict[str, float]:
-    """Mean luma PSNR of HR (8-bit LR, z = 0, cropped by the scale) and of LR against the rounded bicubic."""
-    hr_scores, lr_scores = [], []
+def validate(objective: Objective, images: list[Tensor], device: torch.device) -> dict[str, float]:
+    """Mean luma PSNR of HR (8-bit LR, z = 0, cropped by the scale) and of LR against the rounded bicubic.
+
+    With `compression_mode` also "psnr_y_q90" and "psnr_y_q50": HR after JPEG of these qualities, 4:2:0 unless the
+    recipe names another subsampling.
+    """
+    recipe = objective.recipe
+    totals: dict[str, float] = {}
     for image in images:
         x = image[None].to(device).float() / 255
-        lr = quantize(net.downscale(x)[0])
-        hr_scores.append(psnr(net.upscale(lr), x, crop=net.scale).item())
-        lr_scores.append(psnr(lr, bicubic_down(x, net.scale)).item())
-    return {"psnr_y": sum(hr_scores) / len(hr_scores), "lr_psnr_y": sum(lr_scores) / len(lr_scores)}
+        lr = quantize(objective.downscale(x))
+        stored = {"psnr_y": lr}
+        for quality in (90, 50) if recipe.compression_mode else ():
+            stored[f"psnr_y_q{quality}"] = jpeg(lr, torch.tensor([quality], device=device), recipe.chroma or "4:2:0")
+        scores = {name: psnr(objective.upscale(small), x, crop=recipe.scale) for name, small in stored.items()}
+        scores["lr_psnr_y"] = psnr(lr, bicubic_down(x, recipe.scale))
+        for name, score in scores.items():
+            totals[name] = totals.get(name, 0.0) + score.item() / len(images)
+    return totals
