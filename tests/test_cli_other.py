@@ -159,7 +159,7 @@ def test_bench(run):
 
 def test_train_export_and_use(run, tmp_path, photos):
     out = tmp_path / "run"
-    tiny = ["inv_per_ds=1", "growth=4", "batch_size=1", "img_size=16", "precision=float32"]
+    tiny = ["inv_per_ds=1", "growth=4", "batch_size=1", "img_size=16", "precision=float32", "compression_mode=true"]
     train = ["train", "irn-x2", *tiny, "--data", photos, "--out", out, "--device", "cpu", "--no-progress"]
     result = run(*train, "--budget", "2")
     assert result.code == 0, result.lines
@@ -173,6 +173,7 @@ def test_train_export_and_use(run, tmp_path, photos):
     assert "-m tiny" in result.lines[0]
     card = json.loads(run("models", "show", "tiny").text)
     assert (card["scale"], card["architecture"]["growth"], card["training"]["steps"]) == (2, 4, 3)
+    assert card["jpeg_resistant"]
     photo = picture(tmp_path / "a.png")
     assert run("down", photo, "-m", "tiny").code == 0
     assert run("up", tmp_path / "a_down2x.png").code == 0

@@ -144,6 +144,7 @@ def export_model(run: Path, name: str, to: Path | None, overwrite: bool, debug: 
         config,
         tensors,
         overwrite=overwrite,
+        jpeg_resistant=recipe.compression_mode,
         description=f"IRN x{config.scale}, trained with the recipe {recipe.name}",
         origin=f"run {state['run_id']}, step {state['step']}",
         training={"recipe": state["recipe"], "steps": state["step"], "seconds": round(state["seconds"])},
