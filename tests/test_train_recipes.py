@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import tarfile
 from pathlib import Path
 
@@ -82,6 +83,14 @@ def test_overrides_and_files(tmp_path):
         ("precision=float16", "bfloat16"),
         ("validate_limit=0", "validate_limit"),
         ("budget=soon", "budget"),
+        ("optimizer=sgd", "muon"),
+        ("schedule=linear", "milestones"),
+        ("lr_milestones=[5,3]", "lr_milestones"),
+        ("lr_milestones=[0]", "lr_milestones"),
+        ("lr_gamma=0", "lr_gamma"),
+        ("accumulate=3", "accumulate"),
+        ("clip_value_max_g=0", "clip_value_max_g"),
+        ("challenge_factor=-1", "challenge_factor"),
     ],
 )
 def test_impossible_recipes_are_one_line(override, word):
@@ -137,6 +146,14 @@ def test_the_rate_rises_then_falls_to_its_end():
     assert rates[100:] == sorted(rates[100:], reverse=True)
     assert rates[-1] == learning_rate(recipe, 7.0) == pytest.approx(2e-5)
     assert learning_rate(Recipe(initial_lr=1e-3, warmup=0), 0) == pytest.approx(1e-3)
+
+
+def test_the_rate_of_the_paper():
+    recipe = load_recipe("irn-x4", ["schedule=milestones", "lr_milestones=[3,5]", "lr_gamma=0.1", "initial_lr=1"])
+    assert [learning_rate(recipe, 0.9, step) for step in range(7)] == pytest.approx([1, 1, 1, 0.1, 0.1, 0.01, 0.01])
+    assert recipe == recipe_from_dict(json.loads(json.dumps(recipe.to_dict())))
+    assert Recipe().lr_milestones == [100_000, 200_000, 300_000, 400_000]
+    assert learning_rate(Recipe(schedule="constant", initial_lr=0.5), 0.9, 10**6) == 0.5
 
 
 def test_the_average_starts_short_from_scratch_only():

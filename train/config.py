@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 RECIPES = resources.files("irnscale.train") / "recipes"
+OPTIMIZERS = ("adam", "muon")
+SCHEDULES = ("cosine", "milestones", "constant")
 R = TypeVar("R", bound="DataclassInstance")
 
 
@@ -28,8 +30,18 @@ class Recipe:
     """Hyper-parameters, by the names of the dissertation's table 3.2 where it has one.
 
     lambda_guide None means scale squared (the losses are sums, and LR has that many times fewer pixels).
-    budget is the run's wall-clock ("20m") or number of steps ("5000"); the rate is a function of the
-    fraction of it that is done: `warmup` of it rising, then a cosine to `final_lr` of `initial_lr`.
+    batch_size crops of img_size squared make a step, over all processes; each process computes its part in
+    `accumulate` pieces, which takes less memory and changes nothing else.
+    optimizer: "adam" (weight_decay is L2) or "muon", see `optimizers`.
+    clip_value_max_g bounds each gradient, then clip_norm_max_g their global L2 norm; None: no bound.
+    budget is the run's wall-clock ("20m") or number of steps ("5000"). schedule: of the rate. "cosine":
+    by the fraction of the budget that is done, `warmup` of it rising, then falling to `final_lr` of
+    `initial_lr`; "milestones": multiplied by `lr_gamma` at each step in `lr_milestones`; "constant".
+    save_memory: recompute activations through the inverse instead of keeping them. cuda_graph: replay the
+    step as one graph on CUDA.
+    checkpoint_compact: store averages and moments in 16 bits; such a run resumes closely, not exactly.
+    alert_loss: an alert is sent when the loss passes it; challenge_factor: a crop whose loss is above so
+    many times the running mean is kept as a picture; None: never.
     ema is the decay of the averaged weights, which are what is validated and exported.
     zerosample: the inverse gets z = 0 rather than a sample of N(0, 1).
     init: name of a model or a safetensors file to start from.
@@ -49,13 +61,19 @@ class Recipe:
     clamp_tightness: float = 1.0
     batch_size: int = 16
     img_size: int = 144
+    accumulate: int = 1
+    optimizer: str = "adam"
+    schedule: str = "cosine"
     initial_lr: float = 2e-4
     final_lr: float = 0.01
     warmup: float = 0.01
+    lr_gamma: float = 0.5
+    lr_milestones: list[int] = field(default_factory=lambda: [100_000, 200_000, 300_000, 400_000])
     beta1: float = 0.9
     beta2: float = 0.999
     weight_decay: float = 1e-5
     clip_norm_max_g: float = 10.0
+    clip_value_max_g: float | None = None
     lambda_recon: float = 1.0
     lambda_guide: float | None = None
     lambda_distr: float = 1.0
@@ -69,20 +87,26 @@ class Recipe:
     budget: str = "60m"
     init: str | None = None
     precision: str = "auto"
+    save_memory: bool = False
+    cuda_graph: bool = True
     checkpoint_minutes: float = 5.0
+    checkpoint_compact: bool = False
     validate_minutes: float = 20.0
     validate_limit: int = 8
+    alert_loss: float | None = None
+    challenge_factor: float | None = 3.0
 
     def __post_init__(self) -> None:
         """Raise UsageError for values that cannot be trained with."""
         for name, value in asdict(self).items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise UsageError(f"{name}={value} is not a number to train with")
-        for name in ("growth", "batch_size", "img_size", "validate_limit"):
+        for name in ("growth", "batch_size", "accumulate", "img_size", "validate_limit"):
             if (value := getattr(self, name)) < 1:
                 raise UsageError(f"{name}={value} must be at least 1")
-        for name in ("clamp", "clamp_tightness", "initial_lr", "clip_norm_max_g"):
-            if (value := getattr(self, name)) <= 0:
+        above_zero = ("clamp", "clamp_tightness", "initial_lr", "lr_gamma", "clip_norm_max_g", "clip_value_max_g")
+        for name in (*above_zero, "alert_loss", "challenge_factor"):
+            if (value := getattr(self, name)) is not None and value <= 0:
                 raise UsageError(f"{name}={value} must be above 0")
         for name in ("weight_decay", "lambda_recon", "lambda_guide", "lambda_distr", "seed"):
             if (value := getattr(self, name)) is not None and value < 0:
@@ -97,6 +121,13 @@ class Recipe:
             raise UsageError(f"final_lr={self.final_lr} is a fraction of initial_lr, from 0 to 1")
         if self.clamp_activation not in ACTIVATIONS:
             raise UsageError(f"clamp_activation={self.clamp_activation} must be one of {', '.join(ACTIVATIONS)}")
+        for name, allowed in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+            if (value := getattr(self, name)) not in allowed:
+                raise UsageError(f"{name}={value} must be one of {', '.join(allowed)}")
+        if self.lr_milestones != sorted(set(self.lr_milestones)) or min(self.lr_milestones, default=1) < 1:
+            raise UsageError(f"lr_milestones={self.lr_milestones} must be rising numbers of steps")
+        if self.batch_size % self.accumulate:
+            raise UsageError(f"batch_size={self.batch_size} is not divisible by accumulate={self.accumulate}")
         # float16 would need its losses scaled; bfloat16 does not.
         if self.precision not in ("auto", "float32", "bfloat16"):
             raise UsageError(f"precision={self.precision} must be auto, float32 or bfloat16")
@@ -206,7 +237,7 @@ def parse_recipe(kind: type[R], source: str, text: str, overrides: list[str]) ->
         if not OmegaConf.is_dict(given):
             raise UsageError(f"recipe {source}: not a list of key: value lines")
         merged: Any = OmegaConf.merge(OmegaConf.structured(kind), given, OmegaConf.from_dotlist(overrides))
-        values = {name: merged[name] for name in known}
+        values = {name: list(v) if OmegaConf.is_list(v := merged[name]) else v for name in known}
     except OmegaConfBaseException as error:
         key = str(error.full_key or "").split(".")[0].split("[")[0]
         if key not in known:

@@ -7,8 +7,16 @@ import math
 from irnscale.train.config import Recipe
 
 
-def learning_rate(recipe: Recipe, fraction: float) -> float:
-    """Linear warm-up, then a cosine from `initial_lr` to `final_lr` of it, by the fraction of budget used."""
+def learning_rate(recipe: Recipe, fraction: float, step: int = 0) -> float:
+    """The rate of the step after `step` others, with `fraction` of the budget used.
+
+    "cosine": linear warm-up, then a cosine from `initial_lr` to `final_lr` of it, by the fraction.
+    "milestones": `initial_lr` times `lr_gamma` for each of `lr_milestones` that `step` has reached.
+    """
+    if recipe.schedule == "constant":
+        return recipe.initial_lr
+    if recipe.schedule == "milestones":
+        return recipe.initial_lr * recipe.lr_gamma ** sum(step >= m for m in recipe.lr_milestones)
     if fraction < recipe.warmup:
         return recipe.initial_lr * max(fraction / recipe.warmup, 0.01)
     done = min(1.0, (fraction - recipe.warmup) / max(1e-9, 1 - recipe.warmup))
