@@ -79,7 +79,13 @@ def test_odd_sizes_are_refused(size):
 
 
 @pytest.mark.parametrize(
-    ("config", "word"), [({"scale": 3}, "scale"), ({"scale": 1}, "scale"), ({"inv_per_ds": 0}, "inv_per_ds")]
+    ("config", "word"),
+    [
+        ({"scale": 5}, "scale"),
+        ({"scale": 1}, "scale"),
+        ({"inv_per_ds": 0}, "inv_per_ds"),
+        ({"codec_blocks": -1}, "codec"),
+    ],
 )
 def test_impossible_networks_are_refused(config, word):
     with pytest.raises(ValueError, match=word):

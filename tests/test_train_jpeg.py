@@ -10,12 +10,14 @@ import pytest
 import torch
 from conftest import synthetic_photo
 from PIL import Image
+from safetensors.torch import save_file
 from training import CPU, TINY, batch, train
 
-from irnscale.errors import UsageError
+from irnscale.errors import ModelError, UsageError
 from irnscale.kernels import quantize
 from irnscale.train.config import load_recipe
 from irnscale.train.data import Photographs
+from irnscale.train.initial import load_initial
 from irnscale.train.jpeg import SUBSAMPLINGS, jpeg, quantisation_tables
 from irnscale.train.loop import Trainer
 from irnscale.train.objective import Objective, draw
@@ -172,3 +174,45 @@ def test_wrong_values_are_one_line(wrong):
     with pytest.raises(UsageError, match=wrong.split("=")[0]) as caught:
         load_recipe("irn-x2", [wrong])
     assert "\n" not in str(caught.value)
+
+
+def test_codec_blocks_learn_the_codec(photos, tmp_path):
+    """The codec blocks' term falls, and the LR that is saved is taken before them."""
+    recipe = replace(C, codec_blocks=2, lambda_codec=100.0, compression_quality="30", growth=8, img_size=32, batch_size=4)
+    hr, lr = Photographs([photos], scale=2, crop=32).batch(4, seed=0, step=0)
+    trainer = Trainer(recipe, out=tmp_path, device=CPU)
+    records = [trainer.train_step(hr, lr, 2e-3) for _ in range(25)]
+    assert records[-1]["codec"] < 0.9 * records[0]["codec"]
+    net = trainer.net
+    small, rest = net.downscale(hr)
+    assert not torch.equal(net.simulate(small, rest)[0], small)
+    objective = Objective(recipe, net)
+    assert torch.equal(objective.downscale(hr), small)
+    # By hand, where the blocks do nothing yet: three distances between LR, bicubic and their JPEGs.
+    fresh = Objective(recipe)
+    draws = draw(recipe, 4, step=0)
+    terms = fresh(hr, lr, draws)
+    small = fresh.downscale(hr)
+    stored, reference = fresh.stored(small, draws), fresh.stored(lr, draws)
+    distances = [(small - reference), (small - stored), (stored - quantize(small))]
+    torch.testing.assert_close(terms["codec"], sum((d**2).sum((1, 2, 3)) for d in distances))
+    weighted = 4 * terms["guide"] + terms["recon"] + terms["distr"] + 100 * terms["codec"]
+    torch.testing.assert_close(terms["loss"], weighted)
+
+
+def test_codec_blocks_start_from_a_model_without_them(photos, tmp_path):
+    first = Objective(TINY)
+    for parameter in first.net.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    save_file(first.net.state_dict(), tmp_path / "plain.safetensors")
+    recipe = replace(C, codec_blocks=2, init=str(tmp_path / "plain.safetensors"))
+    trainer = Trainer(recipe, out=tmp_path / "run", device=CPU)
+    hr, _ = batch(photos)
+    assert torch.equal(trainer.net.downscale(hr)[0], first.net.downscale(hr)[0])
+    with pytest.raises(ModelError, match="does not fit"):
+        load_initial(Objective(replace(recipe, inv_per_ds=2)).net, str(tmp_path / "plain.safetensors"))
+
+
+def test_codec_blocks_need_a_codec():
+    with pytest.raises(UsageError, match="compression_mode"):
+        load_recipe("irn-x2", ["codec_blocks=2"])

@@ -50,6 +50,8 @@ class Recipe:
     `compression_quality` ("75", or a range such as "10-99") and the chroma subsampling
     `compression_subsampling` ("420", "422", "444", or "random": one of them for each image).
     compression_gradient: "identity" or "dct", see `jpeg.jpeg`.
+    codec_blocks: couplings more at the end that model the codec, see `IRN`, trained by `lambda_codec` (None: scale
+    squared / 4) times three squared distances, see `Objective`.
     """
 
     name: str = "irn"
@@ -59,6 +61,8 @@ class Recipe:
     clamp: float = 1.0
     clamp_activation: str = "sigmoid"
     clamp_tightness: float = 1.0
+    actnorm: bool = False
+    codec_blocks: int = 0
     batch_size: int = 16
     img_size: int = 144
     accumulate: int = 1
@@ -82,6 +86,7 @@ class Recipe:
     compression_quality: str = "10-99"
     compression_subsampling: str = "420"
     compression_gradient: str = "identity"
+    lambda_codec: float | None = None
     ema: float = 0.999
     seed: int = 10
     budget: str = "60m"
@@ -108,7 +113,7 @@ class Recipe:
         for name in (*above_zero, "alert_loss", "challenge_factor"):
             if (value := getattr(self, name)) is not None and value <= 0:
                 raise UsageError(f"{name}={value} must be above 0")
-        for name in ("weight_decay", "lambda_recon", "lambda_guide", "lambda_distr", "seed"):
+        for name in ("weight_decay", "lambda_recon", "lambda_guide", "lambda_distr", "lambda_codec", "seed"):
             if (value := getattr(self, name)) is not None and value < 0:
                 raise UsageError(f"{name}={value} must not be negative")
         for name in ("warmup", "beta1", "beta2", "ema"):
@@ -139,6 +144,8 @@ class Recipe:
             raise UsageError(f"img_size={self.img_size} is not divisible by scale={self.scale}")
         Budget.parse(self.budget)
         _ = self.qualities, self.chroma
+        if self.codec_blocks and not self.compression_mode:
+            raise UsageError("codec_blocks model a codec", "add compression_mode=true")
         if self.compression_gradient not in GRADIENTS:
             raise UsageError(f"compression_gradient={self.compression_gradient} must be one of {', '.join(GRADIENTS)}")
 
@@ -150,6 +157,11 @@ class Recipe:
     def guide_weight(self) -> float:
         """The guidance weight in force."""
         return float(self.scale**2) if self.lambda_guide is None else self.lambda_guide
+
+    @property
+    def codec_weight(self) -> float:
+        """The weight of the codec blocks' distances in force."""
+        return self.scale**2 / 4 if self.lambda_codec is None else self.lambda_codec
 
     @property
     def qualities(self) -> tuple[int, int]:

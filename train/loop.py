@@ -14,17 +14,16 @@ from types import FrameType
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
 
 from irnscale.engine.precision import choose_precision
-from irnscale.errors import InputError, ModelError, UsageError
+from irnscale.errors import InputError, UsageError
 from irnscale.networks import IRN
 from irnscale.train.checkpoints import checkpoints, load_sharded, load_state, save_checkpoint
 from irnscale.train.config import Budget, Recipe
 from irnscale.train.data import Photographs
+from irnscale.train.initial import load_initial
 from irnscale.train.objective import Objective, draw, network_of
 from irnscale.train.schedules import ema_decay, learning_rate
 from irnscale.train.tracking import Log
@@ -58,30 +57,14 @@ class Trainer:
         if found:
             self._load(found[-1])
         elif recipe.init:
-            self._initialise(recipe.init)
+            load_initial(self.net, recipe.init)
+            self.ema = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
         self.net.set_compute_dtype(choose_precision(recipe.precision, device))
-
-    def _initialise(self, source: str) -> None:
-        path = Path(source)
-        if not path.is_file():
-            from irnscale.zoo import find
-
-            path = find(source).weights
-        try:
-            tensors = load_file(path)
-        except (OSError, SafetensorError) as error:
-            raise ModelError(f"{path}: not a safetensors file: {error}") from error
-        own = self.net.state_dict()
-        for name in sorted(own.keys() | tensors.keys()):
-            if name not in own or name not in tensors or tensors[name].shape != own[name].shape:
-                raise ModelError(f"{source}: does not fit the recipe, first at {name}")
-        self.net.load_state_dict(tensors)
-        self.ema = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
 
     def _load(self, checkpoint: Path) -> None:
         state = load_state(checkpoint)
         for key, value in self.net.config.to_dict().items():
-            if (trained := state["recipe"].get(key)) != value:
+            if (trained := state["recipe"].get(key, getattr(Recipe, key))) != value:
                 raise UsageError(
                     f"{checkpoint}: was trained with {key}={trained}, the recipe says {value}",
                     f"resume with {key}={trained}, or choose another --out",

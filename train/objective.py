@@ -76,20 +76,34 @@ class Objective(nn.Module):
     def forward(self, hr: Tensor, lr_reference: Tensor, draws: Draws) -> dict[str, Tensor]:
         """HR (N, 3, H, W) and bicubic LR (N, 3, H/s, W/s) in [0, 1] -> the terms, each per crop, (N,).
 
-        "loss" is their weighted sum, whose mean over the global batch is minimised; "guide", "recon" and
-        "distr" are unweighted.
+        "loss" is their weighted sum, whose mean over the global batch is minimised; "guide", "recon", "distr"
+        and, with codec blocks, "codec" are unweighted. "codec" is the squared distances of what g makes of LR from
+        the JPEG of bicubic and from the JPEG of LR, and of what the inverse of g makes of that JPEG from LR (Yang et
+        al. 2023, section 3.3).
         """
-        recipe = self.recipe
-        lr, z = self.net.downscale(hr)
-        restored = self.net.upscale(self.stored(lr, draws), draws.get("z"))
+        recipe, net = self.recipe, self.net
+        lr, rest = net.downscale(hr)
+        stored = self.stored(lr, draws)
+        sample = draws.get("z")
+        if recipe.codec_blocks:
+            simulated, z = net.simulate(lr, rest)
+            recovered, rest_again = net.recover(stored, sample)
+            restored = net.enlarge(recovered, rest_again)
+        else:
+            z = rest
+            restored = net.upscale(stored, sample)
         terms = {
             "guide": l2_sum(lr, lr_reference),
             "recon": charbonnier_sum(restored, hr),
             "distr": latent_sum(z),
         }
-        total = (
-            recipe.guide_weight * terms["guide"]
-            + recipe.lambda_recon * terms["recon"]
-            + recipe.lambda_distr * terms["distr"]
-        )
+        weights = {"guide": recipe.guide_weight, "recon": recipe.lambda_recon, "distr": recipe.lambda_distr}
+        if recipe.codec_blocks:
+            terms["codec"] = (
+                l2_sum(simulated, self.stored(lr_reference, draws).detach())
+                + l2_sum(simulated, stored.detach())
+                + l2_sum(recovered, quantize(lr))
+            )
+            weights["codec"] = recipe.codec_weight
+        total = sum((weights[name] * term for name, term in terms.items()), torch.zeros_like(terms["recon"]))
         return {"loss": total} | terms

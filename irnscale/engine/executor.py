@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from irnscale.kernels import additive_forward, additive_inverse, haar_forward, haar_inverse
-from irnscale.networks import IRN, DenseBlock, EnhancedAffineCoupling, HaarTransform
+from irnscale.kernels import additive_forward, additive_inverse
+from irnscale.networks import IRN, DenseBlock, EnhancedAffineCoupling
 
 Progress = Callable[[int, int], None]
 Window = tuple[slice, slice]
@@ -54,7 +54,9 @@ def windows(height: int, width: int, tile: int) -> Iterator[tuple[Window, Window
 
 
 def _additive_step(coupling: EnhancedAffineCoupling, x1: Tensor, x2: Tensor, tile: int, rev: bool) -> None:
-    """x1 += p(x2) in place (-= in reverse)."""
+    """x1 += p(x2) in place (-= in reverse); nothing where there is no p."""
+    if coupling.p is None:
+        return
     step = additive_inverse if rev else additive_forward
     for (ty, tx), (sy, sx), (iy, ix) in windows(x1.shape[2], x1.shape[3], tile):
         p = coupling.p(x2[:, :, sy, sx])[:, :, iy, ix]
@@ -79,15 +81,14 @@ def run(net: IRN, x: Tensor, *, rev: bool, tile: int, progress: Progress | None 
     """
     if tile < 1:
         raise ValueError(f"tile must be at least 1, got {tile}")
-    modules = list(net.module_list)
+    modules = list(net.module_list) if rev else net.down_modules
     total = sum(isinstance(m, EnhancedAffineCoupling) for m in modules)
     done = 0
     state = x.clone() if rev else x
     for module in reversed(modules) if rev else modules:
-        if isinstance(module, HaarTransform):
-            state = haar_inverse(state) if rev else haar_forward(state)
+        if not isinstance(module, EnhancedAffineCoupling):  # no spatial context
+            (state,), _ = module((state,), rev=rev, jac=False)
             continue
-        assert isinstance(module, EnhancedAffineCoupling)
         x1, x2 = state[:, : module.split_len1], state[:, module.split_len1 :]
         for half_step in (_affine_step, _additive_step) if rev else (_additive_step, _affine_step):
             half_step(module, x1, x2, tile, rev)

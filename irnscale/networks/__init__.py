@@ -6,5 +6,16 @@ from irnscale.networks.coupling import EnhancedAffineCoupling
 from irnscale.networks.dense_block import DenseBlock
 from irnscale.networks.haar import HaarTransform
 from irnscale.networks.irn import IRN, IRNConfig
+from irnscale.networks.pointwise import ActNorm, ChannelRotation
+from irnscale.networks.unshuffle import UnshuffleMatrix
 
-__all__ = ["IRN", "DenseBlock", "EnhancedAffineCoupling", "HaarTransform", "IRNConfig"]
+__all__ = [
+    "IRN",
+    "ActNorm",
+    "ChannelRotation",
+    "DenseBlock",
+    "EnhancedAffineCoupling",
+    "HaarTransform",
+    "IRNConfig",
+    "UnshuffleMatrix",
+]

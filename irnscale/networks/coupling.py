@@ -28,7 +28,11 @@ class EnhancedAffineCoupling(_BaseCouplingBlock):
     `clamp`; `clamp_activation` is "sigmoid" (g(u) = 2 sigmoid(u) - 1), "tanh" or "proposal1", and
     `clamp_tightness` is k (IRN-2T: "sigmoid" with k = 2). Source: the dissertation's equation 2.22 and
     section 3.4.1; Xiao et al. 2020, equation 3.
+
+    Without `additive` there is no p and y1 = x1: Glow's affine coupling.
     """
+
+    p: nn.Module | None
 
     def __init__(
         self,
@@ -40,6 +44,7 @@ class EnhancedAffineCoupling(_BaseCouplingBlock):
         clamp: float = 1.0,
         clamp_activation: Activation = "sigmoid",
         clamp_tightness: float = 1.0,
+        additive: bool = True,
     ) -> None:
         super().__init__(
             dims_in,
@@ -51,11 +56,13 @@ class EnhancedAffineCoupling(_BaseCouplingBlock):
         self.clamp_kind: Activation = clamp_activation
         self.clamp_tightness = clamp_tightness
         extra = self.condition_length
-        self.p: nn.Module = subnet_constructor(self.split_len2 + extra, self.split_len1)
+        self.p = subnet_constructor(self.split_len2 + extra, self.split_len1) if additive else None
         self.s: nn.Module = subnet_constructor(self.split_len1 + extra, self.split_len2)
         self.t: nn.Module = subnet_constructor(self.split_len1 + extra, self.split_len2)
 
     def _coupling1(self, x1: Tensor, u2: Tensor, rev: bool = False) -> tuple[Tensor, float]:
+        if self.p is None:
+            return x1, 0.0
         step = additive_inverse if rev else additive_forward
         return step(x1, self.p(u2)), 0.0
 

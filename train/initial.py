@@ -1,0 +1,43 @@
+"""What a run starts from where it does not start from random weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from irnscale.errors import ModelError
+from irnscale.networks import IRN, ActNorm
+
+
+def load_initial(net: nn.Module, source: str) -> None:
+    """Give `net` the weights of a model, by name, or of a safetensors file.
+
+    What starts as the identity may be missing there: activation normalisation and codec blocks. Raises
+    ModelError where anything else does not fit.
+    """
+    path = Path(source)
+    if not path.is_file():
+        from irnscale.zoo import find
+
+        path = find(source).weights
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path}: not a safetensors file: {error}") from error
+    own = net.state_dict()
+    optional = _identities(net)
+    for name in sorted(own.keys() | tensors.keys()):
+        if name not in tensors and name.startswith(optional):
+            continue
+        if name not in own or name not in tensors or tensors[name].shape != own[name].shape:
+            raise ModelError(f"{source}: does not fit the recipe, first at {name}")
+    net.load_state_dict(own | tensors)
+
+
+def _identities(net: nn.Module) -> tuple[str, ...]:
+    """Prefixes of the names of parameters whose modules do nothing while untrained."""
+    codec = net.codec_modules if isinstance(net, IRN) else []
+    return tuple(f"{name}." for name, module in net.named_modules() if isinstance(module, ActNorm) or module in codec)
