@@ -178,7 +178,9 @@ def test_wrong_values_are_one_line(wrong):
 
 def test_codec_blocks_learn_the_codec(photos, tmp_path):
     """The codec blocks' term falls, and the LR that is saved is taken before them."""
-    recipe = replace(C, codec_blocks=2, lambda_codec=100.0, compression_quality="30", growth=8, img_size=32, batch_size=4)
+    recipe = replace(
+        C, codec_blocks=2, lambda_codec=100.0, compression_quality="30", growth=8, img_size=32, batch_size=4
+    )
     hr, lr = Photographs([photos], scale=2, crop=32).batch(4, seed=0, step=0)
     trainer = Trainer(recipe, out=tmp_path, device=CPU)
     records = [trainer.train_step(hr, lr, 2e-3) for _ in range(25)]

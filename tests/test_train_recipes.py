@@ -65,7 +65,7 @@ def test_overrides_and_files(tmp_path):
         ("zerosample=maybe", "zerosample"),
         ("name=null", "name"),
         ("init=[1", "YAML"),
-        ("scale=3", "scale must be"),
+        ("scale=5", "scale must be"),
         ("scale=0", "scale must be"),
         ("img_size=30", "not divisible"),
         ("img_size=0", "img_size"),

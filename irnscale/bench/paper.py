@@ -54,7 +54,8 @@ def run_paper(net: IRN, x: Tensor, *, rev: bool = False) -> Tensor:
         if isinstance(module, HaarTransform):
             x = _haar(x, rev)
             continue
-        assert isinstance(module, EnhancedAffineCoupling) and module.p is not None
+        assert isinstance(module, EnhancedAffineCoupling)
+        assert module.p is not None
         x1, x2 = x[:, :3], x[:, 3:]
         if not rev:
             y1 = x1 + _dense(module.p, x2)
