@@ -2,45 +2,46 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import math
-import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from irnscale.cli.options import DEBUG, DEVICE, PRECISION
-from irnscale.errors import ExitCode, IrnscaleError, UsageError
+from irnscale.errors import ExitCode, InputError, IrnscaleError, UsageError
 
 if TYPE_CHECKING:
+    from irnscale.engine.rescaler import Rescaler
     from irnscale.evaluation.loop import Summary
-    from irnscale.evaluation.methods import Method
+    from irnscale.evaluation.methods import Codec, Method
+    from irnscale.evaluation.ruler import Ruler
 
-COLUMNS = ("psnr_y", "ssim_y", "psnr_rgb", "ssim_rgb", "lr_psnr_y", "lr_ssim_y", "bytes", "seconds")
-_DIGITS = {"ssim_y": 4, "ssim_rgb": 4, "lr_ssim_y": 4, "bytes": 0}
+PATH = click.Path(path_type=Path)
 
 
 @click.command()
-@click.option("--data", "folders", type=click.Path(path_type=Path), multiple=True, required=True, metavar="DIR")
+@click.option("--data", "folders", type=PATH, multiple=True, metavar="DIR", help="A set: a folder of photographs.")
 @click.option("-s", "--scale", "scales", default="2,4", show_default=True, help="Scales, joined by commas.")
-@click.option("-m", "--model", "names", multiple=True, metavar="NAME|FILE", help="Instead of the shipped models.")
-@click.option("--jpeg", "qualities", multiple=True, type=int, metavar="QUALITY", help="Store the LR as JPEG too.")
-@click.option("--subsampling", default="4:2:0", show_default=True, help="Chroma of --jpeg.")
+@click.option("-m", "--model", "names", multiple=True, metavar="NAME|FILE", help="Instead of all installed models.")
+@click.option("--jpeg", metavar="QUALITIES", help="Store the LR as JPEG too, at qualities joined by commas.")
+@click.option("--subsampling", default="4:2:0", show_default=True, help="Chroma of --jpeg, joined by commas.")
 @click.option("--sr", is_flag=True, help="Also the models on bicubic small pictures: super-resolution.")
 @click.option("--no-baselines", is_flag=True, help="Without bicubic and Lanczos.")
 @click.option("--luma", type=click.Choice(["unrounded", "rounded"]), default="unrounded", show_default=True)
+@click.option("--fast", is_flag=True, help="Compare in float32 on the device, and say what that changes.")
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many photographs of a folder.")
-@click.option("--cache", type=click.Path(path_type=Path), help="Keep results here [default: the user's cache folder].")
+@click.option("--crop-to", type=click.IntRange(min=1), help="Crop to multiples of this [default: of the scale].")
+@click.option("--cache", type=PATH, help="Keep results in this folder [default: the user's cache folder].")
 @click.option("--no-cache", is_flag=True, help="Measure everything anew, and keep nothing.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per set, method and codec on stdout.")
-@click.option("--csv", "csv_path", type=click.Path(path_type=Path), help="A row per photograph to a file.")
-@click.option("--overwrite", is_flag=True, help="Replace the file of --csv.")
+@click.option("--csv", "csv_path", type=PATH, help="A row per photograph to a file.")
+@click.option("--update-card", is_flag=True, help="Write the scores on the models' cards.")
+@click.option("--readme", type=PATH, help="Put the tables of the shipped models' cards into this Markdown file.")
+@click.option("--overwrite", is_flag=True, help="Replace existing outputs.")
+@click.option("--no-progress", is_flag=True, help="No progress bar.")
 @DEVICE
 @PRECISION
 @DEBUG
@@ -48,17 +49,22 @@ def command(
     folders: tuple[Path, ...],
     scales: str,
     names: tuple[str, ...],
-    qualities: tuple[int, ...],
+    jpeg: str | None,
     subsampling: str,
     sr: bool,
     no_baselines: bool,
     luma: str,
+    fast: bool,
     limit: int | None,
+    crop_to: int | None,
     cache: Path | None,
     no_cache: bool,
     as_json: bool,
     csv_path: Path | None,
+    update_card: bool,
+    readme: Path | None,
     overwrite: bool,
+    no_progress: bool,
     device: str,
     precision: str,
     debug: bool,
@@ -68,76 +74,112 @@ def command(
     PSNR (dB) and SSIM of the restored picture against the original (HR), and of the small one against bicubic (LR),
     means over a folder. Photographs are cropped to multiples of the scale; `scale` pixels are cut off every side before
     comparing HR. A photograph that cannot be read is named, left out, and makes the exit code 1.
+
+    \b
+    With --luma rounded, luma is in whole numbers and gray pictures are compared as they are: how the
+    published rows of bicubic were made.
+
+    --update-card keeps HR and LR luma of the models named with -m; those that are JPEG-resistant are measured through
+    JPEG 30, 50, 70, 80 and 90 too, unless --jpeg says otherwise.
     """
-    from irnscale.evaluation.loop import Cache, evaluate
-    from irnscale.evaluation.methods import Codec
+    from irnscale.evaluation.cache import Cache, default_folder
+    from irnscale.evaluation.ruler import Ruler
 
-    if csv_path is not None and csv_path.exists() and not overwrite:
-        raise UsageError(f"--csv {csv_path}: exists", "add --overwrite to replace it")
-    methods = _methods(_scales(scales), names, sr, not no_baselines, device, precision)
-    codecs = [Codec(), *(Codec(quality, subsampling) for quality in qualities)]
-    bar = _Line()
+    if not folders and not readme:
+        raise UsageError("no folder is given", "add --data DIR")
+    if update_card and (limit or luma == "rounded" or crop_to or fast or not names or not folders):
+        what = "--update-card is for whole sets, by the default protocol, and models named with -m"
+        raise UsageError(what, "leave --limit, --luma, --crop-to and --fast out")
+    _refuse_existing([("--csv", csv_path)], overwrite)
     results: list[Summary] = []
-    failures: list[IrnscaleError] = []
+    failed = False
+    if folders:
+        rescalers = _rescalers(_whole_numbers("-s", scales, (2, 4, 8, 16)), names, device, precision)
+        if update_card and jpeg is None and any(rescaler.jpeg_resistant for rescaler in rescalers):
+            jpeg = "30,50,70,80,90"
+        methods = _methods(rescalers, scales, sr, not no_baselines and not update_card, luma, bool(names))
+        codecs = _codecs(jpeg, subsampling)
+        kept = Cache(None if no_cache else (cache or default_folder()) / "evaluate.ndjson")
+        watch = _Bar(not no_progress and sys.stderr.isatty())
+        ruler = Ruler(luma == "rounded", rescalers[0].device if fast and rescalers else None)
+        from irnscale.evaluation.loop import evaluate
 
-    def skipped(error: IrnscaleError) -> None:
-        from irnscale.cli.main import fail
-
-        bar.clear()
-        fail(str(error))
-        failures.append(error)
-
-    kept = Cache(None if no_cache else (cache or _cache_folder()) / "evaluate.ndjson")
-    for folder in folders:
-        results += evaluate(
-            folder,
-            methods,
-            codecs,
-            cache=kept,
-            limit=limit,
-            rounded_luma=luma == "rounded",
-            progress=bar.show,
-            skipped=skipped,
-        )
-    bar.clear()
-    if as_json:
-        for summary in results:
-            click.echo(json.dumps(_record(summary, luma)))
-    else:
-        click.echo(_table(results))
+        try:
+            for folder in folders:
+                results += evaluate(
+                    folder, methods, codecs, cache=kept, ruler=ruler, limit=limit, multiple=crop_to, watch=watch.watch
+                )
+        finally:
+            watch.close()
+        failed = watch.failed
+        if fast:
+            _report_fast(folders, methods, ruler, crop_to)
+        _print(results, ruler, as_json)
     if csv_path is not None:
-        _write_csv(csv_path, results, overwrite)
-    return ExitCode.INPUT if failures else ExitCode.OK
+        from irnscale.evaluation.tables import rows_as_csv
+        from irnscale.images.atomic import write_bytes_atomic
+
+        write_bytes_atomic(rows_as_csv(results), csv_path, overwrite=overwrite)
+    if update_card:
+        _update_cards(rescalers, results)
+    if readme is not None:
+        _write_readme(readme)
+    return ExitCode.INPUT if failed else ExitCode.OK
 
 
-def _scales(text: str) -> list[int]:
+def _refuse_existing(paths: Sequence[tuple[str, Path | None]], overwrite: bool) -> None:
+    for option, path in paths:
+        if path is not None and path.exists() and not overwrite:
+            raise UsageError(f"{option} {path}: exists", "add --overwrite to replace it")
+
+
+def _whole_numbers(option: str, text: str, allowed: Sequence[int]) -> list[int]:
     try:
         found = sorted({int(part) for part in text.split(",")})
     except ValueError:
         found = []
-    if not found or not set(found) <= {2, 4, 8, 16}:
-        raise UsageError(f"-s {text}: not scales of 2, 4, 8, 16 joined by commas", "for example -s 2,4")
+    if not found or not set(found) <= set(allowed):
+        few = ", ".join(map(str, allowed)) if len(allowed) < 10 else f"{allowed[0]} to {allowed[-1]}"
+        raise UsageError(f"{option} {text}: not numbers of {few}, joined by commas", f"for example {option} 2,4")
     return found
 
 
-def _methods(
-    scales: Sequence[int], names: Sequence[str], sr: bool, with_baselines: bool, device: str, precision: str
-) -> list[Method]:
-    """Baselines of every scale, then the models: those named, or the shipped ones of these scales."""
-    from irnscale.engine.rescaler import Rescaler
-    from irnscale.evaluation.methods import baselines, model_method, super_resolution
-    from irnscale.zoo import combined_scale, find_all, models
+def _codecs(jpeg: str | None, subsampling: str) -> list[Codec]:
+    from irnscale.evaluation.methods import Codec
 
-    chosen = [find_all(name) for name in names] if names else [[m] for m in models({}) if m.shipped]
+    qualities = _whole_numbers("--jpeg", jpeg, range(1, 101)) if jpeg is not None else []
+    return [Codec(), *(Codec(q, chroma.strip()) for chroma in subsampling.split(",") for q in qualities)]
+
+
+def _rescalers(scales: Sequence[int], names: Sequence[str], device: str, precision: str) -> list[Rescaler]:
+    """Those named; else all that are installed, and for x8 and x16 the shipped ones in a row where none is trained."""
+    from irnscale.engine.rescaler import Rescaler
+    from irnscale.zoo import combined_scale, compose, find_all, models
+
     if names:
-        scales = sorted({combined_scale(several) for several in chosen})
+        chosen = [find_all(name) for name in names]
+    else:
+        chosen = [[model] for model in models({}) if model.card.scale in scales]
+        trained = {model.card.scale for (model,) in chosen}
+        chosen += [list(compose(scale)) for scale in scales if scale > 4 and scale not in trained]
+    found = [Rescaler(several, device=device, precision=precision) for several in chosen]
+    return sorted(found, key=lambda rescaler: combined_scale(rescaler.models))
+
+
+def _methods(
+    rescalers: Sequence[Rescaler], scales: str, sr: bool, with_baselines: bool, luma: str, named: bool
+) -> list[Method]:
+    """By scale: baselines, then the models."""
+    from irnscale.evaluation.methods import baselines, model_method, published_bicubic, super_resolution
+
+    asked = _whole_numbers("-s", scales, (2, 4, 8, 16))
     found: list[Method] = []
-    for scale in scales:
+    for scale in sorted({rescaler.scale for rescaler in rescalers}) if named else asked:
         if with_baselines:
+            found += [published_bicubic(scale)] if luma == "rounded" else []
             found += baselines(scale)
-        for several in chosen:
-            if combined_scale(several) == scale:
-                rescaler = Rescaler(several, device=device, precision=precision)
+        for rescaler in rescalers:
+            if rescaler.scale == scale:
                 found.append(model_method(rescaler))
                 found += [super_resolution(rescaler)] if sr else []
     if not found:
@@ -145,76 +187,90 @@ def _methods(
     return found
 
 
-def _cache_folder() -> Path:
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "irnscale"
+def _report_fast(folders: Sequence[Path], methods: Sequence[Method], ruler: Ruler, multiple: int | None) -> None:
+    """Say how far float32 on the device is from float64 on the CPU, on the first photograph of each set."""
+    from irnscale.evaluation.ruler import compare_rulers
 
-
-def _record(summary: Summary, luma: str) -> dict[str, object]:
-    """JSON knows no NaN: what has no value is null."""
-    fields = asdict(summary)
-    rows = fields.pop("rows")
-    head = {key: fields[key] for key in ("set", "method", "codec", "scale", "images")}
-    means = {key: _number(value) for key, value in fields["mean"].items()}
-    spread = {kind: {key: _number(v) for key, v in fields[kind].items()} for kind in ("min", "max")}
-    return {**head, "luma": luma, **means, **spread, "photographs": sorted(rows)}
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else value
-
-
-def _text(key: str, value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.{_DIGITS.get(key, 2)}f}"
-
-
-def _table(results: Sequence[Summary]) -> str:
-    """Aligned columns, a blank line between the sets."""
-    titles = ["set", "scale", "method", "stored", "HR PSNR-Y", "SSIM-Y", "PSNR-RGB", "SSIM-RGB", "LR PSNR-Y", "SSIM-Y"]
-    titles += ["bytes", "s"]
-    lines: list[list[str]] = [titles]
-    for summary in results:
-        start = [summary.set, f"x{summary.scale}", summary.method, summary.codec]
-        if len(lines) > 1 and lines[-1] and lines[-1][:2] != start[:2]:
-            lines.append([])
-        lines.append(start + [_text(key, summary.mean[key]) for key in COLUMNS])
-    widths = [max(len(line[i]) for line in lines if line) for i in range(len(titles))]
-    left = 4  # the first columns are words
-    return "\n".join(
-        "  ".join(
-            cell.ljust(w) if i < left else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=False))
-        )
-        for line in lines
+    ratio, likeness, photographs = compare_rulers(folders, methods, ruler, multiple)
+    click.echo(
+        f"--fast: float32 on {ruler.device} differs from float64 by at most {ratio:.2g} dB and {likeness:.2g} of SSIM "
+        f"({photographs} photographs, all methods)",
+        err=True,
     )
 
 
-def _write_csv(path: Path, results: Sequence[Summary], overwrite: bool) -> None:
+def _print(results: Sequence[Summary], ruler: Ruler, as_json: bool) -> None:
+    from irnscale.evaluation.tables import record, table
+
+    if as_json:
+        for summary in results:
+            click.echo(json.dumps(record(summary, ruler)))
+    else:
+        click.echo(table(results))
+
+
+def _update_cards(rescalers: Sequence[Rescaler], results: Sequence[Summary]) -> None:
+    from irnscale.evaluation.scores import update_card
+
+    for rescaler in rescalers:
+        if len(rescaler.models) > 1:
+            raise UsageError(f"{rescaler.name}: several models in a row have no card", "name them one by one")
+        (model,) = rescaler.models
+        update_card(model, results)
+        click.echo(f"{model.weights.with_suffix('.json')}: scores written", err=True)
+
+
+def _write_readme(path: Path) -> None:
+    from irnscale.evaluation.scores import model_tables, with_tables
     from irnscale.images.atomic import write_bytes_atomic
+    from irnscale.zoo import models
 
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(["set", "scale", "method", "stored", "photograph", *COLUMNS])
-    for summary in results:
-        for name, row in summary.rows.items():
-            values = [getattr(row, key) for key in COLUMNS]
-            writer.writerow([summary.set, summary.scale, summary.method, summary.codec, name, *values])
-    write_bytes_atomic(text.getvalue().encode(), path, overwrite=overwrite)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {error}", "give a Markdown file") from error
+    cards = [model.card for model in models({}) if model.shipped]
+    try:
+        text = with_tables(text, model_tables(cards))
+    except UsageError as error:
+        raise UsageError(f"{path}: {error.what}", error.hint) from error
+    write_bytes_atomic(text.encode(), path, overwrite=True)
+    click.echo(f"{path}: tables of {len(cards)} models written", err=True)
 
 
-class _Line:
-    """What is being measured, on one line of a terminal."""
+class _Bar:
+    """A bar per set on stderr, and the photographs that could not be read."""
 
-    def __init__(self) -> None:
-        self._on = sys.stderr.isatty()
+    def __init__(self, shown: bool) -> None:
+        from irnscale.evaluation.loop import Watch
 
-    def show(self, text: str) -> None:
-        if self._on:
-            click.echo(f"\r\x1b[K{text[:100]}", err=True, nl=False)
+        self._shown = shown
+        self._bar: Any = None
+        self.failed = False
+        self.watch = Watch(self._begin, self._step, self._skipped)
 
-    def clear(self) -> None:
-        self.show("")
+    def close(self) -> None:
+        """End the bar of the last set."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _begin(self, name: str, steps: int) -> None:
+        self.close()
+        if self._shown:
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=steps, desc=name, dynamic_ncols=True, leave=False, file=sys.stderr)
+
+    def _step(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.set_postfix_str(text, refresh=False)
+            self._bar.update()
+
+    def _skipped(self, error: IrnscaleError) -> None:
+        from irnscale.cli.main import fail
+
+        self.failed = True
+        if self._bar is not None:
+            self._bar.clear()
+        fail(str(error))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,20 +21,28 @@ if TYPE_CHECKING:
     from irnscale.engine.rescaler import Rescaler
 
 Rescale = Callable[[Tensor], Tensor]
+Restore = Callable[[Tensor, int], Tensor]
 
 
 @dataclass(frozen=True)
 class Method:
-    """`shrink` makes the LR of an HR, `restore` the HR of an LR: (1, 3, H, W) in [0, 1] each.
+    """`shrink` makes the LR of an HR, `restore` the HR of an LR and the number of a draw: (1, 3, H, W) in [0, 1] each.
 
     `identity` changes with anything that its results depend on, such as weights: results are cached by it.
+    `unrounded`: `restore` is given what `shrink` made, not what was stored. `draws` above 1: `restore` is
+    random, and is asked so many times. `weights`: the digest of the model, if it is one. `task`: "rescaling", or
+    "super-resolution" where the small picture is bicubic.
     """
 
     name: str
     scale: int
     identity: str
-    shrink: Rescale
-    restore: Rescale
+    shrink: Rescale = field(compare=False)
+    restore: Restore = field(compare=False)
+    unrounded: bool = False
+    draws: int = 1
+    weights: str = ""
+    task: str = "rescaling"
 
 
 @dataclass(frozen=True)
@@ -61,8 +70,8 @@ class Codec:
         image = Image.fromarray(np.ascontiguousarray(array))
         if self.quality is None:
             image.save(file, "PNG")
-        else:
-            image.save(file, "JPEG", quality=self.quality, subsampling=self.subsampling)
+        else:  # as `irnscale down` writes it
+            image.save(file, "JPEG", quality=self.quality, subsampling=self.subsampling, optimize=True)
         with Image.open(file) as back:
             pixels = torch.from_numpy(np.array(back.convert("RGB")))
         return pixels.permute(2, 0, 1)[None].float() / 255, file.tell()
@@ -70,17 +79,47 @@ class Codec:
 
 def model_method(rescaler: Rescaler) -> Method:
     """A model, both ways, z = 0."""
-    precision = str(rescaler.dtype).removeprefix("torch.")
-    identity = f"{rescaler.name} {rescaler.digest} {precision}"
-    return Method(rescaler.name, rescaler.scale, identity, rescaler.down, rescaler.up)
+
+    def restore(x: Tensor, draw: int) -> Tensor:
+        return rescaler.up(x)
+
+    return Method(rescaler.name, rescaler.scale, _identity(rescaler), rescaler.down, restore, weights=rescaler.digest)
 
 
 def super_resolution(rescaler: Rescaler) -> Method:
     """A model's inverse on a bicubic small picture: what the network is worth without its own LR."""
-    scale = rescaler.scale
-    plain = model_method(rescaler)
-    name = f"{rescaler.name} of bicubic"
-    return Method(name, scale, f"sr {plain.identity}", lambda x: bicubic_down(x, scale), rescaler.up)
+    plain, scale = model_method(rescaler), rescaler.scale
+    shrink = _bicubic(scale)[0]
+    name = f"{plain.name} of bicubic"
+    return replace(plain, name=name, identity=f"sr {plain.identity}", shrink=shrink, task="super-resolution")
+
+
+def _identity(rescaler: Rescaler) -> str:
+    precision = str(rescaler.dtype).removeprefix("torch.")
+    return f"{rescaler.name} {rescaler.digest} {precision}"
+
+
+@cache
+def _bicubic(scale: int) -> tuple[Rescale, Restore]:
+    """One pair of functions per scale, so that small pictures are shared."""
+
+    def down(x: Tensor) -> Tensor:
+        return bicubic_down(x, scale)
+
+    def up(x: Tensor, draw: int) -> Tensor:
+        return bicubic_up(x, scale)
+
+    return down, up
+
+
+def published_bicubic(scale: int) -> Method:
+    """Bicubic as the published rows were made: the small picture stays in floating point, unclipped.
+
+    To be compared with luma rounded. Found by trying what could have made the four published rows of Set5 and
+    Set14: luma alone or colour, small pictures rounded, clipped or neither, gray as it is or as luma of colour.
+    """
+    down, up = _bicubic(scale)
+    return Method("bicubic (float LR)", scale, "bicubic float 1", down, up, unrounded=True)
 
 
 def baselines(scale: int) -> list[Method]:
@@ -94,10 +133,10 @@ def baselines(scale: int) -> list[Method]:
     def lanczos_down(x: Tensor) -> Tensor:
         return lanczos(x, x.shape[2] // scale, x.shape[3] // scale)
 
-    def lanczos_up(x: Tensor) -> Tensor:
+    def lanczos_up(x: Tensor, draw: int) -> Tensor:
         return lanczos(x, x.shape[2] * scale, x.shape[3] * scale)
 
     return [
-        Method("bicubic", scale, "bicubic 1", lambda x: bicubic_down(x, scale), lambda x: bicubic_up(x, scale)),
+        Method("bicubic", scale, "bicubic 1", *_bicubic(scale)),
         Method("lanczos", scale, "lanczos 1", lanczos_down, lanczos_up),
     ]

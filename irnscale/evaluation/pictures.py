@@ -21,6 +21,8 @@ class Photograph:
     name: str
     digest: str  # sha256 of the file
     pixels: Tensor
+    gray: bool
+    multiple: int
 
 
 def files_of(folder: Path) -> list[Path]:
@@ -47,4 +49,5 @@ def load(path: Path, multiple: int) -> Photograph:
         raise InputError(f"{path}: is smaller than {multiple} pixels on a side", "leave it out")
     top = 255.0 if picture.depth == 8 else 65535.0
     pixels = torch.from_numpy(picture.pixels[:height, :width].astype("float32") / top)
-    return Photograph(path.name, picture.source_digest, pixels.permute(2, 0, 1)[None].contiguous())
+    whole = pixels.permute(2, 0, 1)[None].contiguous()
+    return Photograph(path.name, picture.source_digest, whole, picture.gray, multiple)

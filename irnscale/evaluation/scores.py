@@ -1,0 +1,95 @@
+"""From summaries to the scores on a model's card, and from cards to the README's tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from irnscale.errors import OutputError, UsageError
+from irnscale.evaluation.loop import Summary
+from irnscale.evaluation.methods import Codec
+from irnscale.images.atomic import write_bytes_atomic
+from irnscale.zoo import Model, ModelCard, read_card
+
+JPEG_QUALITIES = (30, 50, 70, 80, 90)
+"""Those of the published tables of rescaling through JPEG."""
+_KEPT = ("psnr_y", "ssim_y", "lr_psnr_y", "lr_ssim_y")
+BEGIN, END = "<!-- models: begin -->", "<!-- models: end -->"
+
+
+def score_key(name: str, codec: Codec, *, bicubic_lr: bool = False) -> str:
+    """Under which name a card keeps a set's scores: "Set5", "Set5, JPEG 90 4:2:0" or "Set5, bicubic LR"."""
+    stored = "" if codec.quality is None else f", JPEG {codec.quality} {codec.subsampling}"
+    return name + stored + (", bicubic LR" if bicubic_lr else "")
+
+
+def scores_of(summaries: Iterable[Summary], digest: str) -> dict[str, dict[str, float]]:
+    """The scores of the model with this digest, in the form of `ModelCard.scores`."""
+    found = {}
+    for summary in summaries:
+        method = summary.method
+        if method.weights != digest or method.draws > 1:
+            continue
+        key = score_key(summary.set, summary.codec, bicubic_lr=method.task == "super-resolution")
+        found[key] = {name: round(summary.mean[name], 4) for name in _KEPT}
+    return found
+
+
+def update_card(model: Model, summaries: Iterable[Summary]) -> ModelCard:
+    """Write the scores of `summaries` on the model's card, beside those of other sets that stand there.
+
+    Raises OutputError where the card cannot be written, UsageError where there is no score of this model.
+    """
+    scores = scores_of(summaries, model.card.digest)
+    if not scores:
+        raise UsageError(f"{model.card.name}: nothing was measured for its card", "name the model with -m")
+    path = model.weights.with_suffix(".json")
+    card = read_card(path)
+    if card.sha256 != model.card.sha256:
+        raise OutputError(f"{path}: is no longer the card that was measured", "run again")
+    card = replace(card, scores=card.scores | scores)
+    write_bytes_atomic(card.to_json().encode(), path, overwrite=True)
+    return card
+
+
+def model_tables(cards: Sequence[ModelCard], sets: Sequence[str] = ("Set5", "Set14", "Kodak24")) -> str:
+    """The README's tables in Markdown: HR and LR of every model, then JPEG, then super-resolution, where measured."""
+    lines = [
+        f"| model | {' | '.join(f'{name} HR' for name in sets)} | {' | '.join(f'{name} LR' for name in sets)} |",
+        "|---" * (1 + 2 * len(sets)) + "|",
+    ]
+    for card in cards:
+        if any(name in card.scores for name in sets):
+            cells = [_pair(card, name) for name in sets] + [_one(card, name, "lr_psnr_y", 1) for name in sets]
+            lines.append(f"| `{card.name}` | {' | '.join(cells)} |")
+    for card in cards:
+        rows = [(name, [score_key(name, Codec(q)) for q in JPEG_QUALITIES]) for name in sets]
+        rows = [(name, keys) for name, keys in rows if any(key in card.scores for key in keys)]
+        if rows:
+            titles = " | ".join(f"JPEG {q}" for q in JPEG_QUALITIES)
+            lines += ["", f"| `{card.name}`, small picture as 4:2:0 | {titles} |", "|---" * 6 + "|"]
+            lines += [f"| {name} | {' | '.join(_pair(card, key) for key in keys)} |" for name, keys in rows]
+    keys = [score_key(name, Codec(), bicubic_lr=True) for name in sets]
+    given = [card for card in cards if any(key in card.scores for key in keys)]
+    if given:
+        lines += ["", f"| from bicubic small pictures | {' | '.join(sets)} |", "|---" * (1 + len(sets)) + "|"]
+        lines += [f"| `{card.name}` | {' | '.join(_pair(card, key) for key in keys)} |" for card in given]
+    return "\n".join(lines) + "\n"
+
+
+def _one(card: ModelCard, key: str, value: str, digits: int) -> str:
+    row = card.scores.get(key, {})
+    return f"{row[value]:.{digits}f}" if value in row else "-"
+
+
+def _pair(card: ModelCard, key: str) -> str:
+    return f"{_one(card, key, 'psnr_y', 2)}/{_one(card, key, 'ssim_y', 4)}" if key in card.scores else "-"
+
+
+def with_tables(text: str, tables: str) -> str:
+    """`text` with what stands between the lines BEGIN and END replaced. Raises UsageError where they are not there."""
+    before, begin, rest = text.partition(BEGIN + "\n")
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise UsageError(f"there are no lines {BEGIN} and {END}", "add them where the tables shall stand")
+    return f"{before}{begin}\n{tables}\n{end}{after}"
