@@ -92,7 +92,13 @@ def test_the_wheel_holds_everything(wheel):
             if path.is_file() and "__pycache__" not in path.parts:
                 expected.add(f"{place}/{path.relative_to(ROOT / folder).as_posix()}")
     assert names == expected
-    for name in ("py.typed", "assets/astronaut.png", "checkpoints/irn-x4.safetensors", "train/recipes/irn-x4.yaml"):
+    for name in (
+        "py.typed",
+        "assets/astronaut.png",
+        "checkpoints/irn-x4.safetensors",
+        "train/recipes/irn-x4.yaml",
+        "train/glow/recipes/glow-torch.yaml",
+    ):
         assert f"irnscale/{name}" in names
     assert fields["License-Expression"] == "Apache-2.0"
     assert fields["Requires-Python"] == "<3.14,>=3.11"

@@ -22,7 +22,20 @@ if TYPE_CHECKING:
 PATH = click.Path(path_type=Path)
 
 
-@click.command()
+class EvaluateCommand(click.Command):
+    """`irnscale evaluate glow ...` is a command of its own, without --data."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        if args and args[0] == "glow":
+            from irnscale.cli.glow import evaluate
+
+            return evaluate.make_context(f"{info_name} glow", args[1:], parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
+
+
+@click.command(cls=EvaluateCommand)
 @click.option("--data", "folders", type=PATH, multiple=True, metavar="DIR", help="A set: a folder of photographs.")
 @click.option("-s", "--scale", "scales", default="2,4", show_default=True, help="Scales, joined by commas.")
 @click.option("-m", "--model", "names", multiple=True, metavar="NAME|FILE", help="Instead of all installed models.")
@@ -81,6 +94,8 @@ def command(
 
     --update-card keeps HR and LR luma of the models named with -m; those that are JPEG-resistant are measured through
     JPEG 30, 50, 70, 80 and 90 too, unless --jpeg says otherwise.
+
+    `irnscale evaluate glow --help` tells about the flows on 8x8 digits.
     """
     from irnscale.evaluation.cache import Cache, default_folder
     from irnscale.evaluation.ruler import Ruler

@@ -16,9 +16,8 @@ from irnscale.errors import ExitCode, UsageError
 @click.option(
     "--data",
     multiple=True,
-    required=True,
     type=click.Path(path_type=Path),
-    help="Folder or .tar; repeatable.",
+    help="Folder or .tar; repeatable; needed but by glow-*.",
 )
 @click.option("--val", multiple=True, type=click.Path(path_type=Path), help="Folder to validate on; repeatable.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run [default: runs/<recipe name>].")
@@ -42,8 +41,18 @@ def command(
     """Train a network from RECIPE, a shipped recipe's name or a YAML file, with KEY=VALUE changes.
 
     Stops when the budget is used up, or on Ctrl-C after saving; --resume goes on. `irnscale models export` makes a
-    usable model of a run.
+    usable model of a run. The recipes glow-freia and glow-torch train on 8x8 digits, without --data.
     """
+    if Path(recipe).name.startswith("glow-"):
+        from irnscale.cli import glow
+
+        unused: dict[str, object] = {"--data": data, "--val": val}
+        bar = not no_progress
+        return glow.train(
+            recipe, overrides, unused=unused, out=out, budget=budget, resume=resume, device=device, progress=bar
+        )
+    if not data:
+        raise UsageError("Missing option '--data'", "name a folder or .tar of photographs")
     from irnscale.engine.device import choose_device
     from irnscale.train.config import load_recipe
     from irnscale.train.loop import run

@@ -1,0 +1,471 @@
+"""Glow on the digits: data, metrics, training, resuming, the comparison and both commands."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from commandline import runner
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file
+from training import names, records
+
+from irnscale.errors import InputError, UsageError
+from irnscale.networks.glow import Glow, GlowConfig
+from irnscale.train.glow import compare as comparison
+from irnscale.train.glow.classifier import accuracy, train_classifier
+from irnscale.train.glow.digits import TRAIN, add_noise, load_digits, to_levels
+from irnscale.train.glow.loop import MAX_BAD_STEPS, GlowTrainer, new_flow, run
+from irnscale.train.glow.metrics import (
+    bits_per_dimension,
+    dequantized_log_likelihood,
+    frechet,
+    frechet_distance,
+    inception_frechet,
+    log_likelihood,
+)
+from irnscale.train.glow.pictures import curves, grid
+from irnscale.train.glow.recipe import GlowRecipe, glow_recipe_names, load_glow_recipe
+
+TINY = GlowRecipe(name="glow-tiny", steps=2, hidden=16, batch_size=32, budget="6", evaluate_steps=2)
+TINY_ARGUMENTS = ("steps=2", "hidden=16", "batch_size=32", "evaluate_steps=2")
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_digits(0)
+
+
+@pytest.fixture(scope="module")
+def classifier(digits):
+    return train_classifier(digits, 0)
+
+
+@pytest.fixture
+def irnscale(capfdbinary, monkeypatch):
+    return runner(capfdbinary, monkeypatch)
+
+
+@pytest.fixture
+def _small_classifier(monkeypatch):
+    """Where only the course of a run is looked at."""
+    monkeypatch.setattr("irnscale.train.glow.loop.train_classifier", lambda d, s: train_classifier(d, s, epochs=1))
+
+
+def test_the_digits_are_the_dissertations(digits):
+    assert digits.train.shape == (1617, 1, 8, 8)
+    assert digits.test.shape == (180, 1, 8, 8)
+    everything = torch.cat((digits.train, digits.test))
+    assert torch.equal(everything, everything.round())
+    assert (everything.min(), everything.max()) == (0, 16)
+    assert (len(digits.train_labels), len(digits.test_labels)) == (1617, 180)
+    other = load_digits(1)
+    assert torch.equal(load_digits(0).test, digits.test)
+    assert not torch.equal(other.test, digits.test)
+    # Another order of the same pictures, with their labels.
+    order = [tuple(x.flatten().tolist()) for x in torch.cat((other.train, other.test))]
+    assert sorted(order) == sorted(tuple(x.flatten().tolist()) for x in everything)
+    label = dict(zip(order, torch.cat((other.train_labels, other.test_labels)).tolist(), strict=True))
+    assert all(
+        label[tuple(x.flatten().tolist())] == y for x, y in zip(digits.test, digits.test_labels.tolist(), strict=True)
+    )
+
+
+def test_batches_are_functions_of_seed_and_step(digits):
+    size = 100
+    epoch = [digits.batch(size, seed=0, step=step, dequantize=False) for step in range(TRAIN // size)]
+    seen = torch.cat(epoch).flatten(1)
+    assert len(seen.unique(dim=0)) == len(seen)
+    assert torch.equal(digits.batch(size, seed=0, step=3, dequantize=False), epoch[3])
+    for change in ({"seed": 1, "step": 3}, {"seed": 0, "step": 3 + TRAIN // size}):
+        assert not torch.equal(digits.batch(size, dequantize=False, **change), epoch[3])
+    noise = digits.batch(size, seed=0, step=3, dequantize=True) - epoch[3]
+    assert -0.5 <= noise.min() < -0.49
+    assert 0.49 < noise.max() < 0.5001
+    assert abs(noise.mean()) < 0.02
+    again = digits.batch(size, seed=0, step=3 + TRAIN // size, dequantize=True)
+    assert not torch.equal(again - again.round(), noise)
+    assert torch.equal(to_levels(epoch[3] + noise.clamp(-0.499, 0.499)), epoch[3])
+
+
+def test_the_classifier_reads(digits, classifier):
+    assert accuracy(classifier, digits) > 0.93
+    assert classifier.features(digits.test).shape == (180, 64)
+    before = torch.random.get_rng_state()
+    again = train_classifier(digits, 0, epochs=1)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert accuracy(again, digits) < accuracy(classifier, digits)
+
+
+def test_frechet_distance_of_gaussians_and_of_scipy():
+    from scipy.linalg import sqrtm
+
+    generator = torch.Generator().manual_seed(0)
+    one = torch.randn(500, 6, generator=generator) @ torch.randn(6, 6, generator=generator)
+    other = torch.randn(400, 6, generator=generator) + 1
+    assert frechet_distance(one, one) == pytest.approx(0, abs=1e-9)
+    assert frechet_distance(one, one + torch.tensor([3.0, 4, 0, 0, 0, 0])) == pytest.approx(25, rel=1e-5)
+    s1, s2 = np.cov(one.double().numpy().T), np.cov(other.double().numpy().T)
+    gap = (one.double().mean(0) - other.double().mean(0)).square().sum().item()
+    expected = gap + np.trace(s1 + s2 - 2 * sqrtm(s1 @ s2).real)
+    assert frechet_distance(one, other) == pytest.approx(expected, rel=1e-6)
+    assert frechet_distance(other, one) == pytest.approx(expected, rel=1e-6)
+    # Fewer samples than features: the covariances are singular.
+    assert math.isfinite(frechet_distance(one[:4], other[:3]))
+
+
+def test_frechet_orders_pictures(digits, classifier):
+    real = frechet(classifier, digits.test, digits.train)
+    noisy = frechet(classifier, digits.test, add_noise(digits.train, torch.Generator().manual_seed(0)) * 1.2 - 1)
+    noise = frechet(classifier, digits.test, 16 * torch.rand(1617, 1, 8, 8))
+    assert 0 < real < noisy < noise
+    overflowing = digits.train.clone()
+    overflowing[0], overflowing[1] = math.nan, math.inf
+    assert math.isfinite(frechet(classifier, digits.test, overflowing))
+
+
+class Uniform(Glow):
+    """Density 1/17 per pixel on [-1/2, 16 1/2), 0 elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__(GlowConfig())
+
+    def forward(self, x):
+        inside = ((x >= -0.5) & (x < 16.5)).flatten(1).all(1)
+        return torch.where(inside, -64 * math.log(17), -math.inf)
+
+
+def test_likelihoods_of_a_known_density(digits):
+    flow = Uniform()
+    nats = dequantized_log_likelihood(flow, digits.test)
+    assert nats == log_likelihood(flow, digits.test) == pytest.approx(-64 * math.log(17), rel=1e-6)
+    assert bits_per_dimension(nats, 64) == pytest.approx(math.log2(17), rel=1e-6)
+
+
+@pytest.mark.parametrize("backend", ["torch", "freia", "freia-allinone"])
+def test_training_raises_the_likelihood(digits, backend):
+    mixing, clamp = ("conv" if backend == "torch" else "permutation"), ("glow", "tanh")[backend == "freia-allinone"]
+    recipe = replace(TINY, backend=backend, mixing=mixing, clamp=clamp)
+    trainer = GlowTrainer(recipe, digits)
+    before = dequantized_log_likelihood(trainer.flow, digits.test)
+    untouched = [b.clone() for b in trainer.flow.parameters() if not b.requires_grad]
+    for step in range(40):
+        trainer.step(digits.batch(64, seed=0, step=step, dequantize=True), 3e-3)
+    assert dequantized_log_likelihood(trainer.flow, digits.test) > before + 5
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(untouched, (p for p in trainer.flow.parameters() if not p.requires_grad), strict=True)
+    )
+
+
+def test_a_trained_flow_is_clearly_closer_than_an_untrained_one(digits, classifier):
+    recipe = GlowRecipe(steps=4, hidden=64)
+    trainer = GlowTrainer(recipe, digits)
+    flows = (new_flow(recipe, digits), trainer.flow)
+    for step in range(250):
+        trainer.step(digits.batch(64, seed=0, step=step, dequantize=True), 2e-3)
+    untrained, trained = (
+        frechet(classifier, digits.test, flow.sample(1617, 1.0, torch.Generator().manual_seed(0))) for flow in flows
+    )
+    assert trained < untrained / 2
+
+
+@pytest.mark.usefixtures("_small_classifier")
+def test_a_run_leaves_pictures_curves_and_numbers(tmp_path):
+    outcome = run(TINY, out=tmp_path, progress=False)
+    assert names(tmp_path) == ["curves.png", "log.jsonl", "result.json", "samples.png", "state.safetensors"]
+    assert json.loads((tmp_path / "result.json").read_text()) == outcome.result
+    start, *points, end = records(tmp_path)
+    assert (start["from_step"], start["recipe"]) == (0, TINY.to_dict())
+    assert [p["step"] for p in points] == [2, 4, 6]
+    assert end == outcome.result
+    assert end["bits_per_dimension"] == pytest.approx(-end["log_likelihood_dequantized"] / 64 / math.log(2))
+    with Image.open(tmp_path / "samples.png") as image:
+        assert image.size == (12 * 50, 8 * 50)
+        assert len(set(image.get_flattened_data() if hasattr(image, "get_flattened_data") else image.getdata())) > 4
+    with Image.open(tmp_path / "curves.png") as image:
+        assert image.getcolors(10**6)[0] is not None
+
+
+@pytest.mark.usefixtures("_small_classifier")
+@pytest.mark.parametrize("backend", ["torch", "freia"])
+def test_resuming_is_exact(tmp_path, backend):
+    recipe = replace(TINY, backend=backend, mixing="permutation", final_lr=1.0)
+    whole = run(recipe, out=tmp_path / "whole", progress=False)
+    run(replace(recipe, budget="3"), out=tmp_path / "parts", progress=False)
+    part = run(recipe, out=tmp_path / "parts", resume=True, progress=False)
+    one, two = (load_file(tmp_path / name / "state.safetensors") for name in ("whole", "parts"))
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[key], two[key]) for key in one)
+    assert {**whole.result, "seconds": 0} == {**part.result, "seconds": 0}
+
+
+@pytest.mark.usefixtures("_small_classifier")
+def test_an_existing_run_is_not_overwritten_nor_mixed(tmp_path):
+    run(TINY, out=tmp_path, progress=False)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(UsageError, match="--resume"):
+        run(TINY, out=tmp_path, progress=False)
+    for change in ({"hidden": 17}, {"seed": 1}, {"dequantize": False}, {"clamp": "behrmann"}):
+        with pytest.raises(UsageError, match=next(iter(change))):
+            run(replace(TINY, **change), out=tmp_path, resume=True, progress=False)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.usefixtures("_small_classifier")
+@pytest.mark.parametrize("damage", [b"", b"no tensors", None])
+def test_a_damaged_state_is_named(tmp_path, damage):
+    run(TINY, out=tmp_path, progress=False)
+    state = tmp_path / "state.safetensors"
+    state.write_bytes(state.read_bytes()[:-100] if damage is None else damage)
+    with pytest.raises(InputError, match=r"state\.safetensors: damaged.*--out"):
+        run(TINY, out=tmp_path, resume=True, progress=False)
+
+
+@pytest.mark.usefixtures("_small_classifier")
+def test_a_diverging_run_stops_and_keeps_its_state(tmp_path, monkeypatch):
+    run(TINY, out=tmp_path, progress=False)
+    before = (tmp_path / "state.safetensors").read_bytes()
+    step = GlowTrainer.step
+    monkeypatch.setattr(GlowTrainer, "step", lambda self, x, rate: step(self, x * math.nan, rate))
+    with pytest.raises(InputError, match=f"{MAX_BAD_STEPS} steps.*initial_lr"):
+        run(replace(TINY, budget="90"), out=tmp_path, resume=True, progress=False)
+    assert (tmp_path / "state.safetensors").read_bytes() == before
+
+
+def test_a_bad_step_changes_nothing(digits):
+    trainer = GlowTrainer(TINY, digits)
+    before = {k: v.clone() for k, v in trainer.flow.state_dict().items()}
+    assert math.isnan(trainer.step(digits.train[:8] * math.nan, 1e-3))
+    assert (trainer.progress.step, trainer.progress.bad_steps) == (1, 1)
+    assert all(torch.equal(v, before[k]) for k, v in trainer.flow.state_dict().items())
+
+
+def test_raw_training_starts_though_three_pixels_are_constant(digits):
+    assert (digits.train.flatten(1).std(0) == 0).sum() == 3
+    trainer = GlowTrainer(replace(TINY, dequantize=False), digits)
+    assert math.isfinite(trainer.step(digits.batch(32, seed=0, step=0, dequantize=False), 1e-3))
+
+
+def test_pictures_show_what_they_are_given(digits):
+    white = np.asarray(Image.open(io_bytes(grid(torch.zeros(6, 1, 8, 8), 3, zoom=2))))
+    assert white.shape == (40, 60)
+    assert (white == 255).all()
+    ink = np.asarray(Image.open(io_bytes(grid(torch.full((2, 1, 8, 8), 16.0), 2, zoom=1))))
+    assert (ink[1:9, 1:9] == 0).all()
+    assert (ink[0] == 255).all()
+    lines = {"a": [(1.0, -5.0), (2.0, -3.0)], "b": [(1.0, math.nan), (2.0, math.inf)]}
+    drawn = np.asarray(Image.open(io_bytes(curves(lines, "title", "steps"))))
+    assert (drawn == (31, 119, 180)).all(-1).sum() > 100
+    for few in ({}, {"a": []}, {"a": [(1.0, 2.0)]}, {"a": [(0.0, math.nan)]}):
+        assert Image.open(io_bytes(curves(few, "title", "steps"))).size == (640, 400)
+
+
+def io_bytes(data: bytes):
+    import io
+
+    return io.BytesIO(data)
+
+
+@pytest.mark.parametrize("name", glow_recipe_names())
+def test_every_recipe_loads(name):
+    recipe = load_glow_recipe(name, [])
+    assert recipe.name == name
+    assert recipe.network().dims == (64,)
+
+
+def test_there_are_recipes():
+    assert set(glow_recipe_names()) == {"glow-freia", "glow-freia-allinone", "glow-torch"}
+
+
+@pytest.mark.parametrize(
+    ("override", "word"),
+    [
+        ("hiden=2", "did you mean hidden"),
+        ("hidden=many", "hidden"),
+        ("hidden", "key=value"),
+        ("backend=jax", "backend=jax"),
+        ("mixing=lu", "mixing=lu"),
+        ("clamp=tanh", "AllInOneBlock"),
+        ("batch_size=1", "batch_size=1"),
+        ("batch_size=2000", "1617"),
+        ("initial_lr=0", "initial_lr=0"),
+        ("initial_lr=nan", "not a number"),
+        ("weight_decay=-1", "weight_decay"),
+        ("beta1=1", "beta1"),
+        ("final_lr=2", "final_lr"),
+        ("evaluate_steps=0", "evaluate_steps"),
+        ("budget=soon", "budget"),
+    ],
+)
+def test_bad_settings_are_named(override, word, irnscale, tmp_path):
+    result = irnscale("train", "glow-torch", override, "--out", tmp_path / "run")
+    assert result.code == 2
+    assert len(result.lines) == 1
+    assert word in result.lines[0]
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("_small_classifier")
+def test_the_train_command(irnscale, tmp_path):
+    out = tmp_path / "run"
+    result = irnscale("train", "glow-freia", *TINY_ARGUMENTS, "--budget", "4", "--out", out)
+    assert (result.code, result.text) == (0, f"{out / 'samples.png'}\n")
+    assert any(line.startswith("frechet: ") for line in result.lines)
+    again = irnscale("train", "glow-freia", *TINY_ARGUMENTS, "--budget", "4", "--out", out)
+    assert again.code == 2
+    assert "--resume" in again.lines[0]
+    assert irnscale("train", "glow-freia", *TINY_ARGUMENTS, "--budget", "5", "--out", out, "--resume").code == 0
+    assert json.loads((out / "result.json").read_text())["steps"] == 5
+    (tmp_path / "glow-mine.yaml").write_text("name: glow-mine\nhidden: 16\nsteps: 1\nbudget: 2\n")
+    assert irnscale("train", tmp_path / "glow-mine.yaml", "--out", tmp_path / "mine").code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("glow-torch", "--data", "photos"), "--data"),
+        (("glow-torch", "--val", "photos"), "--val"),
+        (("glow-torch", "--device", "cuda"), "--device"),
+        (("glow-tosh",), "glow-freia"),
+        (("glow-none.yaml",), "no such recipe file"),
+        (("irn-x2",), "--data"),
+    ],
+)
+def test_train_refuses_what_does_not_go_together(irnscale, arguments, word):
+    result = irnscale("train", *arguments)
+    assert result.code == 2
+    assert len(result.lines) == 1
+    assert word in result.lines[0]
+
+
+def test_outputs_that_cannot_be_written(irnscale, tmp_path):
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        result = irnscale("train", "glow-torch", *TINY_ARGUMENTS, "--out", out)
+        assert result.code in (2, 5)
+        assert len(result.lines) == 1
+        assert str(out) in result.lines[0]
+
+
+def test_without_scikit_learn_it_says_what_to_install(irnscale, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    result = irnscale("train", "glow-torch", "--out", tmp_path / "run")
+    assert result.code == 2
+    assert "irnscale[train]" in result.lines[0]
+
+
+@pytest.mark.usefixtures("_small_classifier")
+def test_the_evaluate_command(irnscale, tmp_path, monkeypatch):
+    monkeypatch.setattr(comparison, "REPEATS", 2)
+    command = ("evaluate", "glow", *TINY_ARGUMENTS, "--seeds", "2", "--budget", "4", "--out", tmp_path)
+    first = irnscale(*command)
+    assert first.code == 0, first.lines
+    head, freia, torch_ = first.text.splitlines()
+    assert "bits/dim" in head
+    assert freia.startswith("glow-freia ")
+    assert torch_.startswith("glow-torch ")
+    assert freia.count("±") == torch_.count("±") == 9
+    folders = [f"glow-{kind}-seed{seed}" for kind in ("freia", "torch") for seed in (0, 1)]
+    assert names(tmp_path) == [*folders, "samples.png", "table.json"]
+
+    def no_training(*_, **__):
+        raise AssertionError("finished runs are not trained again")
+
+    monkeypatch.setattr(comparison, "run", no_training)
+    again = json.loads(irnscale(*command, "--json").text)
+    table = json.loads((tmp_path / "table.json").read_text())
+    assert again == table
+    results = [json.loads((tmp_path / f / "result.json").read_text()) for f in folders]
+    assert [{k: r[k] for k in results[0]} for of in again.values() for r in of] == results
+    mean = (results[0]["frechet"] + results[1]["frechet"]) / 2
+    spread = abs(results[0]["frechet"] - results[1]["frechet"]) / 2**0.5
+    assert f"{mean:.2f} ± {spread:.2f}" in freia
+    monkeypatch.undo()
+    other = irnscale(*command[:-3], "5", "--out", tmp_path)
+    assert other.code == 2
+    assert "budget=4" in other.lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "word"),
+    [
+        (("--seeds", "0"), 2, "--seeds"),
+        (("--recipe", "glow-none"), 2, "no recipe"),
+        (("--recipe", "glow-torch", "--recipe", "glow-torch"), 2, "two recipes"),
+        (("--inception", "absent.pth"), 2, "no such file"),
+        (("--data", "photos"), 2, "--data"),
+    ],
+)
+def test_evaluate_glow_refuses(irnscale, tmp_path, arguments, code, word):
+    result = irnscale("evaluate", "glow", *arguments, "--out", tmp_path / "runs")
+    assert result.code == code
+    assert len(result.lines) == 1
+    assert word in result.lines[0]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_evaluate_of_photographs_is_as_before(irnscale):
+    assert "--data" in irnscale("evaluate").lines[0]
+    assert "irnscale evaluate glow" in irnscale("evaluate", "--help").text
+    assert "irnscale evaluate glow [OPTIONS]" in irnscale("evaluate", "glow", "--help").text
+
+
+def test_inception_takes_nothing_but_weights(digits, tmp_path):
+    for package in ("torchmetrics", "torch_fidelity"):
+        pytest.importorskip(package, reason="torchmetrics' FID is optional")
+    (tmp_path / "weights.pth").write_bytes(b"not a file of torch's")
+    with pytest.raises(InputError, match="Inception weights"):
+        inception_frechet(tmp_path / "weights.pth", digits.test, digits.train)
+
+
+def test_an_interrupted_comparison_goes_on(tmp_path):
+    """SIGTERM in a training: exit code 130 and a state from which the run goes on."""
+    code = "import sys; from irnscale.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    arguments = ("evaluate", "glow", *TINY_ARGUMENTS, "--seeds", "1", "--out", str(tmp_path), "--budget", "600s")
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], stderr=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    deadline = time.monotonic() + 120
+    folder = tmp_path / "glow-freia-seed0"
+    while not ((folder / "log.jsonl").exists() and len(records(folder)) > 2):
+        assert process.poll() is None, process.stderr.read().decode()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.decode().splitlines()[-1] == "irnscale: interrupted"
+    assert names(folder) == ["log.jsonl", "state.safetensors"]
+    with safe_open(folder / "state.safetensors", "pt") as file:
+        stopped_at = json.loads(file.metadata()["irnscale"])["step"]
+    assert stopped_at >= 4
+    recipe = load_glow_recipe("glow-freia", [*TINY_ARGUMENTS, f"budget={stopped_at + 4}"])
+    outcome = run(recipe, out=folder, resume=True, progress=False)
+    assert outcome.result["steps"] == stopped_at + 4
+    assert {"from_step": stopped_at, "recipe": recipe.to_dict()} in records(folder)
+
+
+@pytest.mark.slow
+def test_both_implementations_agree_within_the_spread_over_seeds(tmp_path):
+    recipes = [
+        load_glow_recipe(name, ["budget=300", "mixing=rotation", "evaluate_steps=300"])
+        for name in ("glow-freia", "glow-torch")
+    ]
+    result = comparison.compare(recipes, seeds=3, out=tmp_path, progress=False)
+    for key in ("log_likelihood", "log_likelihood_dequantized"):
+        spread = max(result.spread(r.name, key) for r in recipes)
+        assert abs(result.mean("glow-freia", key) - result.mean("glow-torch", key)) < max(spread, 0.5)
+    for recipe in recipes:
+        assert result.mean(recipe.name, "frechet") < result.mean(recipe.name, "frechet_untrained") / 3
+        assert result.mean(recipe.name, "frechet") > result.mean(recipe.name, "frechet_of_training_pictures")

@@ -1,0 +1,97 @@
+"""How good a flow is: likelihood of the test pictures, and how far its samples are from them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from irnscale.errors import InputError, UsageError
+from irnscale.networks.glow import Glow
+from irnscale.train.glow.classifier import Classifier
+from irnscale.train.glow.digits import WHITE, add_noise, to_levels
+
+NOISE_DRAWS = 8
+SAMPLES = 1617  # as many as training pictures, whose own distance is then the floor
+
+
+@torch.no_grad()
+def log_likelihood(flow: Glow, pictures: Tensor) -> float:
+    """Mean log p(x) in nats of the raw values, without noise: the dissertation's protocol (its section 4.1)."""
+    return float(flow(pictures).double().mean())
+
+
+@torch.no_grad()
+def dequantized_log_likelihood(flow: Glow, pictures: Tensor, seed: int = 0) -> float:
+    """Mean log p(x + u) in nats, u uniform on [-1/2, 1/2), over 8 draws of u: a lower bound of log P(x).
+
+    Source: Theis et al. 2016, section 3.1.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    return sum(log_likelihood(flow, add_noise(pictures, generator)) for _ in range(NOISE_DRAWS)) / NOISE_DRAWS
+
+
+def bits_per_dimension(nats: float, dimensions: int) -> float:
+    """Of the mean log-likelihood of whole numbers, whose cells have volume 1."""
+    return -nats / dimensions / math.log(2)
+
+
+@torch.no_grad()
+def frechet(classifier: Classifier, one: Tensor, other: Tensor) -> float:
+    """Frechet distance of two sets of pictures (N, 1, 8, 8) on the classifier's features."""
+    first, second = (classifier.features(to_levels(x)) for x in (one, other))
+    return frechet_distance(first, second)
+
+
+def frechet_distance(one: Tensor, other: Tensor) -> float:
+    """Between Gaussians with the means and covariances of (N, D) and (M, D) features.
+
+    |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)). Source: Heusel et al. 2017, equation 6.
+    """
+    one, other = one.double(), other.double()
+    s1, s2 = torch.cov(one.T), torch.cov(other.T)
+    # S1 S2 has the eigenvalues of the symmetric S1^(1/2) S2 S1^(1/2), which are real and not negative.
+    values, vectors = torch.linalg.eigh(s1)
+    root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+    cross = torch.linalg.eigvalsh(root @ s2 @ root).clamp(min=0).sqrt().sum()
+    return float((one.mean(0) - other.mean(0)).square().sum() + s1.trace() + s2.trace() - 2 * cross)
+
+
+def check_inception(weights: Path) -> None:
+    """Raise UsageError where the packages or the file are missing, InputError where the file is not of weights."""
+    if not weights.is_file():
+        raise UsageError(
+            f"{weights}: no such file", "give torch-fidelity's Inception weights, or leave --inception out"
+        )
+    try:
+        import torch_fidelity  # noqa: F401 - torchmetrics asks for it only when it is too late for one clear line
+        import torchmetrics  # noqa: F401
+    except ImportError as error:
+        raise UsageError(f"--inception: {error}", "pip install 'torchmetrics[image]', or leave it out") from error
+    try:
+        # torch-fidelity unpickles the file without asking what it would execute; this does ask.
+        state = torch.load(weights, weights_only=True, map_location="cpu")
+        known = isinstance(state, dict) and "Conv2d_1a_3x3.conv.weight" in state
+    except Exception:  # noqa: BLE001 - a damaged or foreign file makes torch raise anything
+        known = False
+    if not known:
+        raise InputError(f"{weights}: not torch-fidelity's Inception weights", "leave --inception out")
+
+
+def inception_frechet(weights: Path, one: Tensor, other: Tensor, feature: int = 64) -> float:
+    """The dissertation's own measure: torchmetrics' FID on `feature` channels of Inception v3.
+
+    `weights` is torch-fidelity's file (weights-inception-2015-12-05-6726825d.pth); nothing is downloaded. Raises what
+    `check_inception` raises.
+    """
+    check_inception(weights)
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    measure = FrechetInceptionDistance(feature=feature, feature_extractor_weights_path=str(weights))
+    for pictures, real in ((one, True), (other, False)):
+        gray = (to_levels(pictures) * (255 / WHITE)).round().to(torch.uint8)
+        for batch in torch.split(gray.expand(-1, 3, -1, -1), 64):
+            measure.update(batch, real=real)
+    return float(measure.compute())
