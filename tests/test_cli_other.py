@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from commandline import Run, copied_model, files, picture, pixels, runner
@@ -163,16 +164,25 @@ def test_train_export_and_use(run, tmp_path, photos):
     train = ["train", "irn-x2", *tiny, "--data", photos, "--out", out, "--device", "cpu", "--no-progress"]
     result = run(*train, "--budget", "2")
     assert result.code == 0, result.lines
-    assert result.text == f"{out / 'step-00000002'}\n"
+    first = Path(result.text.strip())
+    assert first.parent == out
+    assert (first / "state.json").is_file()
+    assert (out / "report.md").is_file()
     again = run(*train, "--budget", "3")
     assert again.code == 2, "an existing run needs --resume"
     assert "--resume" in again.lines[-1]
-    assert run(*train, "--budget", "3", "--resume").text == f"{out / 'step-00000003'}\n"
+    assert run(*train, "--budget", "3", "--resume").code == 0
+    assert run("train", "report", out).text == f"{out / 'report.md'}\n"
+    pack = tmp_path / "photos.pack"
+    assert run("train", "pack", photos, "-o", pack).code == 0
+    train[train.index(photos)] = pack
+    result = run(*train, "--budget", "4", "--resume", first.name.split("_")[-1])
+    assert (result.code, Path(result.text.strip()).parent) == (0, out), "a run by its id, on packed photographs"
     result = run("models", "export", out, "--name", "tiny")
     assert result.code == 0
     assert "-m tiny" in result.lines[0]
     card = json.loads(run("models", "show", "tiny").text)
-    assert (card["scale"], card["architecture"]["growth"], card["training"]["steps"]) == (2, 4, 3)
+    assert (card["scale"], card["architecture"]["growth"], card["training"]["steps"]) == (2, 4, 4)
     assert card["jpeg_resistant"]
     photo = picture(tmp_path / "a.png")
     assert run("down", photo, "-m", "tiny").code == 0
@@ -182,17 +192,30 @@ def test_train_export_and_use(run, tmp_path, photos):
     assert f"-m {tmp_path / 'elsewhere' / 'tiny.safetensors'}" in result.lines[0]
 
 
-def test_training_that_cannot_start(run, tmp_path):
-    data = ["--data", tmp_path / "none", "--out", tmp_path / "run", "--no-progress"]
+def test_training_that_cannot_start(run, tmp_path, photos):
+    out = ["--out", tmp_path / "run", "--no-progress"]
+    data = ["--data", tmp_path / "none", *out]
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
     for arguments, code in [
-        (["irn-x2", *data, "--budget", "1"], 1),
+        (["irn-x2", *data, "--budget", "1"], 2),
+        (["irn-x2", "--data", tmp_path / "empty", *out], 2),
         (["nobody", *data], 2),
         (["irn-x2", "growht=4", *data], 2),
+        (["irn-x2", "img_size=145", *data], 2),
         (["irn-x2", *data, "--budget", "soon"], 2),
+        (["irn-x2", "--data", photos, *out, "--resume", "0123abcd"], 2),
+        (["irn-x2", "--data", photos, "--out", tmp_path / "file"], 2),
+        (["irn-x2", "img_size=16", "--data", photos, "--out", tmp_path / "file" / "run"], 5),
+        (["irn-x2", "init=nobody", "--data", photos, *out], 3),
+        (["irn-x2", "--track", "paper", "--data", photos, *out], 2),
         (["irn-x2"], 2),
+        (["pack", tmp_path / "empty", "-o", tmp_path / "a.pack"], 2),
+        (["report", tmp_path / "empty"], 1),
     ]:
         result = run("train", *arguments)
         assert (result.code, len(result.lines)) == (code, 1), result.lines
+    assert files(tmp_path) == ["empty", "file"], "nothing is left behind"
     result = run("models", "export", tmp_path / "run", "--name", "x")
     assert (result.code, len(result.lines)) == (1, 1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,17 +10,18 @@ import pytest
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from training import CPU, TINY, batch, names, train
+from training import CPU, TINY, batch, kept, names, records, train
 
-from irnscale.errors import InputError, ModelError, OutputError
+from irnscale.errors import InputError, ModelError, OutputError, UsageError
 from irnscale.train import checkpoints as store
-from irnscale.train.loop import Trainer
 from irnscale.train.objective import network_of
+from irnscale.train.trainer import Trainer
 
 
 def test_only_the_newest_checkpoints_are_kept(photos, tmp_path):
     train(tmp_path, photos, replace(TINY, checkpoint_minutes=0))
-    assert names(tmp_path) == ["log.jsonl", "step-00000005", "step-00000006"]
+    assert kept(tmp_path) == [5, 6]
+    assert len(names(tmp_path)) == 4, "the log and the samples beside them"
 
 
 def test_a_failed_save_leaves_the_previous_checkpoint(photos, tmp_path, monkeypatch):
@@ -34,7 +36,7 @@ def test_a_failed_save_leaves_the_previous_checkpoint(photos, tmp_path, monkeypa
         with pytest.raises(OutputError, match="could not write the checkpoint"):
             train(tmp_path, photos, replace(TINY, budget="3"), resume=True)
     assert store.checkpoints(tmp_path) == [previous]
-    assert names(tmp_path) == ["log.jsonl", previous.name]
+    assert names(tmp_path) == [previous.name, "log.jsonl", "samples"]
     assert {path.name: path.read_bytes() for path in previous.iterdir()} == before
 
 
@@ -63,7 +65,7 @@ def test_checkpoints_come_in_shards(photos, tmp_path, monkeypatch):
     monkeypatch.setattr(store, "SHARD_BYTES", 50_000)
     saved = trainer.save()
     assert len(list(saved.glob("weights-*"))) > 1
-    assert len(list(saved.glob("moments-*"))) > 1
+    assert len(list(saved.glob("optimizer-*"))) > 1
     assert max(path.stat().st_size for path in saved.iterdir()) <= 50_000
     again = Trainer(replace(TINY, growth=16), out=tmp_path, device=CPU, resume=True)
     for name, tensor in trainer.net.state_dict().items():
@@ -81,14 +83,91 @@ def test_real_checkpoints_stay_below_15_mib(tmp_path):
 
 
 def test_export_gives_the_averaged_weights(photos, tmp_path):
-    train(tmp_path, photos)
+    saved = train(tmp_path, photos)
     tensors, state = store.export(tmp_path)
     assert state["step"] == 6
     assert {t.dtype for t in tensors.values()} == {torch.float16}
     assert tensors.keys() == network_of(TINY).state_dict().keys()
-    assert store.export(tmp_path / "step-00000006")[1] == state
+    assert store.export(saved)[1] == state
     with pytest.raises(InputError, match="no checkpoint"):
         store.export(tmp_path / "nothing")
+
+
+def test_the_compact_form_resumes_closely(photos, tmp_path):
+    recipe = replace(TINY, checkpoint_compact=True, schedule="constant")
+    whole = train(tmp_path / "whole", photos, recipe)
+    halves = train(tmp_path / "halves", photos, replace(recipe, budget="3"))
+    full = train(tmp_path / "full", photos, replace(TINY, budget="3", schedule="constant"))
+    sizes = [sum(path.stat().st_size for path in folder.glob("*.safetensors")) for folder in (halves, full)]
+    assert sizes[0] < 0.75 * sizes[1]
+    assert {t.dtype for t in store.load_sharded(halves, "ema").values()} == {torch.float16}
+    part = train(tmp_path / "halves", photos, recipe, resume=True)
+    one, two = store.load_sharded(part, "weights"), store.load_sharded(whole, "weights")
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], rtol=0, atol=1e-3)
+
+
+def test_checkpoints_of_the_first_version_are_read(photos, tmp_path):
+    """A folder step-00000003, moments in bfloat16 under m.* and v.*, averages in float16."""
+    trainer = Trainer(TINY, out=tmp_path / "new", device=CPU)
+    for _ in range(3):
+        trainer.train_step(*batch(photos), 1e-3)
+    saved = trainer.save()
+    old = tmp_path / "old" / "step-00000003"
+    old.mkdir(parents=True)
+    store.save_sharded(store.load_sharded(saved, "weights"), old, "weights")
+    store.save_sharded({k: v.half() for k, v in store.load_sharded(saved, "ema").items()}, old, "ema")
+    moments = {}
+    for name, value in store.load_sharded(saved, "optimizer").items():
+        if name != "step":
+            vector, _, parameter = name.partition(".")
+            moments[f"{'v' if vector.endswith('sq') else 'm'}.{parameter}"] = value.bfloat16()
+    store.save_sharded(moments, old, "moments")
+    known = ("name", "scale", "inv_per_ds", "growth", "batch_size", "img_size", "precision", "ema")
+    state = {"step": 3, "optimizer_step": 3, "seconds": 1.5, "bad_steps": 0, "run_id": "00c0ffee"}
+    state["recipe"] = {name: TINY.to_dict()[name] for name in known}
+    (old / "state.json").write_text(json.dumps(state))
+
+    again = Trainer(TINY, out=tmp_path / "old", device=CPU, resume=True)
+    assert (again.step, again.run_id, again.optimizer.state["step"].item()) == (3, "00c0ffee", 3)
+    assert torch.equal(again.parameters.values, trainer.parameters.values)
+    for vector in ("exp_avg", "exp_avg_sq"):
+        torch.testing.assert_close(again.optimizer.state[vector], trainer.optimizer.state[vector], rtol=0.01, atol=0)
+    torch.testing.assert_close(again.average, trainer.average, rtol=1e-3, atol=1e-6)
+    assert store.export(tmp_path / "old")[1]["run_id"] == "00c0ffee"
+    assert again.save().name.endswith("_00c0ffee")
+
+
+def test_a_run_is_found_by_its_id(photos, tmp_path):
+    first = train(tmp_path / "a", photos, replace(TINY, budget="1"))
+    train(tmp_path / "b", photos, replace(TINY, budget="1"))
+    run_id = store.load_state(first)["run_id"]
+    assert store.find_run(run_id, tmp_path / "b") == tmp_path / "a"
+    assert store.find_run(str(first), tmp_path / "b") == tmp_path / "a"
+    final = train(tmp_path / "elsewhere", photos, replace(TINY, budget="2"), resume=run_id)
+    assert final.parent == tmp_path / "a"
+    assert store.load_state(final)["step"] == 2
+    assert not (tmp_path / "elsewhere").exists()
+    with pytest.raises(UsageError, match="no checkpoint of such a run"):
+        store.find_run("12345678", tmp_path / "b")
+
+
+def test_a_full_disk_while_training(photos, tmp_path, monkeypatch):
+    """The run goes on without a checkpoint and without the log, says so, and saves when there is room again."""
+    said: list[str] = []
+    save, tries = store.save_file, []
+
+    def full_at_first(*args):
+        tries.append(args)
+        if len(tries) < 4:
+            raise OSError(28, "No space left on device")
+        save(*args)
+
+    monkeypatch.setattr(store, "save_file", full_at_first)
+    final = train(tmp_path, photos, replace(TINY, checkpoint_minutes=0), say=said.append)
+    assert store.load_state(final)["step"] == 6
+    assert sum("No space left" in line and "goes on" in line for line in said) == 3
+    assert sum("No space left" in record.get("alert", "") for record in records(tmp_path)) == 3
 
 
 def test_a_damaged_checkpoint_is_named(photos, tmp_path):
@@ -96,13 +175,13 @@ def test_a_damaged_checkpoint_is_named(photos, tmp_path):
     weights = load_file(saved / "weights-00.safetensors")
     weights.pop(next(iter(weights)))
     save_file(weights, saved / "weights-00.safetensors")
-    with pytest.raises(InputError, match="step-00000001"):
+    with pytest.raises(ModelError, match=saved.name):
         train(tmp_path, photos, resume=True)
     (saved / "weights-00.safetensors").write_bytes(b"nonsense")
-    with pytest.raises(InputError, match="unreadable"):
+    with pytest.raises(ModelError, match="unreadable"):
         train(tmp_path, photos, resume=True)
     (saved / "state.json").write_text("{}")
-    with pytest.raises(InputError, match=r"state\.json"):
+    with pytest.raises(ModelError, match=r"state\.json"):
         train(tmp_path, photos, resume=True)
 
 
@@ -111,9 +190,9 @@ def test_starting_from_a_model_file(photos, tmp_path):
     recipe = replace(TINY, init=str(tmp_path / "start.safetensors"))
     trainer = Trainer(recipe, out=tmp_path / "second", device=CPU)
     expected = store.export(tmp_path / "first")[0]
+    assert torch.equal(trainer.average, trainer.parameters.values)
     for name, tensor in trainer.net.state_dict().items():
         assert torch.equal(tensor, expected[name].float())
-        assert torch.equal(trainer.ema[name], tensor)
     with pytest.raises(ModelError, match="does not fit the recipe"):
         Trainer(replace(recipe, growth=8), out=tmp_path / "second", device=CPU)
     (tmp_path / "start.safetensors").write_text("nonsense")

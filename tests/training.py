@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from irnscale.train.checkpoints import checkpoints, load_state
 from irnscale.train.config import Recipe
 from irnscale.train.data import Photographs
 from irnscale.train.loop import run
@@ -28,7 +29,7 @@ TINY = Recipe(
 
 def train(out: Path, photos: Path, recipe: Recipe = TINY, **options) -> Path:
     """Run `recipe` on a folder of photographs into `out`."""
-    options = {"device": CPU, "progress": False} | options
+    options = {"device": CPU, "progress": False, "report": False} | options
     return run(recipe, data=[photos], out=out, **options)
 
 
@@ -45,3 +46,8 @@ def batch(photos: Path) -> tuple[torch.Tensor, torch.Tensor]:
 def names(folder: Path) -> list[str]:
     """What is in a folder."""
     return sorted(path.name for path in folder.iterdir())
+
+
+def kept(out: Path) -> list[int]:
+    """The steps of the checkpoints of a run."""
+    return [load_state(path)["step"] for path in checkpoints(out)]

@@ -1,8 +1,10 @@
 """A run's state on disk: atomic, resumable, in files of at most 15 MiB.
 
-A checkpoint is a folder `step-00001234` with sharded safetensors and `state.json`; it appears under its
-name only when it is complete. Layout: `weights-*.safetensors` (float32), `ema-*.safetensors` (float16),
-`moments-*.safetensors` (bfloat16: Adam's first and second moment).
+A checkpoint is a folder `<UTC time>_<epoch>_<recent loss>_<run id>`, as in the dissertation's section 2.6.1,
+with sharded safetensors and `state.json`; it appears under its name only when it is complete.
+`weights-*.safetensors`, `ema-*` and `optimizer-*` (the optimiser's vectors, by "vector.parameter") are
+float32, so that a run goes on as if it had not stopped; in the compact form the last two are float16 and
+bfloat16. The first version's folders, `step-00001234` with bfloat16 `moments-*`, are read too.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import json
 import os
 import re
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from irnscale.errors import InputError, OutputError
+from irnscale.errors import InputError, ModelError, OutputError, UsageError
 
 SHARD_BYTES = 15 * 2**20
 HEADER_BYTES = 1024
@@ -46,44 +49,71 @@ def save_sharded(tensors: dict[str, Tensor], folder: Path, stem: str) -> None:
 
 
 def load_sharded(folder: Path, stem: str) -> dict[str, Tensor]:
-    """Read what `save_sharded` wrote. Raises InputError where it is missing or damaged."""
+    """Read what `save_sharded` wrote. Raises ModelError where it is missing or damaged."""
     files = sorted(folder.glob(f"{stem}-*.safetensors"))
     if not files:
-        raise InputError(f"{folder}: no {stem} files", "the checkpoint is incomplete; remove it and resume")
+        raise ModelError(f"{folder}: no {stem} files", "the checkpoint is incomplete; remove it and resume")
     tensors: dict[str, Tensor] = {}
     for file in files:
         try:
             tensors.update(load_file(file))
         except (OSError, SafetensorError) as error:
-            raise InputError(f"{file}: unreadable: {error}", "remove this checkpoint and resume") from error
+            raise ModelError(f"{file}: unreadable: {error}", "remove this checkpoint and resume") from error
     return tensors
 
 
+NAME = re.compile(r"\d{8}T\d{6}Z_\d+_[^_]+_(?P<run>[0-9a-f]+)|step-\d+")
+
+
+def checkpoint_name(seconds: float, epoch: int, loss: float, run_id: str) -> str:
+    """`<UTC time>_<epoch>_<recent loss>_<run id>`."""
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(seconds))
+    return f"{stamp}_{epoch:04d}_{loss:.4g}_{run_id}"
+
+
 def checkpoints(run: Path) -> list[Path]:
-    """Complete checkpoints of a run, oldest first."""
-    found = [
-        (int(match[1]), path)
-        for path in run.glob("step-*")
-        if (match := re.fullmatch(r"step-(\d+)", path.name)) and (path / "state.json").is_file()
-    ]
-    return [path for _, path in sorted(found)]
+    """Complete checkpoints in a run's folder, by their step; those whose state is damaged come last."""
+    found = []
+    for path in run.glob("*"):
+        if NAME.fullmatch(path.name) and (path / "state.json").is_file():
+            try:
+                step = int(load_state(path)["step"])
+            except ModelError:
+                step = 2**63
+            found.append((step, path.name, path))
+    return [path for _, _, path in sorted(found)]
+
+
+def find_run(run: str, out: Path) -> Path:
+    """The folder of `run`: a folder itself, or the id of a run in `out` or in a folder beside it.
+
+    Raises UsageError where there is none.
+    """
+    if Path(run).is_dir():
+        folder = Path(run)
+        return folder.parent if (folder / "state.json").is_file() else folder
+    for folder in (out, *sorted(path for path in out.parent.glob("*") if path.is_dir() and path != out)):
+        if any(path.name.endswith(f"_{run}") for path in checkpoints(folder)):
+            return folder
+    raise UsageError(f"--resume {run}: no checkpoint of such a run in {out} or beside it", "give its folder as --out")
 
 
 def save_checkpoint(
     run: Path,
     *,
-    step: int,
     weights: dict[str, Tensor],
     ema: dict[str, Tensor],
-    moments: dict[str, Tensor],
+    optimizer: dict[str, Tensor],
     state: dict[str, Any],
+    compact: bool = False,
     keep: int = 2,
 ) -> Path:
-    """Write `run/step-<step>` atomically and remove all but the newest `keep`. Raises OutputError.
+    """Write a checkpoint into the folder `run` atomically and remove all but the newest `keep`.
 
-    Killed at any moment of it, the run keeps complete checkpoints only.
+    `state` has at least "step", "epoch", "recent_loss" and "run_id". Raises OutputError. Killed at any moment
+    of it, the run keeps complete checkpoints only.
     """
-    final = run / f"step-{step:08d}"
+    final = run / checkpoint_name(time.time(), int(state["epoch"]), state["recent_loss"] or 0.0, state["run_id"])
     partial = run / f".partial-{os.getpid()}"
     replaced = run / f".replaced-{os.getpid()}"
     try:
@@ -91,8 +121,8 @@ def save_checkpoint(
             shutil.rmtree(leftover, ignore_errors=True)
         partial.mkdir(parents=True)
         save_sharded(weights, partial, "weights")
-        save_sharded({k: v.to(torch.float16) for k, v in ema.items()}, partial, "ema")
-        save_sharded({k: v.to(torch.bfloat16) for k, v in moments.items()}, partial, "moments")
+        save_sharded(_as(torch.float16, ema) if compact else ema, partial, "ema")
+        save_sharded(_as(torch.bfloat16, optimizer) if compact else optimizer, partial, "optimizer")
         (partial / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
         _sync(partial / "state.json")
         if final.exists():
@@ -112,27 +142,45 @@ def save_checkpoint(
     return final
 
 
+def _as(dtype: torch.dtype, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Everything but scalars, which count, in `dtype`."""
+    return {name: tensor.to(dtype) if tensor.ndim else tensor for name, tensor in tensors.items()}
+
+
+def load_optimizer_tensors(checkpoint: Path, state: dict[str, Any]) -> dict[str, Tensor]:
+    """The optimiser's vectors, of either version. Raises ModelError."""
+    if list(checkpoint.glob("optimizer-*")) or "optimizer_step" not in state:
+        return load_sharded(checkpoint, "optimizer")
+    if not state["optimizer_step"]:  # the first version kept nothing before the first good step
+        return {}
+    moments = load_sharded(checkpoint, "moments")
+    names = {"m": "exp_avg", "v": "exp_avg_sq"}
+    renamed = {f"{names[key[0]]}{key[1:]}": value.float() for key, value in moments.items()}
+    return renamed | {"step": torch.tensor(float(state["optimizer_step"]))}
+
+
 def load_state(checkpoint: Path) -> dict[str, Any]:
-    """The JSON part of a checkpoint. Raises InputError."""
+    """The JSON part of a checkpoint. Raises ModelError."""
     try:
         state: dict[str, Any] = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
-        missing = {"step", "optimizer_step", "seconds", "bad_steps", "run_id", "recipe"} - state.keys()
+        missing = {"step", "seconds", "bad_steps", "run_id", "recipe"} - state.keys()
     except (OSError, ValueError, AttributeError) as error:
-        raise InputError(f"{checkpoint}: state.json is unreadable: {error}") from error
+        raise ModelError(f"{checkpoint}: state.json is unreadable: {error}", "remove this checkpoint") from error
     if missing:
-        raise InputError(f"{checkpoint}: state.json lacks {', '.join(sorted(missing))}")
+        raise ModelError(f"{checkpoint}: state.json lacks {', '.join(sorted(missing))}", "remove this checkpoint")
     return state
 
 
 def export(run: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The averaged weights (float16) and the state of a run's newest checkpoint, or of `run` if it is one.
 
-    Raises InputError where there is none or it is damaged.
+    Raises InputError where there is none, ModelError where it is damaged.
     """
     found = [run] if (run / "state.json").is_file() else checkpoints(run)
     if not found:
         raise InputError(f"{run}: no checkpoint of a training run there", "give the folder named by --out")
-    return load_sharded(found[-1], "ema"), load_state(found[-1])
+    ema = load_sharded(found[-1], "ema")
+    return {k: v.half() if v.is_floating_point() else v for k, v in ema.items()}, load_state(found[-1])
 
 
 def _sync(path: Path) -> None:

@@ -1,131 +1,187 @@
-"""Photographs in memory and random aligned crops of them, deterministic from seed and step."""
+"""Random aligned crops of 8-bit photographs, deterministic from seed and step.
+
+All photographs are one flat array of bytes: in memory, on the device, or a packed file that is mapped into
+memory (`pack`). The crops of a batch are gathered from it in one operation, flipped and transposed by the
+order of the indices; the bicubic LR is made from the same bytes and equals that of the full image.
+"""
 
 from __future__ import annotations
 
-import io
-import struct
-import tarfile
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+import os
+from collections import deque
+from collections.abc import Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
-from irnscale.errors import InputError
-from irnscale.images.bicubic import bicubic_down
+from irnscale.errors import UsageError
+from irnscale.train.pack import collect, load_pack
+from irnscale.train.photos import PACK_SUFFIX
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"}
-# What Pillow raises on damaged files.
-UNREADABLE = (OSError, ValueError, SyntaxError, IndexError, struct.error, Image.DecompressionBombError)
-
-
-def image_files(sources: list[Path]) -> Iterator[tuple[str, bytes | Path]]:
-    """(name, file) of every image in folders (recursively), .tar archives and single files, sorted.
-
-    Raises InputError for what does not exist or is no archive.
-    """
-    for source in sources:
-        if source.suffix.lower() == ".tar" and source.is_file():
-            try:
-                with tarfile.open(source) as archive:
-                    for member in sorted(archive.getmembers(), key=lambda m: m.name):
-                        if member.isfile() and Path(member.name).suffix.lower() in SUFFIXES:
-                            stream = archive.extractfile(member)
-                            assert stream is not None
-                            yield f"{source.name}/{member.name}", stream.read()
-            except (OSError, tarfile.TarError) as error:
-                raise InputError(f"{source}: cannot be read as a .tar archive: {error}") from error
-        elif source.is_dir():
-            for path in sorted(source.rglob("*")):
-                if path.suffix.lower() == ".tar" and path.is_file():
-                    yield from image_files([path])
-                elif path.suffix.lower() in SUFFIXES and path.is_file():
-                    yield str(path), path
-        elif source.is_file():
-            yield str(source), source
-        else:
-            raise InputError(f"{source}: no such file or folder")
+MARGIN = 2
+"""LR pixels around a crop that its bicubic reduction looks at."""
+WORKERS = 4
+AHEAD = 8
+"""Batches that the workers prepare before they are asked for."""
 
 
-def decode(item: tuple[str, bytes | Path]) -> Tensor | str:
-    """(3, H, W) uint8, or one line that says why the image cannot be read."""
-    name, file = item
-    try:
-        with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
-            if image.mode.startswith(("I", "F")):  # Pillow would clip them at 255
-                return f"{name}: more than 8 bits per channel"
-            return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous()
-    except UnidentifiedImageError:
-        return f"{name}: not an image"
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        IndexError,
-        struct.error,
-        Image.DecompressionBombError,
-    ) as error:
-        return f"{name}: {error}"
+@dataclass(frozen=True)
+class Plan:
+    """Where the crops of a batch are: photograph, upper left corner on the LR grid, orientation; all (N,)."""
+
+    photo: NDArray[np.int64]
+    top: NDArray[np.int64]
+    left: NDArray[np.int64]
+    flip_rows: NDArray[np.bool_]
+    flip_columns: NDArray[np.bool_]
+    transpose: NDArray[np.bool_]
+
+    def part(self, rows: slice) -> Plan:
+        """Some of the crops."""
+        return Plan(**{name: value[rows] for name, value in vars(self).items()})
 
 
 class Photographs:
-    """8-bit photographs and their bicubic LR, kept on `device`; `batch` cuts the training crops.
+    """The photographs of folders, archives and packs; `batch` cuts training crops of them.
 
-    The LR reference is the bicubic of the *full* image in float, cropped on the same grid, so that it
-    has no border effects. Images smaller than the crop are skipped and counted (`too_small`), unreadable
-    ones listed (`unreadable`). Raises InputError where nothing is left.
+    Those smaller than the crop are skipped and counted (`too_small`), unreadable ones listed
+    (`unreadable`). What fits half of the free memory is kept on `device`; else packs stay on the disk and
+    are read as needed, by workers in `batches`. Raises UsageError where nothing is left, or where folders
+    of photographs fit no memory and must be packed first.
     """
 
     def __init__(self, sources: list[Path], *, scale: int, crop: int, device: torch.device | str = "cpu") -> None:
-        self.scale, self.crop = scale, crop
-        self.hr: list[Tensor] = []
-        self.lr: list[Tensor] = []
-        self.too_small = 0
+        self.scale, self.crop, self.device = scale, crop, torch.device(device)
         self.unreadable: list[str] = []
-        with ThreadPoolExecutor(4) as pool:
-            for image in pool.map(decode, list(image_files(sources))):
-                if isinstance(image, str):
-                    self.unreadable.append(image)
-                    continue
-                height, width = (n - n % scale for n in image.shape[1:])
-                if min(height, width) < crop:
-                    self.too_small += 1
-                    continue
-                hr = image[:, :height, :width].contiguous().to(device)
-                self.hr.append(hr)
-                self.lr.append(bicubic_down(hr[None].float() / 255, scale)[0])
-        if not self.hr:
-            raise InputError(
+        packed = any(source.suffix == PACK_SUFFIX for source in sources)
+        if packed and len(sources) > 1:
+            raise UsageError("--data: a pack is given alone", "pack all photographs into one")
+        if packed:
+            self._bytes, index = load_pack(sources[0])
+        else:
+            self._bytes, index = collect(sources, self.unreadable, minimum=crop, limit=_free_memory() // 2)
+        height, width = (index.height // scale * scale, index.width // scale * scale)
+        keep = np.minimum(height, width) >= crop
+        self.too_small = index.skipped + int((~keep).sum())
+        self.names = [name for name, kept in zip(index.names, keep, strict=True) if kept]
+        self._offset, self._stride, self._plane = (
+            index.offset[keep],
+            index.width[keep],
+            (index.height * index.width)[keep],
+        )
+        self.height, self.width = height[keep], width[keep]
+        if not self.names:
+            raise UsageError(
                 f"no photographs of at least {crop} x {crop} pixels in {', '.join(map(str, sources))}",
                 f"{self.too_small} too small, {len(self.unreadable)} unreadable",
             )
+        self.resident = not packed
+        if self.device.type == "cuda":
+            self.resident = self._bytes.numel() < torch.cuda.mem_get_info(self.device)[0] // 2
+            if self.resident:
+                self._bytes = self._bytes.to(self.device)
 
     def __len__(self) -> int:
-        return len(self.hr)
+        return len(self.names)
 
-    def batch(self, size: int, *, seed: int, step: int) -> tuple[Tensor, Tensor]:
-        """HR (size, 3, crop, crop) and LR (size, 3, crop/s, crop/s) in [0, 1], from (seed, step) alone.
+    def photograph(self, index: int) -> Tensor:
+        """One of them, cut to multiples of the scale, (3, H, W) uint8."""
+        start, width, plane = (int(v[index]) for v in (self._offset, self._stride, self._plane))
+        whole = self._bytes[start : start + 3 * plane].view(3, -1, width)
+        return whole[:, : self.height[index], : self.width[index]]
 
-        Each is a random crop on the LR grid of a random photograph, flipped and transposed at random.
-        """
+    def plan(self, size: int, *, seed: int, step: int) -> Plan:
+        """The crops of a batch, from (seed, step) alone: random places of random photographs, randomly turned."""
         rng = np.random.default_rng((seed, step))
-        hr: list[Tensor] = []
-        lr: list[Tensor] = []
-        small = self.crop // self.scale
-        for index in rng.integers(len(self.hr), size=size):
-            image, reference = self.hr[index], self.lr[index]
-            top = int(rng.integers(reference.shape[1] - small + 1))
-            left = int(rng.integers(reference.shape[2] - small + 1))
-            flips = [axis for axis, flip in zip((1, 2), rng.integers(2, size=2), strict=True) if flip]
-            transpose = bool(rng.integers(2))
-            for source, target, unit, side in (
-                (image, hr, self.scale, self.crop),
-                (reference, lr, 1, small),
-            ):
-                y, x = top * unit, left * unit
-                patch = source[:, y : y + side, x : x + side].flip(flips)
-                target.append(patch.transpose(1, 2) if transpose else patch)
-        return torch.stack(hr).float() / 255, torch.stack(lr)
+        photo = rng.integers(len(self), size=size)
+        side = self.crop // self.scale
+        top = rng.integers(self.height[photo] // self.scale - side + 1)
+        left = rng.integers(self.width[photo] // self.scale - side + 1)
+        turns = rng.integers(2, size=(3, size)).astype(bool)
+        return Plan(photo, top, left, *turns)
+
+    def gather(self, plan: Plan) -> Tensor:
+        """The crops with the margin that the bicubic needs, (N, 3, crop + 2 margin, same) uint8.
+
+        Outside a photograph its border is mirrored, as in `bicubic_down`.
+        """
+        margin = MARGIN * self.scale
+        window = np.arange(-margin, self.crop + margin)
+        rows = _mirror(plan.top[:, None] * self.scale + window, self.height[plan.photo])
+        columns = _mirror(plan.left[:, None] * self.scale + window, self.width[plan.photo])
+        rows *= self._stride[plan.photo, None]
+        rows = np.where(plan.flip_rows[:, None], rows[:, ::-1], rows)
+        columns = np.where(plan.flip_columns[:, None], columns[:, ::-1], columns)
+        # y and x of the result walk along rows and columns of the photograph, or the other way round.
+        turned = plan.transpose[:, None]
+        y, x = np.where(turned, columns, rows), np.where(turned, rows, columns)
+        y += self._offset[plan.photo, None]
+        planes = self._plane[plan.photo, None] * np.arange(3)
+        source = self._bytes.device
+        p, i, j = (torch.from_numpy(v).to(source, non_blocking=True) for v in (planes, y, x))
+        return self._bytes.take(p[:, :, None, None] + i[:, None, :, None] + j[:, None, None, :])
+
+    def finish(self, windows: Tensor) -> tuple[Tensor, Tensor]:
+        """`gather`'s bytes -> HR (N, 3, crop, crop) and LR (N, 3, crop/s, crop/s), float32, HR in [0, 1]."""
+        margin = MARGIN * self.scale
+        x = windows.to(self.device, non_blocking=True).float() / 255
+        # In the middle of the window nothing is cut off: the same sums as in the full image's bicubic.
+        side = self.crop // self.scale + 2 * MARGIN
+        small = F.interpolate(x, size=(side, side), mode="bicubic", antialias=True)
+        hr = x[..., margin:-margin, margin:-margin]
+        return hr.contiguous(), small[..., MARGIN:-MARGIN, MARGIN:-MARGIN].contiguous()
+
+    def batch(self, size: int, *, seed: int, step: int, rows: slice = slice(None)) -> tuple[Tensor, Tensor]:
+        """HR and LR, see `finish`, of the crops `rows` of the batch of `size` that belongs to (seed, step)."""
+        return self.finish(self.gather(self.plan(size, seed=seed, step=step).part(rows)))
+
+    def batches(
+        self, size: int, *, seed: int, first: int, rows: slice = slice(None)
+    ) -> Generator[tuple[Tensor, Tensor]]:
+        """`batch` of step `first`, `first` + 1 and so on; read ahead by workers where the bytes are on the disk."""
+        if self.resident:
+            for step in count(first):
+                yield self.batch(size, seed=seed, step=step, rows=rows)
+
+        def read(step: int) -> Tensor:
+            windows = self.gather(self.plan(size, seed=seed, step=step).part(rows))
+            return windows.pin_memory() if self.device.type == "cuda" else windows
+
+        pool = ThreadPoolExecutor(WORKERS)  # indexing lets go of the interpreter while it waits for the disk
+        try:
+            ahead: deque[Future[Tensor]] = deque(pool.submit(read, step) for step in range(first, first + AHEAD))
+            for step in count(first + AHEAD):
+                windows = ahead.popleft().result()
+                ahead.append(pool.submit(read, step))
+                yield self.finish(windows)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _mirror(positions: NDArray[np.int64], size: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Positions (N, K) outside 0 .. size - 1, (N,), reflected with the edge repeated."""
+    wrapped = positions % (2 * size[:, None])
+    mirrored: NDArray[np.int64] = np.minimum(wrapped, 2 * size[:, None] - 1 - wrapped)
+    return mirrored
+
+
+def _free_memory() -> int:
+    """Bytes of memory that are not in use; where the system does not tell, any number of them."""
+    names: Any = getattr(os, "sysconf_names", {})
+    if "SC_AVPHYS_PAGES" not in names:
+        return 2**62
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -1,55 +1,85 @@
-"""`irnscale train`."""
+"""`irnscale train RECIPE`, `irnscale train pack|report`."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from irnscale.cli.options import DEBUG, DEVICE
 from irnscale.errors import ExitCode, UsageError
 
+PATH = click.Path(path_type=Path)
+DATA_HELP = "Folder or .tar of photographs; repeatable. Or one pack. Needed but by glow-*."
 
-@click.command()
+
+class RecipeOrCommand(click.Group):
+    """`train pack ...` is a command; any other first word is a recipe and means `train run RECIPE ...`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Insert the command where it is left out."""
+        if args and args[0] not in (*self.commands, "-h", "--help"):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=RecipeOrCommand, context_settings={"help_option_names": ["-h", "--help"]})
+def command() -> None:
+    """Train a network from RECIPE, a shipped recipe's name or a YAML file, with KEY=VALUE changes.
+
+    \b
+      irnscale train irn-x4 --data PHOTOS --val OTHERS --budget 75m    train for 75 minutes
+      irnscale train irn-x4 --data PHOTOS --budget 75m --resume        go on after Ctrl-C or a crash
+      irnscale train run --help                                        all options
+
+    `irnscale models export` makes a usable model of a run.
+    """
+
+
+@command.command("run")
 @click.argument("recipe")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option(
-    "--data",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="Folder or .tar; repeatable; needed but by glow-*.",
-)
-@click.option("--val", multiple=True, type=click.Path(path_type=Path), help="Folder to validate on; repeatable.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run [default: runs/<recipe name>].")
+@click.option("--data", multiple=True, type=PATH, help=DATA_HELP)
+@click.option("--val", multiple=True, type=PATH, help="Folder to validate on; repeatable.")
+@click.option("--out", type=PATH, help="Folder of the run [default: runs/<recipe name>].")
 @click.option("--budget", help='Wall-clock of the whole run ("20m", "1.5h") or steps ("5000").')
-@click.option("--resume", is_flag=True, help="Go on from the newest checkpoint in --out.")
+@click.option(
+    "--resume",
+    is_flag=False,
+    flag_value="",
+    metavar="[RUN]",
+    help="Go on from the newest checkpoint in --out, or of RUN: a run's id or folder.",
+)
+@click.option("--track", multiple=True, type=click.Choice(["tensorboard", "wandb"]), help="Report there, too.")
 @DEVICE
 @click.option("--no-progress", is_flag=True, help="No progress bar.")
 @DEBUG
-def command(
+def run_command(
     recipe: str,
     overrides: tuple[str, ...],
     data: tuple[Path, ...],
     val: tuple[Path, ...],
     out: Path | None,
     budget: str | None,
-    resume: bool,
+    resume: str | None,
+    track: tuple[str, ...],
     device: str,
     no_progress: bool,
     debug: bool,
 ) -> int:
-    """Train a network from RECIPE, a shipped recipe's name or a YAML file, with KEY=VALUE changes.
+    """Train a network from RECIPE with KEY=VALUE changes, until the budget is used up or Ctrl-C.
 
-    Stops when the budget is used up, or on Ctrl-C after saving; --resume goes on. `irnscale models export` makes a
-    usable model of a run. The recipes glow-freia and glow-torch train on 8x8 digits, without --data.
+    Both leave a checkpoint, from which --resume goes on. Under torchrun (`torchrun --nproc-per-node 2 -m irnscale.train
+    RECIPE ...`) the processes share every batch. The recipes glow-* train on 8x8 digits, without --data.
     """
     if Path(recipe).name.startswith("glow-"):
         from irnscale.cli import glow
 
-        unused: dict[str, object] = {"--data": data, "--val": val}
-        bar = not no_progress
+        unused: dict[str, object] = {"--data": data, "--val": val, "--resume RUN": resume, "--track": track}
+        goes_on, bar = resume is not None, not no_progress
         return glow.train(
-            recipe, overrides, unused=unused, out=out, budget=budget, resume=resume, device=device, progress=bar
+            recipe, overrides, unused=unused, out=out, budget=budget, resume=goes_on, device=device, progress=bar
         )
     if not data:
         raise UsageError("Missing option '--data'", "name a folder or .tar of photographs")
@@ -68,9 +98,53 @@ def command(
         val=list(val) or None,
         out=folder,
         device=choose_device(device),
-        resume=resume,
+        resume=resume or resume is not None,
+        track=track,
         progress=not no_progress,
-        say=lambda message: click.echo(message, err=True),
+        say=_say,
     )
     click.echo(str(final))
     return ExitCode.OK
+
+
+@command.command("pack")
+@click.argument("sources", nargs=-1, required=True, type=PATH, metavar="SOURCE...")
+@click.option("-o", "--output", required=True, type=PATH, help="The pack, NAME.pack.")
+@click.option("--minimum", default=1, show_default=True, type=click.IntRange(min=1), help="Smallest side to take.")
+@click.option("--overwrite", is_flag=True, help="Replace a pack of that name.")
+@DEBUG
+def pack_command(sources: tuple[Path, ...], output: Path, minimum: int, overwrite: bool, debug: bool) -> int:
+    """Pack the photographs of folders and .tar archives into one file of pixels with an index.
+
+    A pack starts at once and need not fit the memory: workers read the crops from the disk.
+    """
+    from irnscale.train.pack import write_pack
+
+    index, unreadable = write_pack(list(sources), output, minimum=minimum, overwrite=overwrite)
+    for line in unreadable:
+        _say(f"unreadable: {line}")
+    _say(
+        f"{output}: {len(index.names)} photographs, {index.bytes >> 20} MiB; {index.skipped} too small, "
+        f"{len(unreadable)} unreadable"
+    )
+    return ExitCode.OK
+
+
+@command.command("report")
+@click.argument("run", type=PATH)
+@DEBUG
+def report_command(run: Path, debug: bool) -> int:
+    """Draw the curves and write the page of a RUN again, finished or not."""
+    from irnscale.train.config import recipe_from_dict
+    from irnscale.train.report import read_log, write_report
+
+    recipes: list[dict[str, Any]] = [record["recipe"] for record in read_log(run) if "recipe" in record]
+    if not recipes:
+        raise UsageError(f"{run}: its log.jsonl names no recipe")
+    write_report(run, recipe_from_dict(recipes[-1]), _say)
+    click.echo(str(run / "report.md"))
+    return ExitCode.OK
+
+
+def _say(message: str) -> None:
+    click.echo(message, err=True)

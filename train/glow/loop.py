@@ -31,7 +31,7 @@ from irnscale.train.glow.metrics import (
 from irnscale.train.glow.pictures import curves, grid
 from irnscale.train.glow.recipe import GlowRecipe
 from irnscale.train.glow.state import NAME, Progress, load_state, save_state
-from irnscale.train.loop import stop_signals
+from irnscale.train.signals import stop_signals
 from irnscale.train.tracking import Log
 
 RESULT = "result.json"

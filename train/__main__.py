@@ -1,0 +1,7 @@
+"""`torchrun --nproc-per-node 2 -m irnscale.train RECIPE ...`: the same as `irnscale train`."""
+
+import sys
+
+from irnscale.cli.main import main
+
+sys.exit(main(["train", *sys.argv[1:]]))

@@ -1,0 +1,111 @@
+"""The optimisers, on flat vectors, with a step that the device can skip by itself."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from irnscale.train.config import Recipe
+from irnscale.train.flat import FlatParameters
+
+MUON_MOMENTUM = 0.95
+BIAS_RATE = 7e-4
+"""What Muon leaves to Adam is updated at most at this rate."""
+
+
+class Optimizer(Protocol):
+    """One update of all parameters, and a state that can be stored."""
+
+    state: dict[str, Tensor]
+    """Vectors laid out like the parameters, or scalars."""
+
+    def step(self, rate: Tensor, good: Tensor) -> None:
+        """Update with the gradients in place; nothing changes where the scalar `good` is 0 rather than 1."""
+
+
+def make_optimizer(recipe: Recipe, parameters: FlatParameters) -> Optimizer:
+    """The optimiser that the recipe names."""
+    kind = {"adam": Adam, "muon": Muon}[recipe.optimizer]
+    made: Optimizer = kind(recipe, parameters)
+    return made
+
+
+class Adam:
+    """torch's fused Adam with L2 weight decay, on the parameters from `start` on.
+
+    `step` counts the updates that were made. Source: Kingma and Ba 2015; dissertation, table 3.2.
+    """
+
+    def __init__(self, recipe: Recipe, parameters: FlatParameters, start: int = 0) -> None:
+        vector = parameters.values[start:]
+        vector.grad = parameters.grads[start:]
+        self._torch = torch.optim.Adam(
+            [vector],
+            lr=torch.tensor(recipe.initial_lr, device=vector.device),
+            betas=(recipe.beta1, recipe.beta2),
+            weight_decay=recipe.weight_decay,
+            fused=True,
+            capturable=vector.device.type == "cuda",
+        )
+        full = {name: torch.zeros_like(parameters.values) for name in ("exp_avg", "exp_avg_sq")}
+        self.state = full | {"step": torch.zeros((), device=vector.device)}
+        self._torch.state[vector] = {"step": self.state["step"]} | {k: v[start:] for k, v in full.items()}
+
+    def step(self, rate: Tensor, good: Tensor) -> None:
+        """See `Optimizer`."""
+        self._torch.param_groups[0]["lr"].copy_(rate)
+        self._torch.found_inf = 1 - good  # type: ignore[attr-defined] # what torch.amp.GradScaler sets
+        self._torch.step()
+
+
+class Muon:
+    """Orthogonalised momentum for the convolution weights, Adam for the rest.
+
+    Each weight is a matrix (out, in * 9); the update is Nesterov momentum whose singular values are brought
+    near 1 by five Newton-Schulz steps, times 0.2 sqrt(max(rows, columns)), so that its RMS is that of a
+    usual Adam update. weight_decay is L2. Source: Jordan et al. 2024 (the iteration and its coefficients); Liu et al.
+    2025 (the scale).
+    """
+
+    def __init__(self, recipe: Recipe, parameters: FlatParameters) -> None:
+        self._parameters = parameters
+        self._adam = Adam(recipe, parameters, start=parameters.matrices)
+        self._momentum = torch.zeros_like(parameters.values)
+        self._bias_share = min(1.0, BIAS_RATE / recipe.initial_lr)
+        self._decay = recipe.weight_decay
+        self.state = self._adam.state | {"momentum": self._momentum}
+
+    def step(self, rate: Tensor, good: Tensor) -> None:
+        """See `Optimizer`."""
+        self._adam.step(rate * self._bias_share, good)
+        vectors = (self._parameters.values, self._parameters.grads, self._momentum)
+        for weights, grads, momentum in zip(*map(self._parameters.stacks, vectors), strict=True):
+            grads = torch.where(good > 0, grads, 0.0)
+            if self._decay:
+                grads = grads.add(weights, alpha=self._decay)
+            momentum.lerp_(grads, (1 - MUON_MOMENTUM) * good)
+            direction = orthogonalise(grads.lerp(momentum, MUON_MOMENTUM))
+            size = 0.2 * max(weights.shape[-2:]) ** 0.5
+            weights.sub_(direction * (rate * good * size))
+
+
+def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
+    """(count, rows, columns) -> the same with all singular values near 1, by Newton-Schulz iterations."""
+    x: Tensor = matrices / (matrices.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    tall = x.shape[-2] > x.shape[-1]
+    x = x.mT if tall else x
+    for _ in range(steps):
+        a = x @ x.mT
+        b = -4.7750 * a + 2.0315 * (a @ a)
+        x = 3.4445 * x + b @ x
+    return x.mT if tall else x
+
+
+def optimizer_tensors(optimizer: Optimizer, parameters: FlatParameters) -> dict[str, Tensor]:
+    """The state by "vector.parameter", and its scalars by name, for a checkpoint."""
+    tensors: dict[str, Tensor] = {}
+    for name, value in optimizer.state.items():
+        tensors |= parameters.views(value, f"{name}.") if value.ndim else {name: value}
+    return tensors
