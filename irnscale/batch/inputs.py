@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from irnscale.errors import InputError, IrnscaleError, UsageError
-from irnscale.images.opening import is_picture_head, read_bytes
+from irnscale.images.opening import is_picture_head, read_bounded, read_bytes
 
 STREAM = "-"
 SUFFIXES = frozenset(
@@ -151,7 +151,7 @@ def read_source(item: Item) -> bytes:
         return read_bytes(item.source, item.label)
     if sys.stdin.isatty():
         raise UsageError("stdin is a terminal", "pipe a picture in, or name a file")
-    data = sys.stdin.buffer.read()
+    data = read_bounded(sys.stdin.buffer, item.label)
     if not data:
         raise InputError("stdin: is empty", "did the command before the pipe fail?")
     return data

@@ -165,6 +165,8 @@ class Targets:
         if target.is_dir():
             raise OutputError(f"{target}: is a folder", "name a file with -o")
         real = os.path.realpath(target)
+        if target.exists() and not target.is_file():
+            raise OutputError(f"{target}: is a device or a pipe", "name a file with -o, or - for stdout")
         if real in self._inputs:
             raise OutputError(f"{target}: the output would replace the input {self._inputs[real]}", "choose another -o")
         if real in self._taken:
@@ -177,15 +179,21 @@ class Targets:
         self._taken[real] = job.label
         return target
 
-    def open_folder(self, target: Path) -> None:
-        """Make the target's folder, and clear it of what killed runs left. Raises OutputError."""
-        folder = target.parent
-        if folder in self._swept:
+    def sweep(self, target: Path | None) -> None:
+        """Clear the target's folder, once, of what killed runs left."""
+        if target is None:
             return
+        with self._lock:
+            known = target.parent in self._swept
+            self._swept.add(target.parent)
+        if not known:
+            remove_stale(target.parent)
+
+    @staticmethod
+    def open_folder(target: Path) -> None:
+        """Make the target's folder. Raises OutputError."""
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            what = f"{folder}: cannot create the folder: {error.strerror}"
+            what = f"{target.parent}: cannot create the folder: {error.strerror}"
             raise OutputError(what, "choose another -o") from error
-        remove_stale(folder)
-        self._swept.add(folder)

@@ -166,6 +166,8 @@ def run(
         except IrnscaleError as error:
             outcome.status, outcome.error = Status.FAILED, error
         emit(outcome)
+        if outcome.error is not None:
+            _forget_frames(outcome.error)
 
     def stopped(outcome: Outcome) -> bool:
         return outcome.status is Status.FAILED and (fail_fast or outcome.fatal)
@@ -223,6 +225,11 @@ def _compute(stages: Stages[Any, Any], group: list[_Entry]) -> list[Any]:
             entry.outcome.status, entry.outcome.error = Status.FAILED, error
             stages.discard(entry.ticket)
         return [None] * len(group)
+
+
+def _forget_frames(error: BaseException) -> None:
+    """The report keeps the errors of all jobs, whose tracebacks would keep the bytes and pixels of their files."""
+    error.__traceback__ = error.__cause__ = error.__context__ = None
 
 
 def _nothing() -> None:

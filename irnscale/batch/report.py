@@ -10,8 +10,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from irnscale.batch.inputs import STREAM
 from irnscale.batch.jobs import Job
-from irnscale.errors import ExitCode, IrnscaleError, OutputError
+from irnscale.errors import ExitCode, IrnscaleError, OutputError, UsageError
 from irnscale.images.atomic import write_bytes_atomic
 
 
@@ -125,13 +126,20 @@ class Report:
 
 
 def check_report(path: Path, inputs: Iterable[Path]) -> None:
-    """Raise OutputError unless a report may go there: to a new file, or over an earlier report."""
+    """Raise OutputError unless a report may go there: to a new file, or over an earlier report.
+
+    Raises UsageError for stdout.
+    """
+    if str(path) == STREAM:
+        raise UsageError("--report - is no file", "name one, or use --json for stdout")
     if not path.parent.is_dir():
         raise OutputError(f"{path.parent}: no such folder", "create it first")
     if path.is_dir():
         raise OutputError(f"{path}: is a folder", "give a file name with --report")
     if not path.exists():
         return
+    if not path.is_file():
+        raise OutputError(f"{path}: is a device or a pipe", "give a file name with --report")
     try:
         with path.open("rb") as file:
             first = json.loads(file.readline(1 << 20) or b"{}")

@@ -112,6 +112,23 @@ def main(arguments: list[str] | None = None) -> int:
         return ExitCode.INPUT
 
 
+def _open_standard_streams() -> None:
+    """Take the numbers 0 to 2 of streams that the caller closed, lest a picture be opened under one of them.
+
+    What is closed stays so: reading gives nothing, writing to stdout fails, messages are lost.
+    """
+    for number, mode in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, mode)  # gets the lowest free number, which is this one
+    if sys.stdin is None:
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115 - as long as the process
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+
+
 def run() -> None:
     """Entry point of the console script."""
+    _open_standard_streams()
     sys.exit(main())

@@ -132,6 +132,7 @@ class Common:
     frames: str
     verbose: bool
     quiet: bool
+    debug: bool
     progress: bool
 
     def say(self, message: str) -> None:
@@ -158,12 +159,11 @@ def shared(function: F) -> F:
         selection = Selection(inputs, **{key: values.pop(key) for key in ("recursive", "files_from", "null")})
         keys = (
             *("model", "jpeg_resistant", "shard", "dry_run", "fail_fast", "jobs", "report", "device", "precision"),
-            *("tile", "max_pixels", "frames", "verbose", "quiet"),
+            *("tile", "max_pixels", "frames", "verbose", "quiet", "debug"),
         )
         chosen = {key: values.pop(key) for key in keys}
         progress = not values.pop("no_progress") and not chosen["quiet"] and sys.stderr.isatty()
         as_json = values.pop("json_")
-        values.pop("debug")
         common = Common(selection=selection, files=files, json=as_json, progress=progress, **chosen)
         return function(common=common, **values)
 

@@ -123,6 +123,8 @@ class Rescaling:
         outcome.scale, outcome.model = choice.scale, choice.name
         outcome.new_size = size = self._verb.size(choice, header)
         check_format_limits(self._format, *size)
+        if not common.dry_run:
+            self._targets.sweep(job.path(choice.scale))
         if common.files.skip_existing and self._is_up_to_date(job.path(choice.scale), data, choice):
             _skip(outcome, job.path(choice.scale), "it is up to date")
             return None
@@ -199,6 +201,10 @@ class Rescaling:
         Raises OutputError where it exists, was made otherwise, and may not be replaced.
         """
         if target is None or not target.is_file():
+            return False
+        if not target.stat().st_size:  # a name that a killed run had claimed: see `images.atomic`
+            if not self._common.dry_run:
+                target.unlink(missing_ok=True)
             return False
         try:
             record = read_provenance(target)

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from types import FrameType, TracebackType
@@ -69,6 +70,8 @@ class Watcher:
                 common.warn(f"{outcome.job.label}: {note}")
             if outcome.error is not None:
                 text, label = str(outcome.error), one_line(outcome.job.label)
+                if common.debug:
+                    traceback.print_exception(outcome.error)
                 fail(text if label in text else f"{label}: {text}")
             elif outcome.status is Status.PLANNED and not common.json:
                 click.echo(one_line(outcome.line))  # to stdout: the plan is what was asked for
@@ -132,15 +135,20 @@ def guarded_stdout(*, image: bool, events: bool) -> Iterator[int]:
         raise UsageError("--json writes to stdout, and so does -o -", "give a file or folder with -o")
     if image and os.isatty(1):
         raise UsageError("stdout is a terminal", "name a file with -o, or pipe the output on")
-    sys.stdout.flush()
+    _flush()
     real = os.dup(1)
     os.dup2(2, 1)
     try:
         yield real
     finally:
-        sys.stdout.flush()
+        _flush()
         os.dup2(real, 1)
         os.close(real)
+
+
+def _flush() -> None:
+    if sys.stdout is not None:  # Python has none where the caller closed it
+        sys.stdout.flush()
 
 
 @contextmanager

@@ -54,6 +54,9 @@ _HEADS = (
     b"\xff\x0a",
     b"\0\0\0\x0cJXL",
 )
+MAX_BYTES = 2**33
+"""Of a file: 10^9 pixels, the default limit, have 8 * 10^9 bytes at four channels of 16 bits."""
+_LARGE = 2**26
 _GET_AGAIN = "copy or download it again"
 # (offset, magic, what it is, what to do); only for what Pillow could not identify
 _OTHERS = (
@@ -163,10 +166,34 @@ def read_bytes(path: Path, name: str) -> bytes:
             raise InputError(f"{name}: is a folder", "give the files in it")
         if stat.S_ISCHR(mode) or stat.S_ISBLK(mode) or stat.S_ISSOCK(mode):
             raise InputError(f"{name}: is a device, not a file", "give a file, or - for stdin")
-        data = path.read_bytes()
+        length = path.stat().st_size
+    if length > _LARGE and stat.S_ISREG(mode):
+        _check_length(path, name, length)
+    with _file_errors(name), path.open("rb") as file:
+        data = file.read() if stat.S_ISREG(mode) else read_bounded(file, name)
     if not data:
         raise InputError(f"{name}: file is empty", _GET_AGAIN)
     return data
+
+
+def read_bounded(file: BinaryIO, name: str) -> bytes:
+    """All that a stream gives. Raises InputError where that is more than MAX_BYTES."""
+    pieces, length = [], 0
+    while piece := file.read(_LARGE):  # with a limit as its argument, `read` would reserve memory for all of it
+        pieces.append(piece)
+        length += len(piece)
+        if length > MAX_BYTES:
+            raise InputError(f"{name}: more than {MAX_BYTES} bytes", "give smaller pictures")
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _check_length(path: Path, name: str, length: int) -> None:
+    """Refuse a large file that is no picture, or too large for the one that it is, without reading it."""
+    with open_source(path, name) as image:
+        width, height = image.size
+    if length > MAX_BYTES:
+        what = f"{name}: has {length} bytes, too many for a picture of {width}x{height}"
+        raise InputError(what, f"the limit is {MAX_BYTES} bytes")
 
 
 @contextmanager
