@@ -18,7 +18,7 @@ from irnscale.errors import InputError, UsageError
 from irnscale.images.bicubic import bicubic_down
 from irnscale.train import checkpoints as store
 from irnscale.train.loop import MAX_BAD_STEPS
-from irnscale.train.objective import Objective, draw
+from irnscale.train.objective import draw, objective_of
 from irnscale.train.trainer import Trainer
 
 
@@ -156,7 +156,7 @@ def test_bad_steps_are_skipped_and_counted(photos, tmp_path):
 
 def test_too_many_bad_steps_end_the_run(photos, tmp_path, monkeypatch):
     last = train(tmp_path, photos, replace(TINY, budget="2"))
-    monkeypatch.setattr("irnscale.train.objective.charbonnier_sum", lambda a, b: (a - b).sum((1, 2, 3)) * float("inf"))
+    monkeypatch.setattr("irnscale.train.objective.image_loss", lambda _, a, b, y: (a - b).sum((1, 2, 3)) * float("inf"))
     with pytest.raises(InputError, match=f"{last.name} is kept"):
         train(tmp_path, photos, replace(TINY, budget="100", checkpoint_minutes=0), resume=True)
     assert store.checkpoints(tmp_path) == [last]
@@ -166,13 +166,13 @@ def test_too_many_bad_steps_end_the_run(photos, tmp_path, monkeypatch):
 
 
 def test_sampled_z_is_a_function_of_seed_and_step(photos):
-    net = Objective(TINY).net
+    net = objective_of(TINY).net
     sampling = replace(TINY, zerosample=False)
     hr, lr = batch(photos)
-    values = [Objective(sampling, net)(hr, lr, draw(sampling, 2, step=step))["loss"] for step in (3, 3, 4)]
+    values = [objective_of(sampling, net)(hr, lr, draw(sampling, 2, step=step))["loss"] for step in (3, 3, 4)]
     assert torch.equal(values[0], values[1])
     assert not torch.equal(values[0], values[2])
-    assert (values[0] > Objective(TINY, net)(hr, lr, draw(TINY, 2, step=3))["loss"]).all()
+    assert (values[0] > objective_of(TINY, net)(hr, lr, draw(TINY, 2, step=3))["loss"]).all()
 
 
 def test_sigterm_saves_a_checkpoint(photos, tmp_path):

@@ -19,7 +19,7 @@ from irnscale.train.config import load_recipe
 from irnscale.train.data import Photographs
 from irnscale.train.initial import load_initial
 from irnscale.train.jpeg import SUBSAMPLINGS, jpeg, quantisation_tables
-from irnscale.train.objective import Objective, draw
+from irnscale.train.objective import draw, objective_of
 from irnscale.train.trainer import Trainer
 
 C = replace(TINY, compression_mode=True)
@@ -119,12 +119,12 @@ def test_draws_follow_the_recipe():
 def test_the_objective_restores_from_the_jpeg(photos, gradient):
     recipe = replace(C, compression_quality="30", compression_subsampling="444", compression_gradient=gradient)
     hr, lr_reference = batch(photos)
-    objective = Objective(recipe)
+    objective = objective_of(recipe)
     draws = draw(recipe, 2, step=0)
     terms = objective(hr, lr_reference, draws)
     net = objective.net
     lr = quantize(net.downscale(hr)[0])
-    expected = Objective(TINY, net)
+    expected = objective_of(TINY, net)
     restored = net.upscale(torch.cat([through_pillow(lr[n : n + 1].detach(), 30, "4:4:4") for n in range(2)]))
     by_hand = ((restored - hr) ** 2 + 1e-6).sqrt().sum((1, 2, 3))
     torch.testing.assert_close(terms["recon"], by_hand)
@@ -140,7 +140,7 @@ def test_training_through_jpeg_helps_jpeg(photos, tmp_path):
         trainer = Trainer(replace(judged, compression_mode=mode), out=tmp_path / str(mode), device=CPU)
         for _ in range(60):
             trainer.train_step(hr, lr, 4e-3)
-        scores.append(Objective(judged, trainer.net)(hr, lr, draw(judged, 4, step=0))["recon"].mean().item())
+        scores.append(objective_of(judged, trainer.net)(hr, lr, draw(judged, 4, step=0))["recon"].mean().item())
     assert scores[0] < 0.95 * scores[1]
 
 
@@ -188,10 +188,10 @@ def test_codec_blocks_learn_the_codec(photos, tmp_path):
     net = trainer.net
     small, rest = net.downscale(hr)
     assert not torch.equal(net.simulate(small, rest)[0], small)
-    objective = Objective(recipe, net)
+    objective = objective_of(recipe, net)
     assert torch.equal(objective.downscale(hr), small)
     # By hand, where the blocks do nothing yet: three distances between LR, bicubic and their JPEGs.
-    fresh = Objective(recipe)
+    fresh = objective_of(recipe)
     draws = draw(recipe, 4, step=0)
     terms = fresh(hr, lr, draws)
     small = fresh.downscale(hr)
@@ -203,7 +203,7 @@ def test_codec_blocks_learn_the_codec(photos, tmp_path):
 
 
 def test_codec_blocks_start_from_a_model_without_them(photos, tmp_path):
-    first = Objective(TINY)
+    first = objective_of(TINY)
     for parameter in first.net.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     save_file(first.net.state_dict(), tmp_path / "plain.safetensors")
@@ -212,7 +212,7 @@ def test_codec_blocks_start_from_a_model_without_them(photos, tmp_path):
     hr, _ = batch(photos)
     assert torch.equal(trainer.net.downscale(hr)[0], first.net.downscale(hr)[0])
     with pytest.raises(ModelError, match="does not fit"):
-        load_initial(Objective(replace(recipe, inv_per_ds=2)).net, str(tmp_path / "plain.safetensors"))
+        load_initial(objective_of(replace(recipe, inv_per_ds=2)).net, str(tmp_path / "plain.safetensors"))
 
 
 def test_codec_blocks_need_a_codec():

@@ -13,7 +13,7 @@ from PIL import Image
 from irnscale.errors import UsageError
 from irnscale.train.config import Budget, Recipe, load_recipe, recipe_from_dict, recipe_names
 from irnscale.train.losses import charbonnier_sum, l2_sum, latent_sum
-from irnscale.train.objective import Objective
+from irnscale.train.objective import objective_of
 from irnscale.train.schedules import ema_decay, learning_rate
 from irnscale.train.validate import validate, validation_images
 
@@ -170,7 +170,7 @@ def test_validation(folder):
     (folder / "damaged.jpg").unlink()
     images = validation_images([folder], scale=4, limit=2)
     assert [tuple(image.shape) for image in images] == [(3, 36, 48), (3, 60, 40)]
-    objective = Objective(Recipe(scale=4, inv_per_ds=1, growth=2)).eval()
+    objective = objective_of(Recipe(scale=4, inv_per_ds=1, growth=2)).eval()
     scores = validate(objective, images, torch.device("cpu"))
     assert 15 < scores["psnr_y"] < 45
     assert 20 < scores["lr_psnr_y"] < 60

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from irnscale.errors import UsageError
 from irnscale.kernels import ACTIVATIONS
-from irnscale.networks import IRNConfig
+from irnscale.networks import AssistantConfig, IRNConfig
 from irnscale.train.jpeg import GRADIENTS, SUBSAMPLINGS
+from irnscale.train.losses import NORMS
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 RECIPES = resources.files("irnscale.train") / "recipes"
+LAMBDAS_SR = ("lambda_a1", "lambda_a2", "lambda_a3")
 OPTIMIZERS = ("adam", "muon")
 SCHEDULES = ("cosine", "milestones", "constant")
 R = TypeVar("R", bound="DataclassInstance")
@@ -50,6 +52,14 @@ class Recipe:
     `compression_quality` ("75", or a range such as "10-99") and the chroma subsampling
     `compression_subsampling` ("420", "422", "444", or "random": one of them for each image).
     compression_gradient: "identity" or "dct", see `jpeg.jpeg`.
+    guide_norm, recon_norm: "l2", "l1" or "charbonnier", see `losses`; quantize_guide_loss, quantize_recon_loss:
+    compare the small or the restored picture in 8 bits. y_channel_usage: the part of both losses that is
+    of luma, 0 to 1. loss_flip_period: epochs between the phases of `objective.loss_flip`, in which
+    lambda_recon or lambda_guide is divided by `loss_flip_scale`; None: never.
+    sr_mode: the inverse gets the bicubic small picture in 8 bits instead of the network's own.
+    assistant_of: name or file of a model; what is trained is then an `AssistantFlow` of `assistant_steps`
+    before that model's inverse, by the losses A.1 to A.3 with the weights lambda_a1, lambda_a2 and lambda_a3, see
+    `assistance.Assistance`, which is measured by `recon_norm`.
     codec_blocks: couplings more at the end that model the codec, see `IRN`, trained by `lambda_codec` (None: scale
     squared / 4) times three squared distances, see `Objective`.
     """
@@ -82,6 +92,19 @@ class Recipe:
     lambda_guide: float | None = None
     lambda_distr: float = 1.0
     zerosample: bool = True
+    guide_norm: str = "l2"
+    recon_norm: str = "charbonnier"
+    quantize_guide_loss: bool = False
+    quantize_recon_loss: bool = False
+    y_channel_usage: float = 0.0
+    loss_flip_period: float | None = None
+    loss_flip_scale: float = 1.0
+    sr_mode: bool = False
+    assistant_of: str | None = None
+    assistant_steps: int = 8
+    lambda_a1: float = 0.0
+    lambda_a2: float = 0.0
+    lambda_a3: float = 1.0
     compression_mode: bool = False
     compression_quality: str = "10-99"
     compression_subsampling: str = "420"
@@ -109,11 +132,27 @@ class Recipe:
         for name in ("growth", "batch_size", "accumulate", "img_size", "validate_limit"):
             if (value := getattr(self, name)) < 1:
                 raise UsageError(f"{name}={value} must be at least 1")
-        above_zero = ("clamp", "clamp_tightness", "initial_lr", "lr_gamma", "clip_norm_max_g", "clip_value_max_g")
+        above_zero = (
+            "clamp",
+            "clamp_tightness",
+            "loss_flip_scale",
+            "initial_lr",
+            "lr_gamma",
+            "clip_norm_max_g",
+            "clip_value_max_g",
+        )
         for name in (*above_zero, "alert_loss", "challenge_factor"):
             if (value := getattr(self, name)) is not None and value <= 0:
                 raise UsageError(f"{name}={value} must be above 0")
-        for name in ("weight_decay", "lambda_recon", "lambda_guide", "lambda_distr", "lambda_codec", "seed"):
+        for name in (
+            "weight_decay",
+            "lambda_recon",
+            "lambda_guide",
+            "lambda_distr",
+            "lambda_codec",
+            "seed",
+            *LAMBDAS_SR,
+        ):
             if (value := getattr(self, name)) is not None and value < 0:
                 raise UsageError(f"{name}={value} must not be negative")
         for name in ("warmup", "beta1", "beta2", "ema"):
@@ -138,20 +177,50 @@ class Recipe:
             raise UsageError(f"precision={self.precision} must be auto, float32 or bfloat16")
         try:
             self.network()
+            self.assistant()
         except ValueError as error:
             raise UsageError(str(error)) from error
         if self.img_size % self.scale:
             raise UsageError(f"img_size={self.img_size} is not divisible by scale={self.scale}")
         Budget.parse(self.budget)
+        self._check_objective()
+
+    def _check_objective(self) -> None:
         _ = self.qualities, self.chroma
+        for name, allowed in (
+            ("compression_gradient", GRADIENTS),
+            ("guide_norm", tuple(NORMS)),
+            ("recon_norm", tuple(NORMS)),
+        ):
+            if (value := getattr(self, name)) not in allowed:
+                raise UsageError(f"{name}={value} must be one of {', '.join(allowed)}")
+        if not 0 <= self.y_channel_usage <= 1:
+            raise UsageError(f"y_channel_usage={self.y_channel_usage} must be from 0 to 1")
+        if self.loss_flip_period is not None and self.loss_flip_period <= 0:
+            raise UsageError(f"loss_flip_period={self.loss_flip_period} must be above 0", "or null for no flipping")
+        if self.loss_flip_scale != 1 and self.loss_flip_period is None:
+            raise UsageError(f"loss_flip_scale={self.loss_flip_scale} does nothing without a loss_flip_period")
         if self.codec_blocks and not self.compression_mode:
             raise UsageError("codec_blocks model a codec", "add compression_mode=true")
-        if self.compression_gradient not in GRADIENTS:
-            raise UsageError(f"compression_gradient={self.compression_gradient} must be one of {', '.join(GRADIENTS)}")
+        if self.codec_blocks and self.sr_mode:
+            raise UsageError("codec_blocks model the codec of the network's own LR, which sr_mode does not use")
+        if self.assistant_of:
+            self._check_assistant()
+
+    def _check_assistant(self) -> None:
+        if not any(getattr(self, name) for name in LAMBDAS_SR):
+            raise UsageError("lambda_a1, lambda_a2 and lambda_a3 are all 0: nothing would be learnt")
+        for name in ("sr_mode", "compression_mode", "actnorm", "loss_flip_period", "quantize_guide_loss"):
+            if getattr(self, name):
+                raise UsageError(f"{name} has no meaning for the assistant of {self.assistant_of}", "leave one out")
 
     def network(self) -> IRNConfig:
         """The network that the recipe trains."""
         return IRNConfig(**{f.name: getattr(self, f.name) for f in fields(IRNConfig)})
+
+    def assistant(self) -> AssistantConfig:
+        """The assistant flow that the recipe trains where `assistant_of` is given."""
+        return AssistantConfig(**{f.name: getattr(self, f.name) for f in fields(AssistantConfig)})
 
     @property
     def guide_weight(self) -> float:

@@ -7,20 +7,31 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from irnscale.images.bicubic import bicubic_down
 from irnscale.kernels import quantize
-from irnscale.networks import IRN
+from irnscale.networks import IRN, AssistantFlow
 from irnscale.networks.irn import IMAGE_CHANNELS
 from irnscale.train.config import Recipe
 from irnscale.train.jpeg import SUBSAMPLINGS, Gradient, jpeg
-from irnscale.train.losses import charbonnier_sum, l2_sum, latent_sum
+from irnscale.train.losses import image_loss, l2_sum, latent_sum
 
+Network = IRN | AssistantFlow
 Draws = dict[str, Tensor]
 """The random and scheduled numbers of a step: every tensor's first dimension is the batch."""
 
 
-def network_of(recipe: Recipe) -> IRN:
+def network_of(recipe: Recipe) -> Network:
     """An untrained network as the recipe describes it."""
-    return IRN(recipe.network())
+    return AssistantFlow(recipe.assistant()) if recipe.assistant_of else IRN(recipe.network())
+
+
+def objective_of(recipe: Recipe, net: Network | None = None) -> Objective:
+    """What the recipe minimises, around `net` or an untrained network. Raises ModelError, UsageError."""
+    if recipe.assistant_of:
+        from irnscale.train.assistance import Assistance
+
+        return Assistance(recipe, cast(AssistantFlow | None, net))
+    return Rescaling(recipe, cast(IRN | None, net))
 
 
 def draw(recipe: Recipe, count: int, *, step: int, epochs: float = 0.0, device: torch.device | str = "cpu") -> Draws:
@@ -40,29 +51,72 @@ def draw(recipe: Recipe, count: int, *, step: int, epochs: float = 0.0, device: 
         draws["quality"] = torch.randint(low, high + 1, (count,), generator=generator, device=device)
         if recipe.chroma is None:
             draws["subsampling"] = torch.randint(len(SUBSAMPLINGS), (count,), generator=generator, device=device)
+    if recipe.loss_flip_period is not None:
+        draws["flip"] = torch.tensor([loss_flip(recipe, epochs)] * count, device=device)
     return draws
 
 
-class Objective(nn.Module):
-    """The loss of a recipe as a module around the network that is trained, `net`.
+def loss_flip(recipe: Recipe, epochs: float) -> tuple[float, float]:
+    """Factors of the guidance and reconstruction weights after `epochs`: the dissertation's table 3.5.
 
-    Algorithm 2 of the dissertation with the norms of the paper's code.
+    Each phase lasts `loss_flip_period` epochs: both as they are, reconstruction divided by
+    `loss_flip_scale`, guidance divided by it.
     """
+    assert recipe.loss_flip_period is not None
+    less = 1 / recipe.loss_flip_scale
+    return ((1.0, 1.0), (1.0, less), (less, 1.0))[int(epochs / recipe.loss_flip_period) % 3]
 
-    def __init__(self, recipe: Recipe, net: IRN | None = None) -> None:
+
+class Objective(nn.Module):
+    """The loss of a recipe as a module around the network that is trained, `net`."""
+
+    net: Network
+    makes_lr = True
+    """Whether `downscale` is the network's; else it is bicubic."""
+
+    def __init__(self, recipe: Recipe) -> None:
         super().__init__()
         self.recipe = recipe
-        self.net = net if net is not None else network_of(recipe)
 
     def initialise(self, hr: Tensor) -> None:
         """Set what depends on data before the first step of a run from scratch; `hr` as in `forward`."""
 
     def downscale(self, hr: Tensor) -> Tensor:
         """HR (N, 3, H, W) -> the LR of this objective, unquantised, for validation and samples."""
-        return self.net.downscale(hr)[0]
+        return bicubic_down(hr, self.recipe.scale)
 
     def upscale(self, lr: Tensor) -> Tensor:
         """LR as stored (N, 3, h, w) -> HR, with z = 0, for validation and samples."""
+        raise NotImplementedError
+
+    def forward(self, hr: Tensor, lr_reference: Tensor, draws: Draws) -> dict[str, Tensor]:
+        """HR (N, 3, H, W) and bicubic LR (N, 3, H/s, W/s) in [0, 1] -> the terms, each per crop, (N,).
+
+        "loss" is their weighted sum, whose mean over the global batch is minimised; the others are unweighted.
+        """
+        raise NotImplementedError
+
+
+class Rescaling(Objective):
+    """Algorithm 2 of the dissertation with the norms of the paper's code, and all its extensions."""
+
+    net: IRN
+
+    def __init__(self, recipe: Recipe, net: IRN | None = None) -> None:
+        super().__init__(recipe)
+        self.net = net if net is not None else IRN(recipe.network())
+        self.makes_lr = not recipe.sr_mode
+
+    def initialise(self, hr: Tensor) -> None:
+        """See `IRN.initialise`."""
+        self.net.initialise(hr)
+
+    def downscale(self, hr: Tensor) -> Tensor:
+        """The network's LR, or bicubic in `sr_mode`."""
+        return self.net.downscale(hr)[0] if self.makes_lr else super().downscale(hr)
+
+    def upscale(self, lr: Tensor) -> Tensor:
+        """The network's inverse."""
         return self.net.upscale(lr)
 
     def stored(self, lr: Tensor, draws: Draws) -> Tensor:
@@ -74,36 +128,37 @@ class Objective(nn.Module):
         return jpeg(lr, draws["quality"], subsampling, gradient=cast(Gradient, self.recipe.compression_gradient))
 
     def forward(self, hr: Tensor, lr_reference: Tensor, draws: Draws) -> dict[str, Tensor]:
-        """HR (N, 3, H, W) and bicubic LR (N, 3, H/s, W/s) in [0, 1] -> the terms, each per crop, (N,).
+        """See `Objective.forward`. "guide", "recon", "distr" and, with codec blocks, "codec".
 
-        "loss" is their weighted sum, whose mean over the global batch is minimised; "guide", "recon", "distr"
-        and, with codec blocks, "codec" are unweighted. "codec" is the squared distances of what g makes of LR from
-        the JPEG of bicubic and from the JPEG of LR, and of what the inverse of g makes of that JPEG from LR (Yang et
-        al. 2023, section 3.3).
+        "codec" is the squared distances of what the codec blocks make of LR from the JPEG of bicubic and from the
+        JPEG of LR, and of what their inverse makes of that JPEG from LR (Yang et al. 2023, section 3.3).
         """
         recipe, net = self.recipe, self.net
         lr, rest = net.downscale(hr)
-        stored = self.stored(lr, draws)
-        sample = draws.get("z")
+        stored = self.stored(lr_reference if recipe.sr_mode else lr, draws)
         if recipe.codec_blocks:
             simulated, z = net.simulate(lr, rest)
-            recovered, rest_again = net.recover(stored, sample)
+            recovered, rest_again = net.recover(stored, draws.get("z"))
             restored = net.enlarge(recovered, rest_again)
         else:
             z = rest
-            restored = net.upscale(stored, sample)
+            restored = net.upscale(stored, draws.get("z"))
+        guided = quantize(lr) if recipe.quantize_guide_loss else lr
+        compared = quantize(restored) if recipe.quantize_recon_loss else restored
         terms = {
-            "guide": l2_sum(lr, lr_reference),
-            "recon": charbonnier_sum(restored, hr),
+            "guide": image_loss(recipe.guide_norm, guided, lr_reference, recipe.y_channel_usage),
+            "recon": image_loss(recipe.recon_norm, compared, hr, recipe.y_channel_usage),
             "distr": latent_sum(z),
         }
-        weights = {"guide": recipe.guide_weight, "recon": recipe.lambda_recon, "distr": recipe.lambda_distr}
+        guide, recon = recipe.guide_weight * terms["guide"], recipe.lambda_recon * terms["recon"]
+        if "flip" in draws:
+            guide, recon = guide * draws["flip"][:, 0], recon * draws["flip"][:, 1]
+        loss = guide + recon + recipe.lambda_distr * terms["distr"]
         if recipe.codec_blocks:
             terms["codec"] = (
                 l2_sum(simulated, self.stored(lr_reference, draws).detach())
                 + l2_sum(simulated, stored.detach())
                 + l2_sum(recovered, quantize(lr))
             )
-            weights["codec"] = recipe.codec_weight
-        total = sum((weights[name] * term for name, term in terms.items()), torch.zeros_like(terms["recon"]))
-        return {"loss": total} | terms
+            loss = loss + recipe.codec_weight * terms["codec"]
+        return {"loss": loss} | terms

@@ -26,7 +26,7 @@ from irnscale.train.config import Recipe
 from irnscale.train.flat import FlatParameters
 from irnscale.train.graph import GraphedStep
 from irnscale.train.initial import load_initial
-from irnscale.train.objective import Draws, Objective, draw
+from irnscale.train.objective import Draws, Objective, draw, objective_of
 from irnscale.train.optimizers import make_optimizer, optimizer_tensors
 from irnscale.train.parallel import World
 from irnscale.train.reversible import through_inverses
@@ -50,7 +50,7 @@ class Trainer:
         self.world = world or World(device)
         self.rows = self.world.rows(recipe.batch_size, recipe.accumulate)
         torch.manual_seed(recipe.seed)
-        self.objective = Objective(recipe).to(device)
+        self.objective = objective_of(recipe).to(device)
         self.net = self.objective.net
         self.step, self.epoch, self.seconds, self.bad_steps = 0, 0.0, 0.0, 0
         self.recent_loss: float | None = None

@@ -43,7 +43,8 @@ def validate(objective: Objective, images: list[Tensor], device: torch.device) -
     "ssim_y", "psnr_rgb", "ssim_rgb", and LR against the rounded bicubic as "lr_psnr_y" and so on.
 
     With `compression_mode` also "psnr_y_q90" and "psnr_y_q50": HR after JPEG of these qualities, 4:2:0 unless the
-    recipe names another subsampling. Images too small for SSIM's window have none.
+    recipe names another subsampling. No LR scores where the objective takes bicubic for LR. Images too small for
+    SSIM's window have none.
     """
     recipe = objective.recipe
     values: dict[str, list[float]] = {}
@@ -54,7 +55,7 @@ def validate(objective: Objective, images: list[Tensor], device: torch.device) -
         for prefix, result, truth, crop in (
             ("", restored, x, recipe.scale),
             ("lr_", lr, bicubic_down(x, recipe.scale), 0),
-        ):
+        )[: 2 if objective.makes_lr else 1]:
             for suffix, luma in (("y", True), ("rgb", False)):
                 score = psnr(result, truth, crop=crop, y_channel=luma)
                 values.setdefault(f"{prefix}psnr_{suffix}", []).append(score.item())

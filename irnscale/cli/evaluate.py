@@ -112,7 +112,8 @@ def command(
         rescalers = _rescalers(_whole_numbers("-s", scales, (2, 4, 8, 16)), names, device, precision)
         if update_card and jpeg is None and any(rescaler.jpeg_resistant for rescaler in rescalers):
             jpeg = "30,50,70,80,90"
-        methods = _methods(rescalers, scales, sr, not no_baselines and not update_card, luma, bool(names))
+        assisted = _assisted(rescalers, device, precision) if sr else []
+        methods = _methods(rescalers, assisted, scales, sr, not no_baselines and not update_card, luma, bool(names))
         codecs = _codecs(jpeg, subsampling)
         kept = Cache(None if no_cache else (cache or default_folder()) / "evaluate.ndjson")
         watch = _Bar(not no_progress and sys.stderr.isatty())
@@ -174,15 +175,34 @@ def _rescalers(scales: Sequence[int], names: Sequence[str], device: str, precisi
     if names:
         chosen = [find_all(name) for name in names]
     else:
-        chosen = [[model] for model in models({}) if model.card.scale in scales]
+        chosen = [[m] for m in models({}) if m.card.kind == "irn" and m.card.scale in scales]
         trained = {model.card.scale for (model,) in chosen}
         chosen += [list(compose(scale)) for scale in scales if scale > 4 and scale not in trained]
     found = [Rescaler(several, device=device, precision=precision) for several in chosen]
     return sorted(found, key=lambda rescaler: combined_scale(rescaler.models))
 
 
+def _assisted(rescalers: Sequence[Rescaler], device: str, precision: str) -> list[Rescaler]:
+    """Those of the models again that have a super-resolution assistant, with it."""
+    from irnscale.engine.rescaler import Rescaler
+    from irnscale.zoo import models
+
+    bases = {rescaler.digest: rescaler.models for rescaler in rescalers}
+    return [
+        Rescaler(bases[m.card.base_digest], assistant=m, device=device, precision=precision)
+        for m in models({})
+        if m.card.kind == "assistant" and m.card.base_digest in bases
+    ]
+
+
 def _methods(
-    rescalers: Sequence[Rescaler], scales: str, sr: bool, with_baselines: bool, luma: str, named: bool
+    rescalers: Sequence[Rescaler],
+    assisted: Sequence[Rescaler],
+    scales: str,
+    sr: bool,
+    with_baselines: bool,
+    luma: str,
+    named: bool,
 ) -> list[Method]:
     """By scale: baselines, then the models."""
     from irnscale.evaluation.methods import baselines, model_method, published_bicubic, super_resolution
@@ -197,6 +217,7 @@ def _methods(
             if rescaler.scale == scale:
                 found.append(model_method(rescaler))
                 found += [super_resolution(rescaler)] if sr else []
+        found += [super_resolution(rescaler) for rescaler in assisted if rescaler.scale == scale]
     if not found:
         raise UsageError("nothing to measure", "leave --no-baselines out, or choose a model with -m")
     return found
@@ -244,7 +265,7 @@ def _write_readme(path: Path) -> None:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read: {error}", "give a Markdown file") from error
-    cards = [model.card for model in models({}) if model.shipped]
+    cards = [model.card for model in models({}) if model.shipped and model.card.kind == "irn"]
     try:
         text = with_tables(text, model_tables(cards))
     except UsageError as error:

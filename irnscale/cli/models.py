@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -35,7 +36,7 @@ def list_models(debug: bool = False) -> int:
         rows.append(
             (
                 card.name,
-                f"x{card.scale}",
+                f"x{card.scale}" if card.kind == "irn" else f"x{card.scale} --sr",
                 "yes" if card.jpeg_resistant else "no",
                 "shipped" if model.shipped else str(model.weights.parent),
                 f"{score['psnr_y']:.2f} dB" if "psnr_y" in score else "-",
@@ -131,23 +132,35 @@ def export_model(run: Path, name: str, to: Path | None, overwrite: bool, debug: 
     """Turn the averaged weights of a training run into a model with its card."""
     from irnscale.train.checkpoints import export
     from irnscale.train.config import recipe_from_dict
-    from irnscale.train.objective import network_of
     from irnscale.zoo import user_folder
     from irnscale.zoo.save import save_model
 
     tensors, state = export(run)
     recipe = recipe_from_dict(state["recipe"])
-    config = network_of(recipe).config
+    card: dict[str, Any] = {
+        "origin": f"run {state['run_id']}, step {state['step']}",
+        "training": {"recipe": state["recipe"], "steps": state["step"], "seconds": round(state["seconds"])},
+    }
+    folder = to or user_folder()
+    if recipe.assistant_of:
+        from irnscale.train.assistance import assisted_model
+
+        base = assisted_model(recipe)
+        description = f"assistant of {base.card.name} for super-resolution, trained with the recipe {recipe.name}"
+        model = save_model(
+            folder, name, recipe.assistant(), tensors, overwrite=overwrite, base=base, description=description, **card
+        )
+        click.echo(f"{model.weights}: use it with `irnscale up --sr -s {recipe.scale}`", err=True)
+        return ExitCode.OK
     model = save_model(
-        to or user_folder(),
+        folder,
         name,
-        config,
+        recipe.network(),
         tensors,
         overwrite=overwrite,
         jpeg_resistant=recipe.compression_mode,
-        description=f"IRN x{config.scale}, trained with the recipe {recipe.name}",
-        origin=f"run {state['run_id']}, step {state['step']}",
-        training={"recipe": state["recipe"], "steps": state["step"], "seconds": round(state["seconds"])},
+        description=f"IRN x{recipe.scale}, trained with the recipe {recipe.name}",
+        **card,
     )
     click.echo(f"{model.weights}: use it with -m {name if to is None else model.weights}", err=True)
     return ExitCode.OK

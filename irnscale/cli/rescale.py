@@ -38,11 +38,12 @@ class Choice:
     models: Sequence[Model]
     scale: int
     settings: str
+    assistant: Model | None = None
 
     @property
     def name(self) -> str:
         """As the record has it."""
-        return "+".join(m.card.name for m in self.models)
+        return self.assistant.card.name if self.assistant else "+".join(m.card.name for m in self.models)
 
     @property
     def digest(self) -> str:
@@ -229,7 +230,11 @@ class Rescaling:
             common = self._common
             try:
                 self._rescalers[key] = Rescaler(
-                    choice.models, device=common.device, precision=common.precision, tile=common.tile
+                    choice.models,
+                    assistant=choice.assistant,
+                    device=common.device,
+                    precision=common.precision,
+                    tile=common.tile,
                 )
             except IrnscaleError as error:
                 # The next input would meet the same device, and in `down` the same model.
@@ -239,7 +244,8 @@ class Rescaling:
 
 
 def _key(choice: Choice) -> str:
-    return "+".join(str(m.weights) for m in choice.models)
+    used = [choice.assistant, *choice.models] if choice.assistant else choice.models
+    return "+".join(str(m.weights) for m in used)
 
 
 def _skip(outcome: Outcome, target: Path | None, reason: str) -> None:

@@ -29,10 +29,12 @@ if TYPE_CHECKING:
 @click.option("--size", metavar="WxH", help="The original's size, where the file has no record.")
 @click.option("--ignore-provenance", is_flag=True, help="Trust the options rather than the file's record.")
 @click.option("--require-provenance", is_flag=True, help="Refuse files without a record.")
+@click.option("--sr", is_flag=True, help="For small images that `down` did not make: super-resolution.")
 @shared
 def command(
     scale: int | None,
     size: str | None,
+    sr: bool,
     ignore_provenance: bool,
     require_provenance: bool,
     common: Common,
@@ -41,7 +43,7 @@ def command(
 
     INPUT is a picture file, a folder (with -r), or - for stdin. The model and the size are read from the file's
     record, so that no option is needed. Small images that `down` did not make come out worse than with an ordinary
-    resizer.
+    resizer, unless --sr (with -s) prepares them.
     """
     from irnscale.cli.rescale import execute
 
@@ -50,9 +52,11 @@ def command(
         raise UsageError(f"-s {scale}: no such scale", "choose one of 2, 4, 8, 16")
     if ignore_provenance and require_provenance:
         raise UsageError("--ignore-provenance contradicts --require-provenance", "leave one of them out")
+    if sr:
+        _check_sr(scale, common)
     template = common.files.name or "{stem}_up{scale}x.{ext}"
     naming = batch.Naming(template, common.files.resolve_format(), drop="_down{scale}x")
-    return execute(common, Up(common, scale, wanted, ignore_provenance, require_provenance), naming)
+    return execute(common, Up(common, scale, wanted, ignore_provenance, require_provenance, sr), naming)
 
 
 @dataclass
@@ -64,6 +68,7 @@ class Up:
     wanted: tuple[int, int] | None
     ignore: bool
     require: bool
+    sr: bool = False
     kind: str = "up"
     scales: Sequence[int] = SCALES
     _warned: bool = False
@@ -71,6 +76,7 @@ class Up:
     def choose(self, label: str, record: Provenance | None) -> Choice:
         """The models that the record names, or those of the options where there is none."""
         from irnscale.cli.rescale import Choice
+        from irnscale.zoo import assistant as find_assistant
         from irnscale.zoo import combined_digest, combined_scale
 
         common = self.common
@@ -80,13 +86,25 @@ class Up:
                 f"{label}: was written by `irnscale up`: it is the restored picture already",
                 "give the small one, or use --ignore-provenance",
             )
-        if record is None:
+        assistant: Model | None = None
+        if self.sr:
+            if record is not None:
+                raise UsageError(
+                    f"{label}: was made by `irnscale down`, which --sr is not for",
+                    "leave --sr out, or use --ignore-provenance",
+                )
+            assert self.scale is not None
+            assistant, base = find_assistant(self.scale)
+            models = [base]
+        elif record is None:
             models = _without_record(label, self.scale, common, self.require)
         else:
             models = _from_record(label, record, self.scale, common)
         name, digest = "+".join(m.card.name for m in models), combined_digest(models)
         settings = f"up {name} {digest} {common.files.settings} size={self.wanted} ignore={self.ignore}"
-        return Choice(models, combined_scale(models), settings)
+        if assistant is not None:
+            settings += f" sr {assistant.card.name} {assistant.card.digest}"
+        return Choice(models, combined_scale(models), settings, assistant)
 
     def size(self, choice: Choice, header: Header | Picture) -> tuple[int, int]:
         """The recorded size, unless the picture was resized since; the wanted one; or all there is."""
@@ -102,12 +120,12 @@ class Up:
         record = None if self.ignore else picture.record
         if record is not None:
             return _doubts(label, record, picture, self.wanted)
-        if self._warned:
+        if self._warned or self.sr:
             return []
         self._warned = True
         return [
             "has no irnscale record; a small image that `irnscale down` did not make comes out worse than with an "
-            "ordinary resizer"
+            "ordinary resizer" + _sr_hint(choice)
         ]
 
     def compute(
@@ -124,6 +142,24 @@ class Up:
         return restore_all(
             rescaler, pictures, size=size, settings=settings, depth=self.common.files.depth or 8, progress=progress
         )
+
+
+def _check_sr(scale: int | None, common: Common) -> None:
+    if scale is None:
+        raise UsageError("--sr needs to know by how much to enlarge", "say it: --sr -s 4")
+    for given, option in ((common.model, "-m"), (common.jpeg_resistant, "--jpeg-resistant")):
+        if given is not None:
+            raise UsageError(f"--sr chooses the model, and {option} does too", "leave one of them out")
+
+
+def _sr_hint(choice: Choice) -> str:
+    from irnscale.zoo import assistant
+
+    try:
+        assistant(choice.scale)
+    except ModelError:
+        return ""
+    return "; --sr prepares such images"
 
 
 def _without_record(label: str, scale: int | None, common: Common, required: bool) -> list[Model]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from irnscale.kernels import additive_forward, additive_inverse
-from irnscale.networks import IRN, DenseBlock, EnhancedAffineCoupling
+from irnscale.networks import IRN, AssistantFlow, DenseBlock, EnhancedAffineCoupling
 
 Progress = Callable[[int, int], None]
 Window = tuple[slice, slice]
@@ -72,7 +72,7 @@ def _affine_step(coupling: EnhancedAffineCoupling, x1: Tensor, x2: Tensor, tile:
 
 
 @torch.inference_mode()
-def run(net: IRN, x: Tensor, *, rev: bool, tile: int, progress: Progress | None = None) -> Tensor:
+def run(net: IRN | AssistantFlow, x: Tensor, *, rev: bool, tile: int, progress: Progress | None = None) -> Tensor:
     """The network's forward (image -> LR and z) or inverse on a whole image, tile by tile.
 
     x: (N, 3, H, W), H and W multiples of the scale; in reverse (N, 3 s^2, h, w). tile: positions per side
@@ -84,7 +84,7 @@ def run(net: IRN, x: Tensor, *, rev: bool, tile: int, progress: Progress | None 
     modules = list(net.module_list) if rev else net.down_modules
     total = sum(isinstance(m, EnhancedAffineCoupling) for m in modules)
     done = 0
-    state = x.clone() if rev else x
+    state = x.clone() if rev or isinstance(net, AssistantFlow) else x
     for module in reversed(modules) if rev else modules:
         if not isinstance(module, EnhancedAffineCoupling):  # no spatial context
             (state,), _ = module((state,), rev=rev, jac=False)

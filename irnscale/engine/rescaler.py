@@ -13,12 +13,13 @@ from torch import Tensor
 from irnscale.engine.device import choose_device
 from irnscale.engine.executor import Progress, run
 from irnscale.engine.precision import choose_precision
-from irnscale.errors import DeviceError, InputError
+from irnscale.errors import DeviceError, InputError, ModelError, UsageError
 from irnscale.images.padding import reflected_indices
 from irnscale.kernels import quantize
-from irnscale.networks import IRN
+from irnscale.networks import IRN, AssistantFlow
 from irnscale.networks.irn import IMAGE_CHANNELS
-from irnscale.zoo import Model, combined_digest, compose, find_all, load_network
+from irnscale.zoo import Model, combined_digest, compose, find_all, load_assistant, load_network
+from irnscale.zoo import assistant as find_assistant
 
 AnyImage = TypeVar("AnyImage", Image.Image, "np.ndarray[Any, Any]", Tensor)
 
@@ -37,6 +38,8 @@ class Rescaler:
     costs 4 to 5 dB against passing the same image as RGB. Any H and W: sizes that are not multiples of the
     scale are padded by reflection, and `up(..., size=...)` crops back.
     Nothing is random: z = 0.
+    With an `assistant`, which belongs to the one model given, `up` prepares the small image first: for small images
+    that `down` did not make.
     Safe to call from several threads.
     """
 
@@ -44,32 +47,46 @@ class Rescaler:
         self,
         models: Sequence[Model],
         *,
+        assistant: Model | None = None,
         device: str = "auto",
         precision: str = "auto",
         tile: int | None = None,
     ) -> None:
         self.models = tuple(models)
+        self.assistant = assistant
         self.device = choose_device(device)
         self.dtype = choose_precision(precision, self.device)
-        allowed = set.intersection(*(set(m.card.precisions) for m in models))
+        used = [*models, assistant] if assistant else models
+        allowed = set.intersection(*(set(m.card.precisions) for m in used))
         if precision == "auto" and str(self.dtype).removeprefix("torch.") not in allowed:
             self.dtype = torch.float32
         self.tile = tile
         self.networks: list[IRN] = []
         for model in models:
-            net = load_network(model).to(self.device).to(self.dtype, memory_format=torch.channels_last)
+            net = load_network(model).to(self.device)
+            _narrow(net, self.dtype)
             self.networks.append(net)
+        self.flow: AssistantFlow | None = None
+        if assistant:
+            if [m.card.digest for m in models] != [assistant.card.base_digest]:
+                raise ModelError(
+                    f"{assistant.card.name}: was trained for {assistant.card.base} ({assistant.card.base_digest}), "
+                    f"not for {self.models[0].card.name} ({combined_digest(models)})",
+                    "leave the model out",
+                )
+            self.flow = load_assistant(assistant).to(self.device)
+            _narrow(self.flow, self.dtype)
         self.scale = int(np.prod([net.scale for net in self.networks]))
 
     @property
     def name(self) -> str:
-        """Name of the model, or of the composed models joined by "+", as provenance records it."""
-        return "+".join(m.card.name for m in self.models)
+        """Name of the model, or of those composed joined by "+", or of the assistant, as provenance records it."""
+        return self.assistant.card.name if self.assistant else "+".join(m.card.name for m in self.models)
 
     @property
     def digest(self) -> str:
         """12 hexadecimal digits that identify the weights."""
-        return combined_digest(self.models)
+        return combined_digest([self.assistant, *self.models] if self.assistant else self.models)
 
     @property
     def batches(self) -> bool:
@@ -115,6 +132,8 @@ class Rescaler:
                         f"a picture of {width} x {height} cannot come from {size[0]} x {size[1]} at x{self.scale}",
                         f"at most {width * self.scale} x {height * self.scale}, and less than {self.scale} below",
                     )
+        if self.flow is not None:
+            x = self._run(self.flow, x, rev=False, progress=progress)
         for net in reversed(self.networks):
             z = x.new_zeros(x.shape[0], IMAGE_CHANNELS * (net.scale**2 - 1), *x.shape[2:])
             x = self._run(net, torch.cat((x, z.to(x.device)), dim=1), rev=True, progress=progress)
@@ -122,7 +141,7 @@ class Rescaler:
             x = x[:, :, : size[1], : size[0]]
         return _like(image, x, depth)
 
-    def _run(self, net: IRN, x: Tensor, *, rev: bool, progress: Progress | None) -> Tensor:
+    def _run(self, net: IRN | AssistantFlow, x: Tensor, *, rev: bool, progress: Progress | None) -> Tensor:
         x = x.to(self.device, torch.float32).contiguous()
         tile = self.tile or DEFAULT_TILE
         while True:
@@ -148,6 +167,13 @@ class Rescaler:
         return y
 
 
+def _narrow(net: IRN | AssistantFlow, dtype: torch.dtype) -> None:
+    """Give the dense blocks their number format; the trunk, with the few weights it may have, stays float32."""
+    block: Any
+    for block in net.dense_blocks():
+        block.to(dtype, memory_format=torch.channels_last)
+
+
 def _is_out_of_memory(error: Exception) -> bool:
     # torch has no class of its own for the CPU's allocator
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator" in str(error)
@@ -157,16 +183,23 @@ def load(
     model: int | str = 4,
     *,
     jpeg_resistant: bool = False,
+    sr: bool = False,
     device: str = "auto",
     precision: str = "auto",
     tile: int | None = None,
 ) -> Rescaler:
     """A `Rescaler` for a scale (2, 4, "x4"; 8 and 16 compose two models) or for a model by name or file.
 
+    `sr` is for small images that `down` did not make: a scale, whose super-resolution assistant `up` then uses.
     Raises ModelError, DeviceError or UsageError.
     """
     if isinstance(model, str) and model.removeprefix("x").isdigit():
         model = int(model.removeprefix("x"))
+    if sr:
+        if not isinstance(model, int) or jpeg_resistant:
+            raise UsageError("sr goes with a scale alone, such as load(4, sr=True)")
+        assistant, base = find_assistant(model)
+        return Rescaler([base], assistant=assistant, device=device, precision=precision, tile=tile)
     chosen = compose(model, jpeg_resistant=jpeg_resistant) if isinstance(model, int) else find_all(model)
     return Rescaler(chosen, device=device, precision=precision, tile=tile)
 

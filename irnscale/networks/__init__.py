@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from irnscale.networks.assistant import AssistantConfig, AssistantFlow
 from irnscale.networks.coupling import EnhancedAffineCoupling
 from irnscale.networks.dense_block import DenseBlock
 from irnscale.networks.haar import HaarTransform
@@ -12,6 +13,8 @@ from irnscale.networks.unshuffle import UnshuffleMatrix
 __all__ = [
     "IRN",
     "ActNorm",
+    "AssistantConfig",
+    "AssistantFlow",
     "ChannelRotation",
     "DenseBlock",
     "EnhancedAffineCoupling",

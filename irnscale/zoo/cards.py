@@ -10,14 +10,18 @@ from typing import Any
 
 from irnscale.errors import ModelError
 
+TEXTS = ("kind", "base", "base_digest", "description", "origin", "data", "licence")
+
 
 @dataclass(frozen=True)
 class ModelCard:
     """The JSON beside `<name>.safetensors`.
 
-    architecture: keyword arguments of `IRNConfig`. scores: by data set, `psnr_y` and `ssim_y` of the
-    restored picture and `lr_psnr_y`, `lr_ssim_y` of the small one against bicubic. precisions: number
-    formats whose round trip was measured to stay within 0.03 dB of float32 (what `auto` may choose from).
+    kind: "irn", or "assistant": a flow that prepares small pictures which the model did not make for the IRN whose
+    name is `base` and whose digest is `base_digest`; such a model's `scale` is that of the IRN.
+    architecture: keyword arguments of `IRNConfig` or `AssistantConfig`. scores: by data set, `psnr_y` and
+    `ssim_y` of the restored picture and `lr_psnr_y`, `lr_ssim_y` of the small one against bicubic. precisions:
+    number formats whose round trip was measured to stay within 0.03 dB of float32 (what `auto` may choose from).
     sha256: of the weights file.
     """
 
@@ -25,6 +29,9 @@ class ModelCard:
     scale: int
     architecture: dict[str, Any]
     sha256: str
+    kind: str = "irn"
+    base: str = ""
+    base_digest: str = ""
     jpeg_resistant: bool = False
     description: str = ""
     origin: str = ""
@@ -69,7 +76,7 @@ def _sound(values: dict[str, Any]) -> bool:
     """Whether the optional fields are of the kinds that `ModelCard` says."""
     scores, precisions = values.get("scores", {}), values.get("precisions", [])
     return (
-        all(isinstance(values.get(key, ""), str) for key in ("description", "origin", "data", "licence"))
+        all(isinstance(values.get(key, ""), str) for key in TEXTS)
         and isinstance(values.get("jpeg_resistant", False), bool)
         and isinstance(values.get("training", {}), dict)
         and isinstance(precisions, list)

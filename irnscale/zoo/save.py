@@ -11,7 +11,7 @@ from torch import Tensor
 
 from irnscale.errors import ModelError, OutputError
 from irnscale.images.atomic import write_bytes_atomic
-from irnscale.networks import IRNConfig
+from irnscale.networks import AssistantConfig, IRNConfig
 from irnscale.zoo.cards import ModelCard, file_sha256
 from irnscale.zoo.store import Model
 
@@ -21,14 +21,16 @@ MAX_BYTES = 15 * 10**6
 def save_model(
     folder: Path,
     name: str,
-    config: IRNConfig,
+    config: IRNConfig | AssistantConfig,
     tensors: dict[str, Tensor],
     *,
     overwrite: bool = False,
+    base: Model | None = None,
     **card: Any,
 ) -> Model:
     """Write `<name>.safetensors` (float16) and `<name>.json` into `folder`; `card` are fields of `ModelCard`.
 
+    An assistant's `base` is the model that it was trained for; only the assistant is written.
     Raises ModelError for weights that float16 cannot hold or a bad name, OutputError where a file exists
     or cannot be written.
     """
@@ -47,8 +49,12 @@ def save_model(
         raise OutputError(what, "set IRNSCALE_MODELS to another") from error
     weights = folder / f"{name}.safetensors"
     write_bytes_atomic(data, weights, overwrite=overwrite)
-    result = ModelCard(
-        name=name, scale=config.scale, architecture=config.to_dict(), sha256=file_sha256(weights), **card
-    )
+    if isinstance(config, AssistantConfig):
+        assert base is not None
+        scale = base.card.scale
+        card |= {"kind": "assistant", "base": base.card.name, "base_digest": base.card.digest}
+    else:
+        scale = config.scale
+    result = ModelCard(name=name, scale=scale, architecture=config.to_dict(), sha256=file_sha256(weights), **card)
     write_bytes_atomic(result.to_json().encode(), folder / f"{name}.json", overwrite=overwrite)
     return Model(result, weights, shipped=False)

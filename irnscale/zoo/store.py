@@ -6,18 +6,20 @@ import hashlib
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from irnscale.errors import ModelError
 from irnscale.zoo.cards import ModelCard, file_sha256, read_card
 
 if TYPE_CHECKING:
-    from irnscale.networks import IRN
+    from irnscale.networks import IRN, AssistantFlow
+
+N = TypeVar("N", bound="IRN | AssistantFlow")
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,9 @@ def find_all(names: str) -> list[Model]:
 def default_model(scale: int, *, jpeg_resistant: bool = False) -> Model:
     """The shipped model for a scale. Raises ModelError naming what there is."""
     kind = "a JPEG-resistant model" if jpeg_resistant else "a model"
-    candidates = [m for m in models({}) if m.shipped and m.card.jpeg_resistant == jpeg_resistant]
+    candidates = [
+        m for m in models({}) if m.shipped and m.card.kind == "irn" and m.card.jpeg_resistant == jpeg_resistant
+    ]
     for model in candidates:
         if model.card.scale == scale:
             return model
@@ -155,22 +159,66 @@ def verify(model: Model) -> None:
         )
 
 
+def assistant(scale: int) -> tuple[Model, Model]:
+    """The assistant for small pictures of `scale` that no model made, and the IRN it was trained for.
+
+    Shipped ones come first. Raises ModelError where there is none, or its IRN is missing or another one.
+    """
+    found = [m for m in models({}) if m.card.kind == "assistant" and m.card.scale == scale]
+    if not found:
+        have = ", ".join(sorted({f"x{m.card.scale}" for m in models({}) if m.card.kind == "assistant"})) or "none"
+        raise ModelError(f"no super-resolution assistant for scale {scale} is installed", f"installed: {have}")
+    return found[0], base_of(found[0])
+
+
+def base_of(model: Model) -> Model:
+    """The IRN that an assistant was trained for. Raises ModelError where it is missing or another one."""
+    card = model.card
+    base = find(card.base)
+    if base.card.digest != card.base_digest:
+        raise ModelError(
+            f"{card.name}: was trained for other weights of {card.base} ({card.base_digest}) than the installed ones "
+            f"({base.card.digest})",
+            "import the two that belong together, or train the assistant again",
+        )
+    return base
+
+
 def load_network(model: Model) -> IRN:
     """The network of a model, float32 weights on the CPU, ready to run. Raises ModelError."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     from irnscale.networks import IRN, IRNConfig
 
-    verify(model)
-    try:
-        net = IRN(IRNConfig(**model.card.architecture))
-    except (TypeError, ValueError, RuntimeError) as error:
-        what = f"{model.card.name}: unknown architecture on its card: {error}"
-        raise ModelError(what, "import the model again, with this version") from error
+    if model.card.kind != "irn":
+        raise ModelError(
+            f"{model.card.name}: is no network of its own but an assistant of {model.card.base}",
+            "use it by `irnscale up --sr`",
+        )
+    net = _load(model, lambda architecture: IRN(IRNConfig(**architecture)))
     if net.scale != model.card.scale:
         what = f"{model.card.name}: its card says x{model.card.scale}, its architecture x{net.scale}"
         raise ModelError(what, "import the model again")
+    return net
+
+
+def load_assistant(model: Model) -> AssistantFlow:
+    """The flow of an assistant, float32 weights on the CPU, ready to run. Raises ModelError."""
+    from irnscale.networks import AssistantConfig, AssistantFlow
+
+    if model.card.kind != "assistant":
+        raise ModelError(f"{model.card.name}: is no assistant", "see `irnscale models`")
+    return _load(model, lambda architecture: AssistantFlow(AssistantConfig(**architecture)))
+
+
+def _load(model: Model, build: Callable[[dict[str, Any]], N]) -> N:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    verify(model)
+    try:
+        net = build(model.card.architecture)
+    except (TypeError, ValueError, RuntimeError) as error:
+        what = f"{model.card.name}: unknown architecture on its card: {error}"
+        raise ModelError(what, "import the model again, with this version") from error
     try:
         tensors = load_file(model.weights)
     except (SafetensorError, OSError) as error:
