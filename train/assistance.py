@@ -58,7 +58,8 @@ class Assistance(Objective):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         self.base._apply(fn)
-        return super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
 
     def upscale(self, lr: Tensor) -> Tensor:
         """IRN^-1(AN(LR), 0)."""
