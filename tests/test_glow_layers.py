@@ -44,6 +44,8 @@ LAYERS = {
     "actnorm-image": (lambda: ActNorm(4), IMAGE),
     "conv1x1": (lambda: InvertibleConv1x1(5), VECTOR),
     "conv1x1-image": (lambda: InvertibleConv1x1(4), IMAGE),
+    "rotation": (lambda: InvertibleConv1x1(5, learned=False), VECTOR),
+    "rotation-image": (lambda: InvertibleConv1x1(4, learned=False), IMAGE),
     "permutation": (lambda: Permutation(5), VECTOR),
     "permutation-image": (lambda: Permutation(4), IMAGE),
     "squeeze": (Squeeze, (1, 4, 6)),

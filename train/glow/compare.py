@@ -161,6 +161,7 @@ def table(comparison: Comparison) -> str:
         "Frechet": ("frechet", 2),
         "untrained": ("frechet_untrained", 1),
         "real": ("frechet_of_training_pictures", 2),
+        "overflow": ("samples_overflowing", 1),
         "FID": ("fid_inception_64", 2),
         "ms encode": ("encode_ms", 2),
         "ms sample": ("sample_ms", 2),

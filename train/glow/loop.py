@@ -27,6 +27,7 @@ from irnscale.train.glow.metrics import (
     frechet,
     inception_frechet,
     log_likelihood,
+    overflowing,
 )
 from irnscale.train.glow.pictures import curves, grid
 from irnscale.train.glow.recipe import GlowRecipe
@@ -60,11 +61,17 @@ class GlowTrainer:
     def __init__(self, recipe: GlowRecipe, digits: Digits, out: Path | None = None) -> None:
         self.recipe, self.digits = recipe, digits
         self.flow = new_flow(recipe, digits)
-        self.optimizer = torch.optim.Adam(
-            [p for p in self.flow.parameters() if p.requires_grad],
+        groups: dict[bool, list[torch.nn.Parameter]] = {True: [], False: []}
+        for name, parameter in self.flow.named_parameters():
+            if parameter.requires_grad:
+                groups["subnet" in name].append(parameter)
+        self.optimizer = torch.optim.AdamW(  # without decay it is Adam
+            [
+                {"params": groups[True], "weight_decay": recipe.weight_decay},
+                {"params": groups[False], "weight_decay": 0.0},
+            ],
             lr=recipe.initial_lr,
             betas=(recipe.beta1, recipe.beta2),
-            weight_decay=recipe.weight_decay,
         )
         self.progress = Progress() if out is None else load_state(out, recipe, self.flow, self.optimizer)
 
@@ -203,7 +210,7 @@ def measure(trainer: GlowTrainer, inception: Path | None = None) -> dict[str, An
         "log_likelihood_dequantized": nats,
         "bits_per_dimension": bits_per_dimension(nats, flow.config.size**2),
         "frechet": frechet(classifier, digits.test, trained),
-        "samples_not_finite": int((~trained.isfinite()).flatten(1).any(1).sum()),
+        "samples_overflowing": overflowing(trained),
         "frechet_untrained": frechet(classifier, digits.test, samples(untrained)),
         "frechet_of_training_pictures": frechet(classifier, digits.test, digits.train),
         "classifier_accuracy": accuracy(classifier, digits),

@@ -38,6 +38,11 @@ def bits_per_dimension(nats: float, dimensions: int) -> float:
     return -nats / dimensions / math.log(2)
 
 
+def overflowing(samples: Tensor) -> int:
+    """How many of the samples are not finite somewhere, or further from black than ten times white."""
+    return int((~(samples.abs() <= 10 * WHITE)).flatten(1).any(1).sum())
+
+
 @torch.no_grad()
 def frechet(classifier: Classifier, one: Tensor, other: Tensor) -> float:
     """Frechet distance of two sets of pictures (N, 1, 8, 8) on the classifier's features."""

@@ -21,10 +21,11 @@ class GlowRecipe:
     """What `irnscale train glow-...` trains, and how.
 
     backend to clamp: see `GlowConfig`. budget: steps ("3000") or time ("90s") of the whole run; the rate is initial_lr,
-    annealed to final_lr of it by a cosine over the budget (1: constant, as in the dissertation). dequantize: train on
-    x + u with u uniform on [-1/2, 1/2), the proper likelihood of whole numbers; without it the raw values 0 to 16 are
-    taken for a density, which has no upper bound. temperature: of the sample grids. evaluate_steps: steps between two
-    points of the curves.
+    annealed to final_lr of it by a cosine over the budget (1: constant, as in the dissertation). weight_decay:
+    decoupled (AdamW), of the subnets alone: a mixing or an ActNorm that shrinks would be paid for in the
+    log-determinant. dequantize: train on x + u with u uniform on [-1/2, 1/2), the proper likelihood of whole numbers;
+    without it the raw values 0 to 16 are taken for a density, which has no upper bound. temperature: of the sample
+    grids. evaluate_steps: steps between two points of the curves.
     """
 
     name: str = "glow"
@@ -32,19 +33,19 @@ class GlowRecipe:
     steps: int = 8
     hidden: int = 128
     subnet: str = "fc"
-    mixing: str = "conv"
+    mixing: str = "rotation"
     clamp: str = "glow"
     batch_size: int = 64
     initial_lr: float = 1e-3
     final_lr: float = 0.05
     beta1: float = 0.9
     beta2: float = 0.999
-    weight_decay: float = 0.0
+    weight_decay: float = 1.0
     clip_norm_max_g: float = 100.0
     dequantize: bool = True
-    temperature: float = 0.8
+    temperature: float = 0.9
     seed: int = 0
-    budget: str = "3000"
+    budget: str = "2000"
     evaluate_steps: int = 250
 
     def __post_init__(self) -> None:

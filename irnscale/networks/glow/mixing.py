@@ -35,9 +35,13 @@ class InvertibleConv1x1(FlowLayer):
         return _mix(x, self.weight), self._log_det(x)
 
     def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        return _mix(y, torch.linalg.inv(self.weight)), -self._log_det(y)
+        # Where it is not learned, it is the rotation that it began as.
+        back = torch.linalg.inv(self.weight) if self.weight.requires_grad else self.weight.T
+        return _mix(y, back), -self._log_det(y)
 
     def _log_det(self, x: Tensor) -> Tensor:
+        if not self.weight.requires_grad:
+            return x.new_zeros(x.shape[0])
         log_det: Tensor = torch.linalg.slogdet(self.weight).logabsdet
         return (positions(x) * log_det).expand(x.shape[0])
 
