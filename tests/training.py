@@ -38,9 +38,9 @@ def records(out: Path) -> list[dict]:
     return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
 
 
-def batch(photos: Path) -> tuple[torch.Tensor, torch.Tensor]:
-    """HR and LR of two crops."""
-    return Photographs([photos], scale=2, crop=16).batch(2, seed=0, step=0)
+def batch(photos: Path, size: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
+    """HR and LR of some crops."""
+    return Photographs([photos], scale=2, crop=16).batch(size, seed=0, step=0)
 
 
 def names(folder: Path) -> list[str]:

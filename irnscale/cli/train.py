@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,8 @@ def run_command(
         progress=not no_progress,
         say=_say,
     )
-    click.echo(str(final))
+    if os.environ.get("RANK", "0") == "0":  # torchrun's; the other processes leave the talking to this one
+        click.echo(str(final))
     return ExitCode.OK
 
 

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from irnscale.networks.dense_training import DenseFunction
+
 SLOPE = 0.2
 
 
@@ -53,6 +55,10 @@ class DenseBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Run the block; the result has the dtype of `x`."""
         dtype = self.compute_dtype or self.conv1.weight.dtype
+        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            weights, biases = zip(*((conv.weight, conv.bias) for conv in self.convolutions), strict=True)
+            trained: Tensor = DenseFunction.apply(x, dtype, SLOPE, *weights, *biases)  # type: ignore[no-untyped-call]
+            return trained
         # Channels-last: 1.5 to 5 times faster than contiguous on CPUs and GPUs alike.
         features = [x.to(dtype, memory_format=torch.channels_last)]
         for k, conv in enumerate(self.convolutions):
