@@ -37,7 +37,7 @@ def test_every_recipe_loads(name):
 
 
 def test_there_are_recipes():
-    assert {"irn-x2", "irn-x4"} <= set(recipe_names())
+    assert {"irn-x2", "irn-x4", "irn-x4-budget"} <= set(recipe_names())
 
 
 def test_overrides_and_files(tmp_path):
