@@ -1,7 +1,8 @@
 """The network's arithmetic between convolutions, as Triton kernels with plain-torch definitions.
 
 Import from here only: each function checks its arguments, then runs the Triton kernel or the
-reference (see `dispatch`). All tensors are (N, C, H, W), contiguous or channels-last.
+reference (see `dispatch`). All tensors are (N, C, H, W), contiguous or channels-last, or slices of such;
+float32, bfloat16 and float16 with float32 arithmetic (float64 as itself, for tests of the mathematics).
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ from irnscale.kernels.dispatch import (
     launches,
     mode,
     require_image,
-    require_same,
+    require_operands,
+    require_writable,
     triton_available,
     use_triton,
 )
-from irnscale.kernels.reference import ACTIVATIONS, Activation
+from irnscale.kernels.reference import ACTIVATIONS, Activation, log_scale
 
 __all__ = [
     "ACTIVATIONS",
@@ -39,6 +41,7 @@ __all__ = [
     "haar_inverse",
     "interpreted",
     "launches",
+    "log_scale",
     "mode",
     "philox_normal",
     "quantize",
@@ -50,7 +53,8 @@ __all__ = [
 def haar_forward(x: Tensor) -> Tensor:
     """One Haar level, (N, C, H, W) float or uint8 -> (N, 4C, H/2, W/2); see `reference.haar_forward`.
 
-    Raises ValueError where H or W is odd (FrEIA's would truncate silently).
+    8-bit pixels are read as x / 255 and give float32. Raises ValueError where H or W is odd (FrEIA's would
+    truncate silently).
     """
     require_image("x", x, uint8=True)
     if x.shape[2] % 2 or x.shape[3] % 2:
@@ -61,7 +65,11 @@ def haar_forward(x: Tensor) -> Tensor:
 
 
 def haar_inverse(y: Tensor, *, to_uint8: bool = False) -> Tensor:
-    """Inverse Haar level, (N, 4C, H, W) -> (N, C, 2H, 2W); see `reference.haar_inverse`."""
+    """Inverse Haar level, (N, 4C, H, W) -> (N, C, 2H, 2W); see `reference.haar_inverse`.
+
+    With `to_uint8` the result is 8-bit pixels, clamped and rounded in the same pass, without a gradient; NaN
+    becomes 0, so who must notice one looks at `y`.
+    """
     require_image("y", y)
     if y.shape[1] % 4:
         raise ValueError(f"y must have a multiple of 4 channels, got {y.shape[1]}")
@@ -70,11 +78,15 @@ def haar_inverse(y: Tensor, *, to_uint8: bool = False) -> Tensor:
     return reference.haar_inverse(y, to_uint8=to_uint8)
 
 
-def _check_coupling(x: Tensor, s: Tensor, t: Tensor, name: str, activation: str) -> None:
+def _check_coupling(x: Tensor, s: Tensor, t: Tensor, name: str, activation: str, inplace: bool) -> None:
     require_image(name, x)
-    require_same(name, x, s=s, t=t)
+    require_operands(name, x, s=s, t=t)
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
+    if inplace:
+        require_writable(name, x)
+        if torch.is_grad_enabled() and any(v.requires_grad for v in (x, s, t)):
+            raise RuntimeError("inplace overwrites what the gradient of a coupling needs: use it under no_grad")
 
 
 def coupling_forward(
@@ -86,11 +98,16 @@ def coupling_forward(
     tightness: float = 1.0,
     activation: Activation = "sigmoid",
     log_det: bool = False,
+    inplace: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
-    """y = x exp(clamp g(tightness s)) + t in one pass; see `reference.coupling_forward`."""
-    _check_coupling(x, s, t, "x", activation)
+    """y = x exp(clamp g(tightness s)) + t in one pass; see `reference.coupling_forward`.
+
+    x, s, t: (N, C, H, W); s and t may be bfloat16 or float16 where x is float32. Returns y and the log-determinant
+    (N,), or None. With `inplace`, x becomes y; RuntimeError where a gradient is being recorded.
+    """
+    _check_coupling(x, s, t, "x", activation, inplace)
     run = kernel("coupling").coupling_forward if use_triton(x) else reference.coupling_forward
-    return run(x, s, t, clamp=clamp, tightness=tightness, activation=activation, log_det=log_det)
+    return run(x, s, t, clamp=clamp, tightness=tightness, activation=activation, log_det=log_det, inplace=inplace)
 
 
 def coupling_inverse(
@@ -102,37 +119,49 @@ def coupling_inverse(
     tightness: float = 1.0,
     activation: Activation = "sigmoid",
     log_det: bool = False,
+    inplace: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
-    """x = (y - t) exp(-clamp g(tightness s)) in one pass; see `reference.coupling_inverse`."""
-    _check_coupling(y, s, t, "y", activation)
+    """x = (y - t) exp(-clamp g(tightness s)) in one pass; dtypes, results and `inplace` as `coupling_forward`."""
+    _check_coupling(y, s, t, "y", activation, inplace)
     run = kernel("coupling").coupling_inverse if use_triton(y) else reference.coupling_inverse
-    return run(y, s, t, clamp=clamp, tightness=tightness, activation=activation, log_det=log_det)
+    return run(y, s, t, clamp=clamp, tightness=tightness, activation=activation, log_det=log_det, inplace=inplace)
 
 
 def additive_forward(x: Tensor, p: Tensor, *, inplace: bool = False) -> Tensor:
-    """y = x + p; with `inplace`, x becomes y where autograd allows it (RuntimeError where not)."""
+    """y = x + p, in the dtype of x; p may be bfloat16 or float16 where x is float32.
+
+    With `inplace`, x becomes y where autograd allows it (RuntimeError where not).
+    """
     require_image("x", x)
-    require_same("x", x, p=p)
-    if use_triton(x):
-        return kernel("additive").additive_forward(x, p, inplace=inplace)  # type: ignore[no-any-return]
-    return x.add_(p) if inplace else reference.additive_forward(x, p)
+    require_operands("x", x, p=p)
+    if inplace:
+        require_writable("x", x)
+    run = kernel("additive").additive_forward if use_triton(x) else reference.additive_forward
+    return run(x, p, inplace=inplace)
 
 
 def additive_inverse(y: Tensor, p: Tensor, *, inplace: bool = False) -> Tensor:
-    """x = y - p; with `inplace`, y becomes x where autograd allows it (RuntimeError where not)."""
+    """x = y - p, in the dtype of y; p and `inplace` as for `additive_forward`."""
     require_image("y", y)
-    require_same("y", y, p=p)
-    if use_triton(y):
-        return kernel("additive").additive_inverse(y, p, inplace=inplace)  # type: ignore[no-any-return]
-    return y.sub_(p) if inplace else reference.additive_inverse(y, p)
+    require_operands("y", y, p=p)
+    if inplace:
+        require_writable("y", y)
+    run = kernel("additive").additive_inverse if use_triton(y) else reference.additive_inverse
+    return run(y, p, inplace=inplace)
 
 
-def quantize(x: Tensor) -> Tensor:
-    """To multiples of 1/255 in [0, 1], with the straight-through gradient; see `reference.quantize`."""
+def quantize(x: Tensor, *, depth: int = 8, to_integer: bool = False) -> Tensor:
+    """To multiples of 1 / (2^depth - 1) in [0, 1], with the straight-through gradient; see `reference.quantize`.
+
+    depth: 8 or 16. With `to_integer` the result is the grey levels themselves, uint8 or uint16, without a
+    gradient, and NaN becomes 0.
+    """
     require_image("x", x)
+    if depth not in (8, 16):
+        raise ValueError(f"depth must be 8 or 16, got {depth}")
     # Not a module "quantize": importing it would replace this function in the package.
     run = kernel("quantization").quantize if use_triton(x) else reference.quantize
-    return run(x)
+    return run(x, depth=depth, to_integer=to_integer)
 
 
 def bias_lrelu_into(x: Tensor, bias: Tensor, out: Tensor, channel: int, negative_slope: float = 0.2) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from irnscale.kernels.dispatch import require_image
+from irnscale.kernels.dispatch import require_image, require_writable
 
 
 def check_bias_lrelu(x: Tensor, bias: Tensor, out: Tensor, channel: int) -> None:
@@ -28,8 +28,7 @@ def check_bias_lrelu(x: Tensor, bias: Tensor, out: Tensor, channel: int) -> None
         raise ValueError(f"out is {out.dtype}, x is {x.dtype}")
     if not bias.is_floating_point():
         raise ValueError(f"bias must be floating point, got {bias.dtype}")
-    if any(size > 1 and step == 0 for size, step in zip(out.shape, out.stride(), strict=True)):
-        raise ValueError("out must not be expanded: several of its elements share one place in memory")
+    require_writable("out", out)
 
 
 def check_philox(

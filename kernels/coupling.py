@@ -21,7 +21,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from irnscale.kernels.dispatch import count
+from irnscale.kernels.dispatch import REDUCED, count
 from irnscale.kernels.reference import Activation
 from irnscale.kernels.tiling import Plan, arithmetic, jit, on_device, plan, sum_rows, tile_index
 
@@ -174,14 +174,16 @@ class _Coupling(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, s: Tensor, t: Tensor, settings: dict[str, Any], log_det: bool
+        ctx: Any, x: Tensor, s: Tensor, t: Tensor, settings: dict[str, Any], log_det: bool, inplace: bool
     ) -> tuple[Tensor, Tensor | None]:
         inverse = settings["INVERSE"]
         ctx.settings = settings
         ctx.operation = "coupling_inverse" if inverse else "coupling_forward"
         ctx.t_dtype = t.dtype
-        y = torch.empty_like(x)
-        if inverse and x.dtype in (torch.float16, torch.bfloat16):
+        y = x if inplace else torch.empty_like(x)
+        if inplace:
+            ctx.mark_dirty(x)
+        elif inverse and x.dtype in REDUCED:
             ctx.save_for_backward(x, s, t)
         else:
             ctx.save_for_backward(y if inverse else x, s)
@@ -198,7 +200,7 @@ class _Coupling(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor, grad_log_det: Tensor | None) -> tuple[Tensor, Tensor, Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor, grad_log_det: Tensor | None) -> tuple[Tensor | None, ...]:
         x, s, *rest = ctx.saved_tensors
         t = rest[0] if rest else x
         inverse = ctx.settings["INVERSE"]
@@ -231,7 +233,7 @@ class _Coupling(torch.autograd.Function):
                     **ctx.settings,
                     **p.meta,
                 )
-        return dx, ds, dt, None, None
+        return dx, ds, dt, None, None, None
 
 
 def _run(
@@ -243,6 +245,7 @@ def _run(
     tightness: float,
     activation: Activation,
     log_det: bool,
+    inplace: bool,
 ) -> tuple[Tensor, Tensor | None]:
     settings = {
         "CLAMP": float(clamp),
@@ -250,7 +253,7 @@ def _run(
         "ACTIVATION": activation,
         "INVERSE": inverse,
     }
-    result: tuple[Tensor, Tensor | None] = _Coupling.apply(x, s, t, settings, log_det)  # type: ignore[no-untyped-call]
+    result: tuple[Tensor, Tensor | None] = _Coupling.apply(x, s, t, settings, log_det, inplace)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -263,9 +266,10 @@ def coupling_forward(
     tightness: float = 1.0,
     activation: Activation = "sigmoid",
     log_det: bool = False,
+    inplace: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """y = x exp(c g(k s)) + t, all (N, C, H, W); see `reference.coupling_forward`."""
-    return _run(x, s, t, False, clamp, tightness, activation, log_det)
+    return _run(x, s, t, False, clamp, tightness, activation, log_det, inplace)
 
 
 def coupling_inverse(
@@ -277,6 +281,7 @@ def coupling_inverse(
     tightness: float = 1.0,
     activation: Activation = "sigmoid",
     log_det: bool = False,
+    inplace: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """x = (y - t) exp(-c g(k s)), all (N, C, H, W); see `reference.coupling_inverse`."""
-    return _run(y, s, t, True, clamp, tightness, activation, log_det)
+    return _run(y, s, t, True, clamp, tightness, activation, log_det, inplace)

@@ -17,6 +17,9 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+REDUCED = (torch.bfloat16, torch.float16)
+"""Storage types that are computed with in float32."""
+
 _launches: Counter[str] = Counter()
 
 
@@ -79,15 +82,26 @@ def kernel(module: str) -> ModuleType:
     return import_module(f"irnscale.kernels.{module}")
 
 
-def require_same(reference_name: str, reference: Tensor, **others: Tensor) -> None:
-    """ValueError naming the first argument whose device, dtype or shape differs from `reference`."""
+def require_operands(reference_name: str, reference: Tensor, **others: Tensor) -> None:
+    """ValueError naming the first argument that is no operand beside `reference`.
+
+    Device and shape must be the same, and the dtype too, but that a float32 `reference` (the network's trunk)
+    takes bfloat16 and float16 operands (its subnets' outputs): the kernels convert them while reading.
+    """
     for name, tensor in others.items():
         if tensor.device != reference.device:
             raise ValueError(f"{name} is on {tensor.device}, {reference_name} on {reference.device}")
-        if tensor.dtype != reference.dtype:
+        reduced = reference.dtype == torch.float32 and tensor.dtype in REDUCED
+        if tensor.dtype != reference.dtype and not reduced:
             raise ValueError(f"{name} is {tensor.dtype}, {reference_name} is {reference.dtype}")
         if tensor.shape != reference.shape:
             raise ValueError(f"{name} has shape {tuple(tensor.shape)}, {reference_name} has {tuple(reference.shape)}")
+
+
+def require_writable(name: str, x: Tensor) -> None:
+    """ValueError naming `x` where it is expanded, so that a step in place would be applied several times."""
+    if any(size > 1 and step == 0 for size, step in zip(x.shape, x.stride(), strict=True)):
+        raise ValueError(f"{name} must not be expanded: several of its elements share one place in memory")
 
 
 def require_image(name: str, x: Tensor, *, uint8: bool = False) -> None:

@@ -104,7 +104,8 @@ def _inverse(
     a, b = (top + top_step) * FACTOR, (top - top_step) * FACTOR
     c, d = (bottom + bottom_step) * FACTOR, (bottom - bottom_step) * FACTOR
     if TO_UINT8:
-        a, b, c, d = to_grey_level(a), to_grey_level(b), to_grey_level(c), to_grey_level(d)
+        a, b = to_grey_level(a, 255.0), to_grey_level(b, 255.0)
+        c, d = to_grey_level(c, 255.0), to_grey_level(d, 255.0)
         # Through int32: not every backend converts floats to 8-bit integers directly.
         a, b, c, d = a.to(tl.int32), b.to(tl.int32), c.to(tl.int32), d.to(tl.int32)
     kind = x.dtype.element_ty

@@ -1,4 +1,4 @@
-"""Rounding to the 8-bit grid with the straight-through gradient (dissertation 3.12 and 3.13)."""
+"""Rounding to the 8-bit or 16-bit grid with the straight-through gradient (dissertation 3.12 and 3.13)."""
 
 # ruff: noqa: N803  (compile-time arguments and sizes in capitals, as everywhere in Triton)
 from __future__ import annotations
@@ -23,42 +23,63 @@ def _quantize(
     tiles: tl.tensor,
     xs: tl.tuple,
     ys: tl.tuple,
+    LEVELS: tl.constexpr,
+    TO_INTEGER: tl.constexpr,
     ACC: tl.constexpr,
     CHANNELS_LAST: tl.constexpr,
     ROWS: tl.constexpr,
     COLS: tl.constexpr,
 ) -> None:
-    """y = round(255 clamp(x, 0, 1)) / 255, half to even; NaN stays NaN."""
+    """y = round(L clamp(x, 0, 1)) / L, half to even, NaN stays NaN; or the levels themselves, where NaN is 0."""
     n, c, h, w, inside = tile_index(C, H, W, tiles, CHANNELS_LAST, ROWS, COLS)
     value = tl.load(x + n * xs[0] + c * xs[1] + h * xs[2] + w * xs[3], mask=inside, other=0).to(ACC)
-    level = to_grey_level(value)
-    # Plain float32 division is approximate on the GPU; a grey level must be the same float everywhere.
-    level = level / 255.0 if value.dtype == tl.float64 else tl.math.div_rn(level, 255.0)
-    # A NaN is evidence of an overflow in the network and must not pass as black.
-    level = tl.where(value == value, level, value)
+    level = to_grey_level(value, LEVELS)
+    if TO_INTEGER:
+        # Through int32: not every backend converts floats to small integers directly.
+        level = level.to(tl.int32)
+    else:
+        # Plain float32 division is approximate on the GPU; a grey level must be the same float everywhere.
+        level = level / LEVELS if value.dtype == tl.float64 else tl.math.div_rn(level, LEVELS)
+        # A NaN is evidence of an overflow in the network and must not pass as black.
+        level = tl.where(value == value, level, value)
     target = y + n * ys[0] + c * ys[1] + h * ys[2] + w * ys[3]
     tl.store(target, level.to(y.dtype.element_ty), mask=inside)
+
+
+def _launch(x: Tensor, y: Tensor, depth: int) -> Tensor:
+    """Write the quantised `x` into `y`, which may be of an integer type."""
+    if y.numel():
+        p = plan(x, y)
+        count("quantize")
+        with on_device(x):
+            _quantize[p.grid](
+                x,
+                y,
+                *p.index,
+                *p.strides,
+                LEVELS=float(2**depth - 1),
+                TO_INTEGER=not y.is_floating_point(),
+                ACC=arithmetic(x),
+                **p.meta,
+            )
+    return y
 
 
 class _StraightThrough(torch.autograd.Function):
     """The gradient is the identity, also where the value was clamped."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        y = torch.empty_like(x)
-        if y.numel():
-            p = plan(x, y)
-            count("quantize")
-            with on_device(x):
-                _quantize[p.grid](x, y, *p.index, *p.strides, ACC=arithmetic(x), **p.meta)
-        return y
+    def forward(ctx: Any, x: Tensor, depth: int) -> Tensor:
+        return _launch(x, torch.empty_like(x), depth)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        return grads[0]
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return grads[0], None
 
 
-def quantize(x: Tensor) -> Tensor:
-    """(N, C, H, W) -> the same, on multiples of 1/255; see `reference.quantize`."""
-    y: Tensor = _StraightThrough.apply(x)  # type: ignore[no-untyped-call]
+def quantize(x: Tensor, *, depth: int = 8, to_integer: bool = False) -> Tensor:
+    """(N, C, H, W) -> the same on the grid of `depth` bits, or its integers; see `reference.quantize`."""
+    if to_integer:
+        return _launch(x.detach(), torch.empty_like(x, dtype=torch.uint8 if depth == 8 else torch.uint16), depth)
+    y: Tensor = _StraightThrough.apply(x, depth)  # type: ignore[no-untyped-call]
     return y

@@ -1,6 +1,7 @@
 """Plain-torch definitions of every operation: what the Triton kernels must equal, and what runs off CUDA.
 
-All functions take and return (N, C, H, W) tensors of any floating dtype and follow autograd.
+All functions take and return (N, C, H, W) tensors of any floating dtype and follow autograd. bfloat16 and
+float16 are formats of storage: everything is computed in float32 (float64 for float64) and rounded once.
 Sources: Haar and couplings, Xiao et al. 2020 section 3.2 and their code; the dissertation's equations
 2.21 (Haar), 2.22 (enhanced affine coupling), 3.12 and 3.13 (quantisation, straight-through).
 """
@@ -13,8 +14,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from irnscale.kernels.dispatch import REDUCED
+
 Activation = Literal["sigmoid", "tanh", "proposal1"]
 ACTIVATIONS: tuple[Activation, ...] = ("sigmoid", "tanh", "proposal1")
+
+
+def _wide(x: Tensor) -> Tensor:
+    """`x` in the precision of the arithmetic: itself, or float32 where it is stored in 16 bits."""
+    return x.float() if x.dtype in REDUCED else x
 
 
 def haar_forward(x: Tensor) -> Tensor:
@@ -23,14 +31,16 @@ def haar_forward(x: Tensor) -> Tensor:
     LL of all channels comes first, so the first C outputs are the 2 x 2 means and stay in the input's
     range. A uint8 input is read as x / 255 in float32.
     """
-    if x.dtype == torch.uint8:
-        x = x.to(torch.float32) / 255
+    kind = x.dtype
+    if kind == torch.uint8:
+        kind, x = torch.float32, x.to(torch.float32) / 255
+    x = _wide(x)
     a, b = x[..., 0::2, 0::2], x[..., 0::2, 1::2]
     c, d = x[..., 1::2, 0::2], x[..., 1::2, 1::2]
     top, bottom = a + b, c + d
     left, right = a - b, c - d
     bands = (top + bottom, left + right, top - bottom, left - right)
-    return torch.cat(bands, dim=1) * 0.25
+    return (torch.cat(bands, dim=1) * 0.25).to(kind)
 
 
 def haar_inverse(y: Tensor, *, to_uint8: bool = False) -> Tensor:
@@ -39,18 +49,19 @@ def haar_inverse(y: Tensor, *, to_uint8: bool = False) -> Tensor:
     With `to_uint8` the result is clamped to [0, 1] and returned as round(255 x), half to even.
     """
     n, c4, h, w = y.shape
-    ll, lh, hl, hh = y.reshape(n, 4, c4 // 4, h, w).unbind(1)
+    ll, lh, hl, hh = _wide(y).reshape(n, 4, c4 // 4, h, w).unbind(1)
     even, odd = ll + hl, ll - hl
     dif_even, dif_odd = lh + hh, lh - hh
     top = torch.stack((even + dif_even, even - dif_even), dim=-1)
     bottom = torch.stack((odd + dif_odd, odd - dif_odd), dim=-1)
     x = torch.stack((top, bottom), dim=3).reshape(n, c4 // 4, 2 * h, 2 * w)
-    return to_8bit(x) if to_uint8 else x
+    return _grey_levels(x, 8) if to_uint8 else x.to(y.dtype)
 
 
-def to_8bit(x: Tensor) -> Tensor:
-    """Clamp to [0, 1] and round(255 x), half to even, as uint8."""
-    return (x.float().clamp(0, 1) * 255).round().to(torch.uint8)
+def _grey_levels(x: Tensor, depth: int) -> Tensor:
+    """Clamp to [0, 1] and round to the levels of `depth` bits, half to even, as uint8 or uint16; NaN is black."""
+    levels = _wide(x).nan_to_num(0.0).clamp_(0, 1).mul_(2**depth - 1).round_()
+    return levels.to(torch.uint8 if depth == 8 else torch.uint16)
 
 
 def log_scale(s: Tensor, clamp: float = 1.0, tightness: float = 1.0, activation: Activation = "sigmoid") -> Tensor:
@@ -59,7 +70,7 @@ def log_scale(s: Tensor, clamp: float = 1.0, tightness: float = 1.0, activation:
     "sigmoid": g(u) = 2 sigmoid(u) - 1 (the paper); "tanh": g(u) = tanh(u); "proposal1": the sigmoid
     clamp of j(u) = sign(u)(|u| + 1/2) + 1/2 (dissertation 3.4.1), whose jump counts as slope 1.
     """
-    u = tightness * s
+    u = tightness * _wide(s)
     if activation == "tanh":
         return clamp * torch.tanh(u)
     if activation == "proposal1":
@@ -78,14 +89,20 @@ def coupling_forward(
     tightness: float = 1.0,
     activation: Activation = "sigmoid",
     log_det: bool = False,
+    inplace: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """Enhanced affine coupling, second half-step: y = x exp(c g(k s)) + t, from the subnets' raw outputs.
 
-    x, s, t: (N, C, H, W). Returns y and, where asked for, the per-sample log-determinant (N,).
+    x, s, t: (N, C, H, W); s and t may be in reduced precision under a float32 x. Returns y and, where asked
+    for, the per-sample log-determinant (N,), both in the dtype of x. With `inplace`, y is written over x.
     """
     scale = log_scale(s, clamp, tightness, activation)
-    y = x * torch.exp(scale) + t
-    return y, (scale.sum(dim=(1, 2, 3)) if log_det else None)
+    if inplace and x.dtype == scale.dtype:
+        y = x.mul_(torch.exp(scale)).add_(t)
+    else:
+        y = (_wide(x) * torch.exp(scale) + t).to(x.dtype)
+        y = x.copy_(y) if inplace else y
+    return y, (scale.sum(dim=(1, 2, 3)).to(x.dtype) if log_det else None)
 
 
 def coupling_inverse(
@@ -97,36 +114,47 @@ def coupling_inverse(
     tightness: float = 1.0,
     activation: Activation = "sigmoid",
     log_det: bool = False,
+    inplace: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """Inverse of `coupling_forward`: x = (y - t) exp(-c g(k s)); the log-determinant is negated."""
     scale = log_scale(s, clamp, tightness, activation)
-    x = (y - t) * torch.exp(-scale)
-    return x, (-scale.sum(dim=(1, 2, 3)) if log_det else None)
+    if inplace and y.dtype == scale.dtype:
+        x = y.sub_(t).mul_(torch.exp(-scale))
+    else:
+        x = ((_wide(y) - t) * torch.exp(-scale)).to(y.dtype)
+        x = y.copy_(x) if inplace else x
+    return x, (-scale.sum(dim=(1, 2, 3)).to(y.dtype) if log_det else None)
 
 
-def additive_forward(x: Tensor, p: Tensor) -> Tensor:
-    """First half-step of a coupling: y = x + p."""
-    return x + p
+def additive_forward(x: Tensor, p: Tensor, *, inplace: bool = False) -> Tensor:
+    """First half-step of a coupling: y = x + p, in the dtype of x."""
+    return x.add_(p) if inplace else x + p
 
 
-def additive_inverse(y: Tensor, p: Tensor) -> Tensor:
+def additive_inverse(y: Tensor, p: Tensor, *, inplace: bool = False) -> Tensor:
     """Inverse of `additive_forward`: x = y - p."""
-    return y - p
+    return y.sub_(p) if inplace else y - p
 
 
 class _StraightThroughQuantize(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return (x.clamp(0, 1) * 255).round() / 255
+    def forward(ctx: Any, x: Tensor, levels: int) -> Tensor:
+        return _wide(x).clamp(0, 1).mul_(levels).round_().div_(levels).to(x.dtype)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        return grads[0]
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return grads[0], None
 
 
-def quantize(x: Tensor) -> Tensor:
-    """To the 8-bit grid: clamp to [0, 1], round(255 x) / 255; the gradient is the identity everywhere."""
-    result: Tensor = _StraightThroughQuantize.apply(x)  # type: ignore[no-untyped-call]
+def quantize(x: Tensor, *, depth: int = 8, to_integer: bool = False) -> Tensor:
+    """To the grid of `depth` bits, L = 2^depth - 1: clamp to [0, 1], round(L x) / L, half to even.
+
+    The gradient is the identity everywhere and NaN stays NaN. With `to_integer` the result is round(L x) as
+    uint8 or uint16, NaN is 0, and there is no gradient.
+    """
+    if to_integer:
+        return _grey_levels(x.detach(), depth)
+    result: Tensor = _StraightThroughQuantize.apply(x, 2**depth - 1)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -136,5 +164,5 @@ def bias_lrelu_into(x: Tensor, bias: Tensor, out: Tensor, channel: int, negative
     x: (N, C, H, W); bias: (C,); out: (N, C_total, H, W), the preallocated buffer of a dense block.
     """
     view = out[:, channel : channel + x.shape[1]]
-    view.copy_(F.leaky_relu(x + bias.view(1, -1, 1, 1), negative_slope))
+    view.copy_(F.leaky_relu(_wide(x) + _wide(bias).view(1, -1, 1, 1), negative_slope))
     return view

@@ -72,13 +72,13 @@ def tile_index(
 
 
 @jit
-def to_grey_level(value: tl.tensor) -> Any:
-    """round(255 value), half to even, with `value` clamped to [0, 1], still as a float; NaN becomes 0.
+def to_grey_level(value: tl.tensor, LEVELS: tl.constexpr) -> Any:
+    """round(LEVELS value), half to even, with `value` clamped to [0, 1], still as a float; NaN becomes 0.
 
     The clamp comes after the product, so that no compiler can fuse the product into the rounding (an FMA
-    rounds once and would move ties); it is the same clamp, since 255 x is monotone and exact at 0 and 1.
+    rounds once and would move ties); it is the same clamp, since LEVELS x is monotone and exact at 0 and 1.
     """
-    scaled = tl.minimum(tl.maximum(value * 255.0, 0.0), 255.0)
+    scaled = tl.minimum(tl.maximum(value * LEVELS, 0.0), LEVELS)
     # Adding 1.5 * 2^(mantissa bits) leaves no fraction bits: IEEE addition itself rounds half to even.
     if value.dtype == tl.float64:
         return (scaled + 6755399441055744.0) - 6755399441055744.0

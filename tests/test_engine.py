@@ -250,11 +250,11 @@ def test_auto_takes_only_measured_precisions(monkeypatch):
 def test_out_of_memory_halves_the_tile(monkeypatch, error):
     tiles = []
 
-    def scarce(net, x, *, rev, tile, progress):
+    def scarce(net, x, *, rev, tile, progress, **options):
         tiles.append(tile)
         if tile > 32:
             raise error
-        return executor.run(net, x, rev=rev, tile=tile, progress=progress)
+        return executor.run(net, x, rev=rev, tile=tile, progress=progress, **options)
 
     model = irnscale.load(2, device="cpu", precision="float32")
     x = torch.rand(3, 60, 80)
@@ -272,7 +272,7 @@ def test_out_of_memory_halves_the_tile(monkeypatch, error):
 def test_out_of_memory_at_the_smallest_tile(monkeypatch):
     tiles = []
 
-    def hopeless(net, x, *, rev, tile, progress):
+    def hopeless(net, x, *, rev, tile, **_options):
         tiles.append(tile)
         raise torch.OutOfMemoryError
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kernel_cases import CASES, DEVICES, DTYPES, LAYOUTS, SHAPES, assert_close, force_triton, in_double, random_image
 
-from irnscale.kernels import ACTIVATIONS, coupling_forward, coupling_inverse, kernel, reference
+from irnscale.kernels import ACTIVATIONS, coupling_forward, coupling_inverse, reference
 
 pytestmark = pytest.mark.parametrize("device", DEVICES)
 STEPS = {
@@ -85,11 +85,40 @@ def test_every_case_once(device, step, layout, activation):
 @pytest.mark.parametrize("log_det", [False, True])
 @pytest.mark.parametrize("step", STEPS)
 def test_reduced_subnets_on_a_float32_trunk(device, step, log_det):
-    """s and t in bfloat16, x in float32: the casts are part of the kernel."""
-    module = kernel("coupling")
-    run = getattr(module, f"coupling_{step}")
-    inputs = operands((2, 3, 5, 7), [torch.float32, torch.bfloat16, torch.bfloat16], device, LAYOUTS[:3])
-    check((run, STEPS[step][1]), inputs, log_det)
+    """s and t in 16 bits, x in float32: the casts are part of the kernel."""
+    for low in ([torch.bfloat16] * 2, [torch.float16] * 2, [torch.bfloat16, torch.float32]):
+        check(STEPS[step], operands((2, 3, 5, 7), [torch.float32, *low], device, LAYOUTS[:3]), log_det)
+
+
+@pytest.mark.parametrize("implementation", ["triton", "torch"])
+@pytest.mark.parametrize("low", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("step", STEPS)
+def test_in_place(device, step, layout, low, implementation, monkeypatch):
+    monkeypatch.setenv("IRNSCALE_KERNELS", implementation)
+    x, s, t = (v.detach() for v in operands((2, 3, 4, 7), [torch.float32, low, low], device, [layout] * 3))
+    run = STEPS[step][0]
+    wanted, log = run(x, s, t, log_det=True)
+    address, version = x.data_ptr(), x._version
+    y, log_again = run(x, s, t, log_det=True, inplace=True)
+    assert y.data_ptr() == address
+    assert x._version > version
+    assert torch.equal(x, wanted)
+    assert torch.equal(log_again, log)
+    with torch.inference_mode():
+        image = x.clone()
+        run(image, s, t, inplace=True)
+        assert torch.equal(image, run(x, s, t)[0])
+
+
+@pytest.mark.parametrize("implementation", ["triton", "torch"])
+@pytest.mark.parametrize("step", STEPS)
+def test_in_place_refuses_to_lose_a_gradient(device, step, implementation, monkeypatch):
+    monkeypatch.setenv("IRNSCALE_KERNELS", implementation)
+    x, s, t = operands((1, 1, 2, 2), [torch.float32] * 3, device, [LAYOUTS[0]] * 3)
+    for inputs in ((x * 1, s.detach(), t.detach()), (x.detach(), s, t.detach()), (x.detach(), s.detach(), t)):
+        with pytest.raises(RuntimeError, match="inplace"):
+            STEPS[step][0](*inputs, inplace=True)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

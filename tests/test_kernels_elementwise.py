@@ -27,8 +27,7 @@ def test_additive(device, step, dtype, shape, layouts, reduced):
     x = random_image(shape, dtype, device, layouts[0])
     p_dtype = torch.bfloat16 if reduced and dtype == torch.float32 else dtype
     p = random_image(shape, p_dtype, device, layouts[1])
-    # A p in reduced precision under a float32 trunk is the kernel's own, not yet the public function's.
-    y = getattr(kernel("additive"), step.__name__)(x, p)
+    y = step(x, p)
     x64, p64 = in_double(x), in_double(p)
     wanted = getattr(reference, step.__name__)(x64, p64)
     assert y.dtype == dtype
@@ -76,14 +75,18 @@ def test_additive_gradients_in_double(device, step):
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @CASES
-@given(shape=SHAPES, layout=st.sampled_from(LAYOUTS))
-def test_quantize(device, dtype, shape, layout):
+@given(shape=SHAPES, layout=st.sampled_from(LAYOUTS), depth=st.sampled_from((8, 16)))
+def test_quantize(device, dtype, shape, layout, depth):
     x = random_image(shape, dtype, device, layout)
-    y = quantize(x)
+    y = quantize(x, depth=depth)
     assert y.dtype == dtype
     # Rounding jumps: compare in the kernel's own arithmetic, float32 for the reduced precisions.
-    exact = reference.quantize(x.detach().to(torch.promote_types(dtype, torch.float32)))
-    assert_close(y, exact)
+    wide = x.detach().to(torch.promote_types(dtype, torch.float32))
+    assert_close(y, reference.quantize(wide, depth=depth))
+    levels = quantize(x, depth=depth, to_integer=True)
+    assert levels.dtype == {8: torch.uint8, 16: torch.uint16}[depth]
+    assert torch.equal(levels, reference.quantize(wide, depth=depth, to_integer=True))
+    assert not levels.requires_grad
     grad = torch.randn_like(y)
     (dx,) = torch.autograd.grad(y, x, grad)
     assert torch.equal(dx, grad), "straight through, also where clamped"
@@ -96,6 +99,10 @@ def test_quantize_ties_ends_and_not_a_number(device):
     odd = torch.tensor([torch.inf, -torch.inf, torch.nan, 2.0], device=device).view(1, 1, 2, 2)
     assert quantize(odd)[0, 0, 0].tolist() == [1.0, 0.0]
     assert quantize(odd)[0, 0, 1, 0].isnan(), "an overflow must not pass as black"
+    for depth, top in ((8, 255), (16, 65535)):
+        every = torch.arange(top + 1, device=device).view(1, 1, 256, -1)
+        assert torch.equal(quantize(every / top, depth=depth, to_integer=True).long(), every), "no level is lost"
+        assert quantize(odd, depth=depth, to_integer=True).flatten().tolist() == [top, 0, 0, top]
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from irnscale.kernels import additive_forward, additive_inverse
-from irnscale.networks import IRN, AssistantFlow, DenseBlock, EnhancedAffineCoupling
+from irnscale.kernels import additive_forward, additive_inverse, haar_forward, haar_inverse
+from irnscale.networks import IRN, AssistantFlow, DenseBlock, EnhancedAffineCoupling, HaarTransform
 
 Progress = Callable[[int, int], None]
 Window = tuple[slice, slice]
@@ -59,8 +59,7 @@ def _additive_step(coupling: EnhancedAffineCoupling, x1: Tensor, x2: Tensor, til
         return
     step = additive_inverse if rev else additive_forward
     for (ty, tx), (sy, sx), (iy, ix) in windows(x1.shape[2], x1.shape[3], tile):
-        p = coupling.p(x2[:, :, sy, sx])[:, :, iy, ix]
-        x1[:, :, ty, tx] = step(x1[:, :, ty, tx].contiguous(), p.contiguous())
+        step(x1[:, :, ty, tx], coupling.p(x2[:, :, sy, sx])[:, :, iy, ix], inplace=True)
 
 
 def _affine_step(coupling: EnhancedAffineCoupling, x1: Tensor, x2: Tensor, tile: int, rev: bool) -> None:
@@ -68,16 +67,25 @@ def _affine_step(coupling: EnhancedAffineCoupling, x1: Tensor, x2: Tensor, tile:
     for (ty, tx), (sy, sx), (iy, ix) in windows(x2.shape[2], x2.shape[3], tile):
         source = x1[:, :, sy, sx]
         s, t = coupling.s(source)[:, :, iy, ix], coupling.t(source)[:, :, iy, ix]
-        x2[:, :, ty, tx], _ = coupling.affine(x2[:, :, ty, tx].contiguous(), s.contiguous(), t.contiguous(), rev=rev)
+        coupling.affine(x2[:, :, ty, tx], s, t, rev=rev, inplace=True)
 
 
 @torch.inference_mode()
-def run(net: IRN | AssistantFlow, x: Tensor, *, rev: bool, tile: int, progress: Progress | None = None) -> Tensor:
+def run(
+    net: IRN | AssistantFlow,
+    x: Tensor,
+    *,
+    rev: bool,
+    tile: int,
+    to_uint8: bool = False,
+    progress: Progress | None = None,
+) -> Tensor:
     """The network's forward (image -> LR and z) or inverse on a whole image, tile by tile.
 
-    x: (N, 3, H, W), H and W multiples of the scale; in reverse (N, 3 s^2, h, w). tile: positions per side
-    at the level being computed. Equals `net(x, rev)` up to floating-point order. `x` itself is not
-    changed. `progress(done, total)` counts couplings.
+    x: (N, 3, H, W) float or uint8, H and W multiples of the scale; in reverse (N, 3 s^2, h, w) float. tile:
+    positions per side at the level being computed. Equals `net(x, rev)` up to floating-point order. `x` itself
+    is not changed. With `to_uint8`, in reverse, a last Haar level rounds to 8-bit pixels; FloatingPointError
+    where its coefficients are not finite. `progress(done, total)` counts couplings.
     """
     if tile < 1:
         raise ValueError(f"tile must be at least 1, got {tile}")
@@ -86,7 +94,14 @@ def run(net: IRN | AssistantFlow, x: Tensor, *, rev: bool, tile: int, progress: 
     done = 0
     state = x.clone() if rev or isinstance(net, AssistantFlow) else x
     for module in reversed(modules) if rev else modules:
+        if isinstance(module, HaarTransform):  # reads 8-bit pixels; the last one writes them
+            last = to_uint8 and module is modules[0]
+            if last and not torch.isfinite(state).all():
+                raise FloatingPointError("the coefficients of the last Haar level are not finite")
+            state = haar_inverse(state, to_uint8=last) if rev else haar_forward(state)
+            continue
         if not isinstance(module, EnhancedAffineCoupling):  # no spatial context
+            state = state / 255 if state.dtype == torch.uint8 else state
             (state,), _ = module((state,), rev=rev, jac=False)
             continue
         x1, x2 = state[:, : module.split_len1], state[:, module.split_len1 :]

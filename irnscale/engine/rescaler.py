@@ -132,21 +132,37 @@ class Rescaler:
                         f"a picture of {width} x {height} cannot come from {size[0]} x {size[1]} at x{self.scale}",
                         f"at most {width * self.scale} x {height * self.scale}, and less than {self.scale} below",
                     )
+        x = x.to(self.device)
+        x = x / 255 if x.dtype == torch.uint8 else x
         if self.flow is not None:
             x = self._run(self.flow, x, rev=False, progress=progress)
         for net in reversed(self.networks):
             z = x.new_zeros(x.shape[0], IMAGE_CHANNELS * (net.scale**2 - 1), *x.shape[2:])
-            x = self._run(net, torch.cat((x, z.to(x.device)), dim=1), rev=True, progress=progress)
+            to_uint8 = net is self.networks[0] and depth == 8 and not isinstance(image, Tensor)
+            x = self._run(net, torch.cat((x, z), dim=1), rev=True, to_uint8=to_uint8, progress=progress)
         if size is not None:
             x = x[:, :, : size[1], : size[0]]
         return _like(image, x, depth)
 
-    def _run(self, net: IRN | AssistantFlow, x: Tensor, *, rev: bool, progress: Progress | None) -> Tensor:
-        x = x.to(self.device, torch.float32).contiguous()
+    def _run(
+        self,
+        net: IRN | AssistantFlow,
+        x: Tensor,
+        *,
+        rev: bool,
+        to_uint8: bool = False,
+        progress: Progress | None = None,
+    ) -> Tensor:
+        x = x.to(self.device)
+        x = x.contiguous() if x.dtype == torch.uint8 else x.to(torch.float32).contiguous()
         tile = self.tile or DEFAULT_TILE
         while True:
             try:
-                y = run(net, x, rev=rev, tile=tile, progress=progress)
+                y = run(net, x, rev=rev, tile=tile, to_uint8=to_uint8, progress=progress)
+                finite = y.dtype == torch.uint8 or bool(torch.isfinite(y).all())
+                break
+            except FloatingPointError:
+                finite = False
                 break
             except (RuntimeError, MemoryError) as error:
                 if not _is_out_of_memory(error):
@@ -157,7 +173,7 @@ class Rescaler:
                         "use a smaller --tile, or --device cpu",
                     ) from error
                 tile //= 2
-        if not torch.isfinite(y).all():
+        if not finite:
             raise InputError(
                 "the network's result is not finite, nothing is written",
                 "use --precision float32"
@@ -205,7 +221,7 @@ def load(
 
 
 def _as_tensor(image: Any) -> Tensor:
-    """Any accepted kind of image as (N, 3, H, W) floating point in [0, 1]. Raises InputError."""
+    """Any accepted kind of image as (N, 3, H, W), floating point in [0, 1] or uint8. Raises InputError."""
     if isinstance(image, Image.Image):
         if image.mode not in ("RGB", "L"):
             raise InputError(f"a PIL image of mode {image.mode} is not supported", 'convert it with .convert("RGB")')
@@ -224,9 +240,10 @@ def _as_tensor(image: Any) -> Tensor:
             raise InputError(
                 f"an array must be (H, W, 3) or (N, H, W, 3) uint8 or uint16, got {image.shape} {image.dtype}"
             )
-        several = image if image.ndim == 4 else image[None]
-        planes = np.ascontiguousarray(several.transpose(0, 3, 1, 2), dtype=np.float32)
-        return torch.from_numpy(planes).div_(float(np.iinfo(image.dtype).max))
+        planes = (image if image.ndim == 4 else image[None]).transpose(0, 3, 1, 2)
+        if image.dtype == np.uint8:  # the first Haar level converts while reading
+            return torch.from_numpy(np.array(planes, order="C"))  # a copy: the image may not be writable
+        return torch.from_numpy(np.ascontiguousarray(planes, dtype=np.float32)).div_(65535)
     raise InputError(f"a {type(image).__name__} is not an image", "give a PIL image, a numpy array or a tensor")
 
 
@@ -248,14 +265,12 @@ def _check_depth(image: Any, depth: int) -> None:
 
 
 def _like(image: AnyImage, x: Tensor, depth: int) -> AnyImage:
-    """`x` (N, 3, H, W) on the grid of `depth` bits, as the kind of thing that `image` is."""
-    levels = 2**depth - 1
-    on_grid = quantize(x) if depth == 8 else x.clamp(0, 1).mul(levels).round().div(levels)
+    """`x` (N, 3, H, W) on the grid of `depth` bits, or already uint8, as the kind of thing that `image` is."""
     if isinstance(image, Tensor):
-        result = on_grid.to(image.device, image.dtype)
+        result = quantize(x, depth=depth).to(image.device, image.dtype)
         return result[0] if image.dim() == 3 else result
-    whole = on_grid.permute(0, 2, 3, 1).mul(levels).round().to("cpu", torch.uint8 if depth == 8 else torch.int32)
-    array = np.ascontiguousarray(whole.numpy(), dtype=np.uint8 if depth == 8 else np.uint16)
+    whole = x if x.dtype == torch.uint8 else quantize(x, depth=depth, to_integer=True)
+    array = np.ascontiguousarray(whole.cpu().permute(0, 2, 3, 1).numpy())
     array = array if isinstance(image, np.ndarray) and image.ndim == 4 else array[0]
     if isinstance(image, Image.Image):
         picture = Image.fromarray(array)

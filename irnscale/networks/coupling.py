@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import torch
 from FrEIA.modules.coupling_layers import _BaseCouplingBlock
 from torch import Tensor, nn
 
@@ -13,8 +14,8 @@ from irnscale.kernels import (
     additive_inverse,
     coupling_forward,
     coupling_inverse,
+    log_scale,
 )
-from irnscale.kernels.reference import log_scale
 from irnscale.networks.haar import Shape
 
 SubnetConstructor = Callable[[int, int], nn.Module]
@@ -60,21 +61,44 @@ class EnhancedAffineCoupling(_BaseCouplingBlock):
         self.s: nn.Module = subnet_constructor(self.split_len1 + extra, self.split_len2)
         self.t: nn.Module = subnet_constructor(self.split_len1 + extra, self.split_len2)
 
+    def forward(
+        self, x: Sequence[Tensor], c: Sequence[Tensor] = (), rev: bool = False, jac: bool = True
+    ) -> tuple[tuple[Tensor], Tensor | float]:
+        """Both half-steps of `x[0]`; returns ((result,), log-determinant per sample (N,), or 0.0 without `jac`).
+
+        FrEIA's own does not tell `_coupling2` whether the caller wants the Jacobian, which costs a reduction.
+        """
+        x1, x2 = torch.split(x[0], [self.split_len1, self.split_len2], dim=1)
+        log_det: Tensor | float | None
+        if rev:
+            x2, log_det = self._coupling2(x2, self._with(c, x1), rev=True, jac=jac)
+            x1, _ = self._coupling1(x1, self._with(c, x2), rev=True)
+        else:
+            x1, _ = self._coupling1(x1, self._with(c, x2))
+            x2, log_det = self._coupling2(x2, self._with(c, x1), jac=jac)
+        return (torch.cat((x1, x2), dim=1),), log_det
+
+    def _with(self, conditions: Sequence[Tensor], u: Tensor) -> Tensor:
+        """A subnet's input: `u` and the conditions."""
+        return torch.cat((u, *conditions), dim=1) if self.conditional else u
+
     def _coupling1(self, x1: Tensor, u2: Tensor, rev: bool = False) -> tuple[Tensor, float]:
         if self.p is None:
             return x1, 0.0
         step = additive_inverse if rev else additive_forward
         return step(x1, self.p(u2)), 0.0
 
-    def _coupling2(self, x2: Tensor, u1: Tensor, rev: bool = False) -> tuple[Tensor, Tensor | float]:
-        y, log_det = self.affine(x2, self.s(u1), self.t(u1), rev=rev, log_det=True)
-        # FrEIA does not tell its coupling blocks whether the caller wants the Jacobian.
+    def _coupling2(self, x2: Tensor, u1: Tensor, rev: bool = False, jac: bool = True) -> tuple[Tensor, Tensor | float]:
+        y, log_det = self.affine(x2, self.s(u1), self.t(u1), rev=rev, log_det=jac)
         return y, 0.0 if log_det is None else log_det
 
     def affine(
-        self, x2: Tensor, s: Tensor, t: Tensor, *, rev: bool, log_det: bool = False
+        self, x2: Tensor, s: Tensor, t: Tensor, *, rev: bool, log_det: bool = False, inplace: bool = False
     ) -> tuple[Tensor, Tensor | None]:
-        """The second half-step from the subnets' raw outputs; for callers that run the subnets themselves."""
+        """The second half-step from the subnets' raw outputs; for callers that run the subnets themselves.
+
+        s and t may be in reduced precision under a float32 x2; with `inplace`, x2 becomes the result.
+        """
         step = coupling_inverse if rev else coupling_forward
         return step(
             x2,
@@ -84,4 +108,5 @@ class EnhancedAffineCoupling(_BaseCouplingBlock):
             tightness=self.clamp_tightness,
             activation=self.clamp_kind,
             log_det=log_det,
+            inplace=inplace,
         )

@@ -20,7 +20,8 @@ class DenseBlock(nn.Module):
     Xiao et al. 2020 and their code.
 
     `compute_dtype` is the precision of the convolutions (None: that of the weights): input and weights are
-    cast to it and the result is cast back, so that the trunk around the block keeps its own precision.
+    cast to it. Under a float32 input a result in 16 bits stays as it is, since the couplings' kernels read it
+    so; any other result is cast to the dtype of the input. The trunk around the block keeps its precision.
     It is a setting of the module, to be changed only while nobody is calling it.
     """
 
@@ -53,7 +54,7 @@ class DenseBlock(nn.Module):
         return [self.conv1, self.conv2, self.conv3, self.conv4, self.conv5]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Run the block; the result has the dtype of `x`."""
+        """Run the block; the result is channels-last, its dtype that of `x` or 16-bit (see above)."""
         dtype = self.compute_dtype or self.conv1.weight.dtype
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
             weights, biases = zip(*((conv.weight, conv.bias) for conv in self.convolutions), strict=True)
@@ -68,4 +69,4 @@ class DenseBlock(nn.Module):
             y = F.conv2d(source, weight, conv.bias.to(dtype), padding=1)
             if k < 4:
                 features.append(F.leaky_relu_(y, SLOPE))
-        return y.to(x.dtype)
+        return y if x.dtype == torch.float32 and y.dtype.itemsize == 2 else y.to(x.dtype)
