@@ -13,6 +13,7 @@ import numpy as np
 from conftest import synthetic_photo
 from PIL import Image, ImageCms, PngImagePlugin, features
 
+from irnscale.images.iptc import photoshop_segment
 from irnscale.images.provenance import Provenance
 from irnscale.images.xmp import xmp_with_record
 
@@ -54,16 +55,18 @@ def _saved(format: str, mode: str = "RGB", **options) -> bytes:
     return file.getvalue()
 
 
-def _interlaced_png() -> bytes:
+def _interlaced_png(depth: int = 8) -> bytes:
     """Pillow writes none: the seven passes of Adam7, each with its rows unfiltered."""
     pixels = np.asarray(_image())
+    if depth == 16:
+        pixels = (pixels.astype(np.uint16) * 257).astype(">u2")
     passes = ((0, 8, 0, 8), (0, 8, 4, 8), (4, 8, 0, 4), (0, 4, 2, 4), (2, 4, 0, 2), (0, 2, 1, 2), (1, 2, 0, 1))
     rows = b"".join(b"\0" + row.tobytes() for y, dy, x, dx in passes for row in pixels[y::dy, x::dx])
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
-    header = struct.pack(">IIBBBBB", SIDE, SIDE, 8, 2, 0, 0, 1)
+    header = struct.pack(">IIBBBBB", SIDE, SIDE, depth, 2, 0, 0, 1)
     parts = chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
@@ -88,6 +91,7 @@ def seeds() -> dict[str, bytes]:
         "png-interlaced": _interlaced_png,
         "jpg": lambda: _saved("JPEG", exif=exif, icc_profile=profile, xmp=xmp),
         "jpg-progressive": lambda: _saved("JPEG", progressive=True, subsampling="4:4:4"),
+        "jpg-iptc": lambda: _saved("JPEG", extra=photoshop_segment(b"\x1c\x02\x78\x00\x03sea")),
         "jpg-gray": lambda: _saved("JPEG", "L"),
         "jpg-cmyk": lambda: _saved("JPEG", "CMYK"),
         "mpo": lambda: _saved("MPO", save_all=True, append_images=[_image()]),
@@ -119,10 +123,16 @@ def seeds() -> dict[str, bytes]:
     else:
         deep = np.asarray(_image()).astype(np.uint16) * 257
         found["png-rgb16"] = imagecodecs.png_encode(deep)
+        found["png-rgb16-interlaced"] = _interlaced_png(16)
+        found["jp2-12"] = imagecodecs.jpeg2k_encode(deep >> 4, level=0, reversible=True, bitspersample=12)
+        found["avif-10"] = imagecodecs.avif_encode(deep >> 6, level=90, bitspersample=10)
         found["jxl"] = imagecodecs.jpegxl_encode(np.asarray(_image()), lossless=True)
         file = io.BytesIO()
         tifffile.imwrite(file, deep, photometric="rgb", compression="deflate", predictor=True, tile=(16, 16))
         found["tiff-rgb16-tiled"] = file.getvalue()
+        file = io.BytesIO()
+        tifffile.imwrite(file, np.moveaxis(deep, 2, 0).copy(), photometric="rgb", planarconfig="separate")
+        found["tiff-rgb16-planar"] = file.getvalue()
     try:
         import pillow_heif
     except ImportError:

@@ -50,7 +50,7 @@ _SHARED = [
         "--strip",
         type=click.Choice(["metadata", "all"]),
         metavar="[=all]",
-        help="Drop EXIF and XMP; with =all the colour profile too. The record stays.",
+        help="Drop EXIF, XMP and IPTC; with =all the colour profile too. The record stays.",
     ),
     click.option("-m", "--model", metavar="NAME|FILE", help="A model by name or .safetensors file."),
     click.option(

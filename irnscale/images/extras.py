@@ -1,4 +1,4 @@
-"""Decoders and encoders of optional packages, for what Pillow cannot do: 16-bit colour, JPEG XL, HEIC.
+"""Decoders and encoders of optional packages, for what Pillow cannot do: 16-bit colour and HEIC.
 
 `pip install 'irnscale[io]'` brings imagecodecs and tifffile, `irnscale[heif]` pillow-heif. Everything here
 is imported on use.
@@ -15,7 +15,6 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import ImageFile
 
 from ..errors import UsageError
 
@@ -26,7 +25,9 @@ if TYPE_CHECKING:
 
 IO, HEIF = "pip install 'irnscale[io]'", "pip install 'irnscale[heif]'"
 _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
-_ASSOCIATED = 1  # ExtraSamples of TIFF: colour already multiplied by alpha
+_ASSOCIATED, _UNASSOCIATED = 1, 2  # ExtraSamples of TIFF: colour already multiplied by alpha, or not
+_SEPARATE = 2  # PlanarConfiguration of TIFF
+_ADAM7 = ((0, 8, 0, 8), (0, 8, 4, 8), (4, 8, 0, 4), (0, 4, 2, 4), (2, 4, 0, 2), (0, 2, 1, 2), (1, 2, 0, 1))
 
 
 @cache
@@ -49,105 +50,96 @@ def is_heic(head: bytes) -> bool:
     return head[4:8] == b"ftyp" and head[8:12] in _HEIC_BRANDS
 
 
-def is_jpegxl(head: bytes) -> bool:
-    """Whether a file that begins so is JPEG XL, bare or in a container."""
-    return head.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL "))
-
-
-class JpegXlFile(ImageFile.StubImageFile):
-    """A JPEG XL picture as far as its header goes, in the way of Pillow's files."""
-
-    format = "JXL"
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        super().__init__(io.BytesIO(data))
-
-    def _open(self) -> None:
-        self._size, self._mode = jpegxl_size(self._data), "RGB"
-
-    def _load(self) -> ImageFile.StubHandler:
-        raise OSError("JPEG XL pixels are decoded by `jpegxl_planes`")
-
-
-def jpegxl_planes(data: bytes) -> Pixels:
-    """(H, W, 1 to 4) uint8 or uint16 of the first frame; floating point is rounded to 16 bits."""
-    array = np.asarray(import_module("imagecodecs").jpegxl_decode(data))
-    if array.dtype.kind == "f":
-        array = (np.nan_to_num(array.astype(np.float32)).clip(0, 1) * 65535).round().astype(np.uint16)
-    array = array if array.ndim > 2 else array[..., None]
-    return array[0] if array.ndim == 4 else array
-
-
-def jpegxl_size(data: bytes) -> tuple[int, int]:
-    """(width, height) from the header of a codestream (ISO/IEC 18181-1, D.2). Raises ValueError."""
-    stream = data
-    if not data.startswith(b"\xff\x0a"):
-        stream = _jpegxl_codestream(data)
-    if not stream.startswith(b"\xff\x0a") or len(stream) < 12:
-        raise ValueError("truncated JPEG XL header")
-    bits, position = int.from_bytes(stream[2:12], "little"), 0
-
-    def take(count: int) -> int:
-        nonlocal position
-        value = (bits >> position) & ((1 << count) - 1)
-        position += count
-        return value
-
-    small = take(1)
-
-    def side() -> int:
-        return 8 * (take(5) + 1) if small else take((9, 13, 18, 30)[take(2)]) + 1
-
-    height = side()
-    ratio = take(3)
-    if ratio:
-        numerator, denominator = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))[ratio - 1]
-        return height * numerator // denominator, height
-    return side(), height
-
-
-def _jpegxl_codestream(data: bytes) -> bytes:
-    """The beginning of the codestream in a container: the box jxlc, or the first of the boxes jxlp."""
-    offset = 0
-    while offset + 8 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, offset)
-        start = offset + 8
-        if length == 1:
-            length, start = struct.unpack_from(">Q", data, start)[0], start + 8
-        if kind in (b"jxlc", b"jxlp"):
-            start += 4 * (kind == b"jxlp")
-            return data[start : start + 64]
-        if length < 8:
-            break
-        offset += length
-    raise ValueError("truncated JPEG XL container")
-
-
 def deep_png(data: bytes) -> Pixels:
     """(H, W, 1 to 4) uint16 of a PNG of 16 bits; a transparent colour becomes an alpha channel."""
+    if len(data) > 28 and data[28]:
+        return _interlaced_png(data)
     array = np.asarray(import_module("imagecodecs").png_decode(data))
     return array if array.ndim == 3 else array[..., None]
 
 
-def deep_tiff(data: bytes) -> Pixels | None:
-    """(H, W, 3 or 4) uint16 of the first page of an RGB TIFF of 16 bits; None for other kinds."""
+def _interlaced_png(data: bytes) -> Pixels:
+    """Each of Adam7's passes is a picture of its own; libpng is given them as such, as it complains otherwise.
+
+    Raises ValueError where the file is cut off.
+    """
+    width, height, depth, kind = struct.unpack_from(">IIBB", data, 16)
+    kept, packed, position = b"", b"", 33
+    while position + 8 <= len(data):
+        length, name = struct.unpack_from(">I4s", data, position)
+        if name == b"IDAT":
+            packed += data[position + 8 : position + 8 + length]
+        elif name in (b"PLTE", b"tRNS"):
+            kept += data[position : position + 12 + length]
+        position += 12 + length
+    bytes_per_pixel = {0: 1, 2: 3, 4: 2, 6: 4}[kind] * depth // 8
+    shapes = [(-(-(height - y) // dy), -(-(width - x) // dx)) for y, dy, x, dx in _ADAM7]
+    total = sum(rows * (1 + columns * bytes_per_pixel) for rows, columns in shapes if rows and columns)
+    lines = zlib.decompressobj().decompress(packed, total)
+    if len(lines) < total:
+        raise ValueError("truncated interlaced PNG")
+    whole: Pixels | None = None
+    start = 0
+    for (y, dy, x, dx), (rows, columns) in zip(_ADAM7, shapes, strict=True):
+        if not rows or not columns:
+            continue
+        end = start + rows * (1 + columns * bytes_per_pixel)
+        header = struct.pack(">IIBBBBB", columns, rows, depth, kind, 0, 0, 0)
+        parts = _chunk(b"IHDR", header), kept, _chunk(b"IDAT", zlib.compress(lines[start:end], 1)), _chunk(b"IEND", b"")
+        part = deep_png(data[:8] + b"".join(parts))
+        whole = np.zeros((height, width, part.shape[2]), part.dtype) if whole is None else whole
+        whole[y::dy, x::dx] = part
+        start = end
+    assert whole is not None
+    return whole
+
+
+def deep_tiff(data: bytes, size: tuple[int, int]) -> Pixels | None:
+    """(H, W, 1 to 4) uint8 or uint16 of a TIFF's first page, gray or RGB; None for other kinds.
+
+    None too where tifffile does not find the `size` (width, height) that Pillow found, either way round.
+    """
     tifffile = import_module("tifffile")
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         page = file.pages[0]
-        if page.photometric.name != "RGB" or page.dtype != np.uint16:
+        kind = page.photometric.name
+        colours = {"RGB": 3, "MINISBLACK": 1, "MINISWHITE": 1}.get(kind)
+        samples = page.samplesperpixel
+        same = sorted((page.imagewidth, page.imagelength)) == sorted(size)
+        if colours is None or page.dtype not in (np.uint8, np.uint16) or not same or not colours <= samples <= 8:
             return None
         array = np.asarray(page.asarray())
-        if array.ndim != 3 or array.shape[2] not in (3, 4):
-            return None
         extra = tuple(int(kind) for kind in page.extrasamples)
-    if array.shape[2] == 4 and not extra:
-        return array[..., :3]
-    if extra[:1] == (_ASSOCIATED,):
-        alpha = array[..., 3:].astype(np.float64)
-        colour = np.divide(array[..., :3] * 65535.0, alpha, out=np.zeros(array[..., :3].shape), where=alpha > 0)
-        array = np.concatenate((colour.round().clip(0, 65535).astype(np.uint16), array[..., 3:]), axis=2)
-    return array
+        by_plane = samples > 1 and int(page.planarconfig) == _SEPARATE
+    array = np.moveaxis(array, 0, -1) if by_plane else array.reshape(*array.shape[:2], samples)
+    top = np.iinfo(array.dtype).max
+    colour = top - array[..., :colours] if kind == "MINISWHITE" else array[..., :colours]
+    if not extra or extra[0] not in (_ASSOCIATED, _UNASSOCIATED):
+        return np.ascontiguousarray(colour)
+    alpha = array[..., colours : colours + 1]
+    if extra[0] == _ASSOCIATED:
+        divided = np.divide(colour * float(top), alpha, out=np.zeros(colour.shape), where=alpha > 0)
+        colour = divided.round().clip(0, top).astype(array.dtype)
+    return np.concatenate((colour, alpha), axis=2)
+
+
+def deep_picture(data: bytes, format: str, bits: int, size: tuple[int, int]) -> Pixels | None:
+    """(H, W, 3 or 4) uint16 of a JPEG 2000, AVIF or HEIC picture of `bits` > 8 bits per channel.
+
+    None where the decoder gives another kind of pixels or another size than (width, height).
+    """
+    if format == "HEIF":
+        file = import_module("pillow_heif").open_heif(io.BytesIO(data), convert_hdr_to_8bit=False)
+        array = np.asarray(file)
+        array = array >> (16 - bits) if array.dtype == np.uint16 else array  # it fills the lower bits with zeros
+    else:
+        codecs = import_module("imagecodecs")
+        array = np.asarray(codecs.jpeg2k_decode(data) if format == "JPEG2000" else codecs.avif_decode(data))
+    if array.dtype != np.uint16 or array.shape[:2] != size[::-1] or array.shape[2:] not in ((3,), (4,)):
+        return None
+    top = 2**bits - 1
+    whole: Pixels = np.rint(array.clip(0, top) * (65535 / top)).astype(np.uint16)
+    return whole
 
 
 def deep_png_bytes(planes: Pixels, *, icc: bytes | None, exif: bytes | None, texts: Sequence[bytes]) -> bytes:

@@ -10,7 +10,7 @@ from PIL import ImageCms
 
 from .opening import open_source
 from .provenance import find_record
-from .read import bits_per_channel, format_name, frame_count, stored_orientation
+from .read import HEAD, bits_per_channel, format_name, frame_count, stored_orientation
 from .stored import stored_xmp
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def describe(path: Path) -> dict[str, Any]:
 
 def _head(path: Path) -> bytes:
     with path.open("rb") as file:
-        return file.read(32)
+        return file.read(HEAD)
 
 
 def _profile_name(image: Image.Image) -> str | None:

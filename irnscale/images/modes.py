@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -18,6 +18,7 @@ _GRAY = {"1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N"}
 _SIXTEEN = {"I;16", "I;16L", "I;16B", "I;16N"}
 _COLOUR = {"RGB", "RGBA", "RGBX", "RGBa", "P", "PA", "YCbCr"}
 _ICC_CMYK = b"CMYK"
+_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,9 @@ def _sixteen(image: Image.Image, icc: bytes | None) -> Arrays:
     if plane.dtype.kind != "u" or plane.dtype.itemsize != 2:
         plane = plane.clip(0, 65535)
     plane = np.ascontiguousarray(plane, dtype=np.uint16)
+    tags: Any = getattr(image, "tag_v2", {})
+    if tags.get(_PHOTOMETRIC, 1) == _WHITE_IS_ZERO:  # which Pillow heeds for 8 bits only
+        plane = 65535 - plane
     alpha, opaque = None, False
     key = image.info.get("transparency")
     if isinstance(key, int):

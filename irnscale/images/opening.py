@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from PIL import Image, PngImagePlugin, UnidentifiedImageError, _imaging
 
 from ..errors import InputError
-from .extras import HEIF, IO, JpegXlFile, has_heif, has_io, is_heic, is_jpegxl
+from .extras import HEIF, IO, has_heif, has_io, is_heic
+from .jpegxl import JpegXlFile, is_jpegxl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,6 +66,8 @@ _OTHERS = (
     (4, b"ftypmif1", "a HEIF picture, which needs pillow-heif", HEIF),
     (4, b"ftypavif", "an AVIF picture, which this Pillow cannot decode", "install a Pillow with AVIF"),
     (4, b"ftypcrx ", "a camera raw file", "develop it to TIFF or PNG first"),
+    (0, b"\0\0\0\x0cjP  ", "a JPEG 2000 whose header is damaged", _GET_AGAIN),
+    (0, b"\xff\x4f\xff\x51", "a JPEG 2000 whose header is damaged", _GET_AGAIN),
     (0, b"\xff\x0a", "a JPEG XL picture, which needs imagecodecs", IO),
     (0, b"\0\0\0\x0cJXL ", "a JPEG XL picture, which needs imagecodecs", IO),
     (0, b"%PDF", "a PDF document", "export its pages as pictures"),

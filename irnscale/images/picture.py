@@ -32,6 +32,7 @@ class Picture:
     source_digest: str  # sha256 of the source's bytes, hexadecimal
     notes: tuple[str, ...] = ()  # what the user should be told once
     record: Provenance | None = None  # what `down` or `up` wrote into the source
+    iptc: bytes | None = None  # IIM data sets that describe the photograph
     stored_depth: int = 8  # bits per channel in the source; more than `depth` where no decoder gave them all
 
     @property
@@ -43,10 +44,10 @@ class Picture:
         return int(self.pixels.shape[1])
 
     def stripped(self, what: str | None) -> Picture:
-        """Without EXIF and XMP for "metadata", without the colour profile too for "all"; itself for None."""
+        """Without EXIF, XMP and IPTC for "metadata", without the colour profile too for "all"; itself for None."""
         if what is None:
             return self
-        return replace(self, exif=None, xmp=None, icc=None if what == "all" else self.icc)
+        return replace(self, exif=None, xmp=None, iptc=None, icc=None if what == "all" else self.icc)
 
     def with_pixels(self, pixels: Pixels, alpha: Pixels | None = None, **changes: Any) -> Picture:
         """The same picture with other pixels and alpha; `depth` follows the dtype unless given.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,7 +12,9 @@ from PIL import Image
 
 from ..errors import InputError
 from .exif import ORIENTATION, PREFIX, tiff_exif, upright_exif
-from .extras import IO, deep_png, deep_tiff, has_io, jpegxl_planes
+from .extras import IO, deep_picture, deep_png, deep_tiff, has_io
+from .iptc import stored_iptc
+from .jpegxl import jpegxl_planes
 from .modes import Arrays, arrays_of, decode
 from .opening import open_source, read_bytes, source_name
 from .picture import Picture
@@ -27,6 +30,9 @@ if TYPE_CHECKING:
     from .provenance import Provenance
 
 MAX_PIXELS = 10**9
+HEAD = 1 << 16
+"""Bytes at the beginning of a file in which `bits_per_channel` looks."""
+_CODESTREAM = b"\xff\x4f\xff\x51"
 # Deflate and GIF's LZW reach 1000 and 2700 to one; only blank pages of one bit per pixel pack denser.
 _SURELY_HARMLESS, _PIXELS_PER_BYTE = 5 * 10**7, 3000
 _FORMAT_NAMES = {"JPEG": "jpg", "MPO": "jpg"}
@@ -57,12 +63,14 @@ def read_picture(
         _check_strips(image, label)
         record, record_note = find_record(image)
         xmp, xmp_note = _read_xmp(image)
+        iptc, iptc_note = _read_iptc(image)
         if image.format == "PNG":
             image.load()  # EXIF may stand behind the pixels; Pillow then closes the file
+            _fit_transparency(image, data[24])
         orientation = stored_orientation(image)
         exif, exif_note = _read_exif(image)
-        bits = bits_per_channel(image, data[:32])
-        deep = _decode_deep(image, data, bits)
+        bits = bits_per_channel(image, data[:HEAD])
+        deep = _decode_deep(image, data, bits, label)
         arrays = decode(image, label) if deep is None else deep
         if arrays.depth < bits <= 16:
             remedy = "" if has_io() else f" ({IO} for all of them)"
@@ -79,9 +87,10 @@ def read_picture(
             icc=arrays.icc,
             exif=exif,
             xmp=xmp,
+            iptc=iptc,
             format=format_name(image),
             source_digest=hashlib.sha256(data).hexdigest(),
-            notes=(*notes, *arrays.notes, *(n for n in (exif_note, xmp_note, record_note) if n)),
+            notes=(*notes, *arrays.notes, *(n for n in (exif_note, xmp_note, iptc_note, record_note) if n)),
             record=record,
             stored_depth=max(bits, arrays.depth),
         )
@@ -121,6 +130,8 @@ def format_name(image: Image.Image) -> str:
 
 def stored_orientation(image: Image.Image) -> int:
     """EXIF orientation 1 to 8, or XMP's where EXIF says nothing; 1 where neither makes sense."""
+    if image.format == "JXL":
+        return 1  # its codestream has an orientation of its own, which decoding applies
     try:
         # Pillow's PNG class would decode the whole picture in search of an EXIF block.
         exif = Image.Image.getexif(image) if image.format == "PNG" else image.getexif()
@@ -148,9 +159,16 @@ def frame_count(image: Image.Image) -> int:
 
 
 def bits_per_channel(image: Image.Image, head: bytes) -> int:
-    """As stored in the file, whose first bytes are `head`; at least 8."""
+    """As stored in the file, whose first HEAD bytes are `head`; at least 8."""
     if image.format == "PNG" and len(head) > 24:
         return max(8, head[24])
+    if image.format == "JPEG2000" and 0 <= (start := head.find(_CODESTREAM)) < len(head) - 42:
+        return max(8, (head[start + 42] & 0x7F) + 1)
+    if image.format == "AVIF" and 0 <= (start := head.find(b"av1C")) < len(head) - 6:
+        deep, deeper = head[start + 6] & 0x40, head[start + 6] & 0x20
+        return (12 if deeper else 10) if deep else 8
+    if image.format == "HEIF":
+        return max(8, int(image.info.get("bit_depth", 8)))
     if image.format == "TIFF":
         bits = cast("Any", image).tag_v2.get(_BITS_PER_SAMPLE, (8,))
         return max(8, *(int(b) for b in (bits if isinstance(bits, tuple) else (bits,))))
@@ -220,14 +238,44 @@ def _check_strips(image: Image.Image, name: str) -> None:
         raise InputError(f"{name}: file is damaged: a part of its pixels is missing", "copy or download it again")
 
 
-def _decode_deep(image: Image.Image, data: bytes, bits: int) -> Arrays | None:
-    """Colour of 16 bits and JPEG XL, where their decoders are installed; None where Pillow must do."""
+def _fit_transparency(image: Image.Image, bits: int) -> None:
+    """Pillow gives gray of 2 and 4 bits and colour of 16 bits as 8 bits, but the transparent value as stored."""
+    value = image.info.get("transparency")
+    if isinstance(value, int) and image.mode == "L" and bits in (2, 4):
+        image.info["transparency"] = value * 255 // (2**bits - 1)
+    elif isinstance(value, tuple) and bits == 16:
+        image.info["transparency"] = tuple(part >> 8 for part in value)
+
+
+def _stored_by_plane(image: Image.Image, bits: int) -> bool:
+    """Whether a TIFF's channels lie one after the other in a way that Pillow gives wrong pixels of."""
+    tags = cast("Any", image).tag_v2
+    samples = tags.get(_SAMPLES, 1)
+    return tags.get(_PLANAR) == _SEPARATE and samples > 1 and (bits == 16 or samples != 3 + (image.mode == "RGBA"))
+
+
+def _decode_deep(image: Image.Image, data: bytes, bits: int, name: str) -> Arrays | None:
+    """Colour of 16 bits, JPEG XL, planes of a TIFF, where their decoders are installed; None where Pillow must do.
+
+    Raises InputError for what Pillow would misread, where they are not.
+    """
     icc = image.info.get("icc_profile")
     if image.format == "JXL":
         return arrays_of(jpegxl_planes(data), icc)
+    if image.format == "TIFF" and _stored_by_plane(image, bits):
+        planes = deep_tiff(data, image.size) if has_io() else None
+        if planes is None:
+            raise InputError(f"{name}: its channels are stored one after the other, which Pillow misreads", IO)
+        return arrays_of(planes, icc)
+    if image.format in ("JPEG2000", "AVIF", "HEIF"):
+        ready = (has_io() or image.format == "HEIF") and 8 < bits <= 16 and image.mode in ("RGB", "RGBA")
+        planes = deep_picture(data, image.format, bits, image.size) if ready else None
+        return None if planes is None else arrays_of(planes, icc)
     if bits != 16 or not has_io() or image.mode not in ("RGB", "RGBA", "RGBX", "RGBa", "LA"):
         return None
-    planes = deep_png(data) if image.format == "PNG" else deep_tiff(data) if image.format == "TIFF" else None
+    planes = (
+        deep_png(data) if image.format == "PNG" else deep_tiff(data, image.size) if image.format == "TIFF" else None
+    )
     return None if planes is None else arrays_of(planes, icc)
 
 
@@ -244,6 +292,13 @@ def _read_exif(image: Image.Image) -> tuple[bytes | None, str | None]:
         return upright_exif(block), None
     except (ValueError, SyntaxError, OSError, LookupError, TypeError, AttributeError, ArithmeticError):
         return None, "its EXIF block is damaged and was dropped"
+
+
+def _read_iptc(image: Image.Image) -> tuple[bytes | None, str | None]:
+    try:
+        return stored_iptc(image), None
+    except (ValueError, IndexError, struct.error):
+        return None, "its IPTC block is damaged and was dropped"
 
 
 def _read_xmp(image: Image.Image) -> tuple[bytes | None, str | None]:

@@ -15,6 +15,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from ..errors import UsageError
 from .exif import descriptive_tags
+from .iptc import TIFF_TAG
 
 if TYPE_CHECKING:
     from .picture import Pixels
@@ -26,7 +27,14 @@ _XMP, _ICC = 700, 34675
 
 
 def tiff_bytes(
-    planes: Pixels, *, gray: bool, alpha: bool, icc: bytes | None, exif: bytes | None, xmp: bytes | None
+    planes: Pixels,
+    *,
+    gray: bool,
+    alpha: bool,
+    icc: bytes | None,
+    exif: bytes | None,
+    xmp: bytes | None,
+    iptc: bytes | None = None,
 ) -> bytes:
     """A TIFF file of (H, W, C) pixels; the last channel is alpha where `alpha` is set.
 
@@ -61,6 +69,9 @@ def tiff_bytes(
     if xmp:
         directory.tagtype[_XMP] = TiffTags.BYTE
         directory[_XMP] = xmp
+    if iptc:
+        directory.tagtype[TIFF_TAG] = TiffTags.UNDEFINED
+        directory[TIFF_TAG] = iptc
     for tag, value in ((273, tuple(np.cumsum((0, *sizes[:-1])).tolist())), (279, sizes)):
         directory.tagtype[tag] = TiffTags.LONG
         directory[tag] = value

@@ -14,6 +14,7 @@ from .atomic import write_bytes_atomic
 from .exif import PREFIX, without_orientation
 from .extras import deep_png_bytes, has_io, require_io
 from .formats import DEEP_FORMATS, FORMATS, canonical_format, check_format_limits, format_from_name, is_lossy
+from .iptc import PNG_KEYWORD, photoshop_segment, png_profile
 from .opening import PILLOW_ERRORS, quiet_pillow
 from .provenance import KEYWORD, Provenance
 from .tiff_file import tiff_bytes
@@ -73,12 +74,14 @@ def encode_picture(
         # Pillow would rewrite a block with an orientation for AVIF, which keeps that elsewhere
         options["exif"] = PREFIX + picture.exif if canonical != "avif" else without_orientation(picture.exif)
     if canonical == "png":
-        options["pnginfo"] = _png_texts(xmp, record)
+        options["pnginfo"] = _png_texts(xmp, record, picture.iptc)
     elif xmp:
         options["xmp"] = xmp
     if canonical == "jpg":
         options.update(quality=_JPEG_QUALITY if quality is None else quality, optimize=True)
         options["subsampling"] = subsampling or "4:4:4"
+        if picture.iptc and (segment := photoshop_segment(picture.iptc)):
+            options["extra"] = segment
     elif canonical == "avif":
         options.update(quality=_JPEG_QUALITY if quality is None else quality, subsampling=subsampling or "4:4:4")
     elif canonical == "webp":
@@ -91,7 +94,8 @@ def encode_picture(
             if canonical == "tiff":
                 return _tiff(planes, picture, xmp)
             if planes.dtype == np.uint16 and planes.shape[2] > 1:
-                return deep_png_bytes(planes, icc=picture.icc, exif=picture.exif, texts=_itxt(xmp, record))
+                texts = _itxt(xmp, record, picture.iptc)
+                return deep_png_bytes(planes, icc=picture.icc, exif=picture.exif, texts=texts)
             image = Image.fromarray(planes[..., 0] if planes.shape[2] == 1 else planes)
             image.save(file, {"jpg": "JPEG"}.get(canonical, canonical.upper()), **options)
     except PILLOW_ERRORS as error:
@@ -104,11 +108,12 @@ def _tiff(planes: Pixels, picture: Picture, xmp: bytes) -> bytes:
     """TIFF rewrites EXIF tag by tag; a block with impossible values must not cost the picture."""
     gray, alpha, icc = planes.shape[2] < 3, picture.alpha is not None, picture.icc
     try:
-        return tiff_bytes(planes, gray=gray, alpha=alpha, icc=icc, exif=picture.exif, xmp=xmp)
+        exif, iptc = picture.exif, picture.iptc
+        return tiff_bytes(planes, gray=gray, alpha=alpha, icc=icc, exif=exif, xmp=xmp, iptc=iptc)
     except PILLOW_ERRORS:
         if picture.exif is None:
             raise
-        return tiff_bytes(planes, gray=gray, alpha=alpha, icc=icc, exif=None, xmp=xmp)
+        return tiff_bytes(planes, gray=gray, alpha=alpha, icc=icc, exif=None, xmp=xmp, iptc=picture.iptc)
 
 
 def encoding_notes(picture: Picture, format: str) -> tuple[str, ...]:
@@ -121,6 +126,12 @@ def encoding_notes(picture: Picture, format: str) -> tuple[str, ...]:
         notes.append("its EXIF block is larger than the 64 KiB that a JPEG holds and was dropped")
     if canonical == "jpg" and len(picture.xmp or b"") > _JPEG_XMP:
         notes.append("its XMP packet is larger than the 64 KiB that a JPEG holds and was dropped")
+    if picture.iptc and canonical == "jpg" and photoshop_segment(picture.iptc) is None:
+        notes.append("its IPTC block is larger than the 64 KiB that a JPEG holds and was dropped")
+    if picture.iptc and canonical in ("webp", "avif"):
+        notes.append(f"its IPTC block was dropped: {canonical} has no place for it")
+    if picture.icc and _fitting_profile(picture, canonical) is None:
+        notes.append(f"its colour profile does not fit the pixels of this {canonical} file and was dropped")
     return tuple(notes)
 
 
@@ -147,6 +158,7 @@ def check_options(format: str, quality: int | None, subsampling: str | None, dep
 
 def _fitted(picture: Picture, format: str) -> Picture:
     """Without the metadata that the format has no room for."""
+    picture = replace(picture, icc=_fitting_profile(picture, format))
     if format != "jpg":
         return picture
     return replace(
@@ -168,14 +180,17 @@ def _xmp_for(format: str, packet: bytes | None, record: Provenance) -> bytes:
     return merged
 
 
-def _itxt(xmp: bytes, record: Provenance | None) -> list[bytes]:
+def _itxt(xmp: bytes, record: Provenance | None, iptc: bytes | None) -> list[bytes]:
     """Contents of uncompressed iTXt chunks: keyword, flags, no language, no translation, text."""
-    texts = [b"XML:com.adobe.xmp\0\0\0\0\0" + xmp] if xmp else []
+    texts = [PNG_KEYWORD.encode() + b"\0\0\0\0\0" + png_profile(iptc).encode()] if iptc else []
+    texts += [b"XML:com.adobe.xmp\0\0\0\0\0" + xmp] if xmp else []
     return texts + ([KEYWORD.encode() + b"\0\0\0\0\0" + record.to_json().encode()] if record else [])
 
 
-def _png_texts(xmp: bytes, record: Provenance | None) -> PngImagePlugin.PngInfo:
+def _png_texts(xmp: bytes, record: Provenance | None, iptc: bytes | None) -> PngImagePlugin.PngInfo:
     texts = PngImagePlugin.PngInfo()
+    if iptc:
+        texts.add_text(PNG_KEYWORD, png_profile(iptc), zip=True)
     if xmp:
         texts.add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8", "replace"))
     if record is not None:
@@ -190,6 +205,18 @@ def _stored_depth(picture: Picture, format: str) -> int:
     return picture.depth if sixteen else 8
 
 
+def _one_channel(picture: Picture, format: str) -> bool:
+    no_gray = format in ("webp", "avif") or (_stored_depth(picture, format) == 16 and picture.alpha is not None)
+    return picture.gray and not no_gray
+
+
+def _fitting_profile(picture: Picture, format: str) -> bytes | None:
+    """The profile, unless it speaks of another kind of pixels than those that are written."""
+    space = (picture.icc or b"")[16:20]
+    wrong = (b"CMYK", b"Lab ") if _one_channel(picture, format) else (b"CMYK", b"Lab ", b"GRAY")
+    return None if space in wrong else picture.icc
+
+
 def _planes(picture: Picture, format: str) -> Pixels:
     """(H, W, C) to store: 1 or 3 channels, and alpha. WebP and AVIF have no gray.
 
@@ -197,8 +224,7 @@ def _planes(picture: Picture, format: str) -> Pixels:
     """
     planes = picture.pixels
     depth = _stored_depth(picture, format)
-    no_gray = format in ("webp", "avif") or (depth == 16 and picture.alpha is not None)
-    if picture.gray and not no_gray:
+    if _one_channel(picture, format):
         planes = planes[..., :1]
     if picture.alpha is not None:
         planes = np.concatenate((planes, picture.alpha[..., None]), axis=2)

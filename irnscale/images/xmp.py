@@ -33,12 +33,19 @@ _TAIL = '<?xpacket end="w"?>'
 _FRESH = f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="{_RDF}"/></x:xmpmeta>'
 
 
+class _EmptyError(ValueError):
+    """A packet without anything in it."""
+
+
 def upright_xmp(packet: bytes) -> bytes | None:
     """The packet with orientation 1, without sizes, thumbnails and our record; None if nothing is left.
 
     Raises ValueError where it cannot be parsed.
     """
-    document = _parse(packet)
+    try:
+        document = _parse(packet)
+    except _EmptyError:
+        return None
     for element in list(_elements(document)):
         for space, name in list(element.attributes.keysNS()):
             if _is_stale(space, name):
@@ -119,6 +126,8 @@ def _parse(packet: bytes) -> minidom.Document:
 
 def _rdf(document: minidom.Document) -> minidom.Element:
     found = document.getElementsByTagNameNS(_RDF, "RDF")
+    if not found and document.documentElement is not None and not document.documentElement.childNodes:
+        raise _EmptyError("the XMP packet says nothing")
     if not found:
         raise ValueError("the XMP packet has no rdf:RDF")
     return found[0]

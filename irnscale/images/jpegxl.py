@@ -1,0 +1,155 @@
+"""JPEG XL: what its header says, and its pixels through imagecodecs."""
+
+from __future__ import annotations
+
+import io
+import struct
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import ImageFile
+
+if TYPE_CHECKING:
+    from .picture import Pixels
+
+_BARE, _CONTAINER = b"\xff\x0a", b"\0\0\0\x0cJXL "
+_RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
+
+
+def is_jpegxl(head: bytes) -> bool:
+    """Whether a file that begins so is JPEG XL, bare or in a container."""
+    return head.startswith((_BARE, _CONTAINER))
+
+
+@dataclass(frozen=True)
+class JpegXlHeader:
+    """Of the picture as it is stored; `orientation` as in EXIF, which decoding applies."""
+
+    width: int
+    height: int
+    orientation: int = 1
+    animated: bool = False
+
+
+class JpegXlFile(ImageFile.StubImageFile):
+    """A JPEG XL picture as far as its header goes, in the way of Pillow's files. Its size is upright."""
+
+    format = "JXL"
+    n_frames = 1
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        super().__init__(io.BytesIO(data))
+
+    def _open(self) -> None:
+        header = jpegxl_header(self._data)
+        width, height = header.width, header.height
+        self._size, self._mode = ((height, width) if header.orientation > 4 else (width, height)), "RGB"
+        self.n_frames = 2 if header.animated else 1  # two at least: the header has no number
+        for kind, content in _boxes(self._data):
+            if kind == b"Exif" and len(content) > 4:
+                self.info["exif"] = content[4 + int.from_bytes(content[:4], "big") :]
+            elif kind == b"xml ":
+                self.info["xmp"] = content
+
+    def seek(self, frame: int) -> None:
+        """Only the first frame is ever decoded."""
+        if frame:
+            raise EOFError
+
+    def _load(self) -> ImageFile.StubHandler:
+        raise OSError("JPEG XL pixels are decoded by `jpegxl_planes`")
+
+
+def jpegxl_planes(data: bytes) -> Pixels:
+    """(H, W, 1 to 4) uint8 or uint16 of the first frame, upright; floating point is rounded to 16 bits."""
+    array = np.asarray(import_module("imagecodecs").jpegxl_decode(data))
+    if array.dtype.kind == "f":
+        array = (np.nan_to_num(array.astype(np.float32)).clip(0, 1) * 65535).round().astype(np.uint16)
+    array = array if array.ndim > 2 else array[..., None]
+    return array[0] if array.ndim == 4 else array
+
+
+def jpegxl_header(data: bytes) -> JpegXlHeader:
+    """The beginning of a codestream (ISO/IEC 18181-1, D.2 and D.3). Raises ValueError."""
+    stream = data if data.startswith(_BARE) else _codestream(data)
+    if not stream.startswith(_BARE) or len(stream) < 12:
+        raise ValueError("truncated JPEG XL header")
+    bits = _Bits(stream[2:64])
+    width, height = bits.size()
+    if bits.take(1) or not bits.take(1):  # all is as usual, or at least orientation and animation are
+        return JpegXlHeader(width, height)
+    orientation = 1 + bits.take(3)
+    if bits.take(1):
+        bits.size()  # intrinsic
+    if bits.take(1):
+        bits.preview_size()
+    return JpegXlHeader(width, height, orientation, bool(bits.take(1)))
+
+
+class _Bits:
+    """Numbers from the lowest bit upwards."""
+
+    def __init__(self, data: bytes) -> None:
+        self._number, self._position = int.from_bytes(data, "little"), 0
+
+    def take(self, count: int) -> int:
+        value = (self._number >> self._position) & ((1 << count) - 1)
+        self._position += count
+        return value
+
+    def size(self) -> tuple[int, int]:
+        """(width, height)"""
+        small = self.take(1)
+
+        def side() -> int:
+            return 8 * (self.take(5) + 1) if small else self.take((9, 13, 18, 30)[self.take(2)]) + 1
+
+        height = side()
+        if ratio := self.take(3):
+            numerator, denominator = _RATIOS[ratio - 1]
+            return height * numerator // denominator, height
+        return side(), height
+
+    def preview_size(self) -> None:
+        """Passed over."""
+        eighth = self.take(1)
+
+        def side() -> None:
+            selector = self.take(2)
+            if not eighth:
+                self.take((6, 8, 10, 12)[selector])
+            elif selector > 1:
+                self.take((0, 0, 5, 9)[selector])
+
+        side()
+        if not self.take(3):
+            side()
+
+
+def _boxes(data: bytes) -> list[tuple[bytes, bytes]]:
+    """The boxes of a container, as far as they are whole; none of a bare codestream."""
+    if data.startswith(_BARE):
+        return []
+    found, offset = [], 0
+    while offset + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, offset)
+        start = offset + 8
+        if length == 1 and start + 8 <= len(data):
+            length, start = struct.unpack_from(">Q", data, start)[0], start + 8
+        end = len(data) if length == 0 else offset + length
+        if end < start:
+            break
+        found.append((kind, data[start:end]))
+        offset = end
+    return found
+
+
+def _codestream(data: bytes) -> bytes:
+    """The codestream in a container, or its beginning: the box jxlc, or the first of the boxes jxlp."""
+    for kind, content in _boxes(data):
+        if kind in (b"jxlc", b"jxlp"):
+            return content[4 * (kind == b"jxlp") :][:64]
+    raise ValueError("truncated JPEG XL container")
