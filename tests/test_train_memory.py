@@ -12,7 +12,7 @@ from training import TINY
 from irnscale.networks import DenseBlock
 from irnscale.networks.dense_block import SLOPE
 from irnscale.networks.irn import through
-from irnscale.train.objective import Objective, draw
+from irnscale.train.objective import Rescaling, draw
 from irnscale.train.reversible import through_inverses
 
 DEEP = replace(TINY, scale=4, inv_per_ds=4, growth=8, actnorm=True, compression_mode=True, codec_blocks=1)
@@ -59,7 +59,7 @@ def test_gradients_in_bfloat16_are_close():
 
 def loss_and_gradients(saving: bool) -> tuple[torch.Tensor, list[torch.Tensor]]:
     torch.manual_seed(3)
-    objective = Objective(DEEP).double()
+    objective = Rescaling(DEEP).double()
     for block in objective.net.dense_blocks():
         nn.init.normal_(block.conv5.weight, std=0.1)
     objective.net.through = through_inverses if saving else through
@@ -99,7 +99,7 @@ def test_recomputed_activations_take_less_memory():
     kept = {}
     for saving in (False, True):
         for depth in (2, 6):
-            objective = Objective(replace(DEEP, inv_per_ds=depth, compression_mode=False, codec_blocks=0))
+            objective = Rescaling(replace(DEEP, inv_per_ds=depth, compression_mode=False, codec_blocks=0))
             objective.net.through = through_inverses if saving else through
             saved = Saved()
             with torch.autograd.graph.saved_tensors_hooks(saved.pack, lambda tensor: tensor):

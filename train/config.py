@@ -318,7 +318,7 @@ def parse_recipe(kind: type[R], source: str, text: str, overrides: list[str]) ->
         if not OmegaConf.is_dict(given):
             raise UsageError(f"recipe {source}: not a list of key: value lines")
         merged: Any = OmegaConf.merge(OmegaConf.structured(kind), given, OmegaConf.from_dotlist(overrides))
-        values = {name: list(v) if OmegaConf.is_list(v := merged[name]) else v for name in known}
+        values = {name: OmegaConf.to_container(v) if OmegaConf.is_config(v := merged[name]) else v for name in known}
     except OmegaConfBaseException as error:
         key = str(error.full_key or "").split(".")[0].split("[")[0]
         if key not in known:

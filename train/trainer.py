@@ -13,7 +13,7 @@ from torch import Tensor
 
 from irnscale.engine.precision import choose_precision
 from irnscale.errors import ModelError, UsageError
-from irnscale.networks import DenseBlock
+from irnscale.networks import IRN, DenseBlock
 from irnscale.train.checkpoints import (
     checkpoints,
     find_run,
@@ -66,6 +66,8 @@ class Trainer:
             if isinstance(module, DenseBlock):
                 module.compute_dtype = precision
         if recipe.save_memory:
+            if not isinstance(self.net, IRN):
+                raise UsageError("save_memory=true: only an IRN's activations can be recomputed", "leave it out")
             self.net.through = through_inverses
         self.parameters = FlatParameters({_name(key): p for key, p in self.objective.named_parameters()})
         self.average = self.parameters.values.clone()

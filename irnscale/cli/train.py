@@ -1,4 +1,4 @@
-"""`irnscale train RECIPE`, `irnscale train pack|report`."""
+"""`irnscale train RECIPE`, `irnscale train pack|sweep|report`."""
 
 from __future__ import annotations
 
@@ -129,6 +129,38 @@ def pack_command(sources: tuple[Path, ...], output: Path, minimum: int, overwrit
         f"{output}: {len(index.names)} photographs, {index.bytes >> 20} MiB; {index.skipped} too small, "
         f"{len(unreadable)} unreadable"
     )
+    return ExitCode.OK
+
+
+@command.command("sweep")
+@click.argument("file", type=PATH, metavar="SWEEP.yaml")
+@DEVICE
+@click.option("--no-progress", is_flag=True, help="No progress bar.")
+@DEBUG
+def sweep_command(file: Path, device: str, no_progress: bool, debug: bool) -> int:
+    """Search hyper-parameters with many short runs of one recipe, by a grid or by Bayesian optimisation.
+
+    Run the same command several times at once (say, as a Slurm array) and the processes share the trials. SWEEP.yaml:
+
+    \b
+      recipe: irn-x4                 a shipped recipe or a YAML file
+      data: [PHOTOS]
+      val: [OTHER_PHOTOS]
+      out: runs/sweep                the trials' runs, and the study that processes share
+      budget: 10m                    of each trial
+      method: bayesian               or grid
+      trials: 20                     by all processes; a grid has its own number
+      goal: psnr_y                   the validation score to maximise
+      parameters:
+        initial_lr: {low: 1e-4, high: 3e-3, log: true}
+        clamp_activation: [sigmoid, tanh]
+      fixed: {batch_size: 4}
+    """
+    from irnscale.engine.device import choose_device
+    from irnscale.train.sweep import load_sweep, run_sweep
+
+    table = run_sweep(load_sweep(file), device=choose_device(device), progress=not no_progress, say=_say)
+    click.echo(table)
     return ExitCode.OK
 
 

@@ -1,0 +1,181 @@
+"""Searching hyper-parameters: many short runs of one recipe, by a grid or by Bayesian optimisation.
+
+Any number of processes may work on one study file; each takes the next trial. Section 3.3.2 of the
+dissertation, with optuna in the place of the service it used.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from irnscale.errors import InputError, UsageError
+from irnscale.train.config import load_recipe, parse_recipe
+from irnscale.train.loop import run
+from irnscale.train.report import read_log, series
+
+if TYPE_CHECKING:
+    import optuna
+
+METHODS = ("bayesian", "grid")
+STUDY = "study.log"
+SEED = 10
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a sweep file says.
+
+    recipe: a shipped recipe's name or a YAML file. data, val: folders, as for `irnscale train`. out: folder of
+    the trials' runs and the study. budget: of each trial. method: "bayesian" (the tree-structured Parzen
+    estimator) or "grid". trials: how many in all, by all processes; a grid has its own number.
+    goal: the validation score to maximise. parameters: a list of values, or for "bayesian" also a range
+    {low, high, log}, for each key of the recipe that varies. fixed: other changes of the recipe.
+    """
+
+    recipe: str = "irn-x4"
+    data: list[str] = field(default_factory=list)
+    val: list[str] = field(default_factory=list)
+    out: str = "runs/sweep"
+    budget: str = "10m"
+    method: str = "bayesian"
+    trials: int = 20
+    goal: str = "psnr_y"
+    parameters: dict[str, Any] = field(default_factory=dict)
+    fixed: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for a sweep that cannot be made."""
+        if self.method not in METHODS:
+            raise UsageError(f"method={self.method} must be one of {', '.join(METHODS)}")
+        if self.trials < 1:
+            raise UsageError(f"trials={self.trials} must be at least 1")
+        for name in ("data", "val", "parameters"):
+            if not getattr(self, name):
+                raise UsageError(f"{name}: is missing", "see `irnscale train sweep --help`")
+        for name, choice in self.parameters.items():
+            if isinstance(choice, list) and choice:
+                continue
+            if self.method == "grid":
+                raise UsageError(f"parameters: {name}: a grid needs a list of values")
+            if not isinstance(choice, dict) or not {"low", "high"} <= choice.keys() <= {"low", "high", "log"}:
+                raise UsageError(f"parameters: {name}: must be a list of values or {{low, high, log}}")
+            if not choice["low"] < choice["high"]:
+                raise UsageError(f"parameters: {name}: low must be below high")
+
+    def overrides(self, chosen: dict[str, Any]) -> list[str]:
+        """The recipe's changes for one trial."""
+        values = self.fixed | chosen | {"budget": self.budget}
+        return [f"{name}={json.dumps(value)}" for name, value in values.items()]
+
+
+def load_sweep(source: Path) -> Sweep:
+    """A sweep from its YAML file. Raises UsageError."""
+    try:
+        text = source.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{source}: cannot be read: {error}") from error
+    return parse_recipe(Sweep, str(source), text, [])
+
+
+def run_sweep(sweep: Sweep, *, device: torch.device, progress: bool, say: Say) -> str:
+    """Work on the study until all trials are done; returns the table of results, best first.
+
+    A trial that cannot be trained (keys that contradict each other, a loss that diverges) is recorded as
+    such and the sweep goes on. Raises UsageError without optuna, for a key the recipe does not know, and
+    where nothing could be trained; KeyboardInterrupt leaves the trial to the next process.
+    """
+    try:
+        import optuna
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend
+    except ImportError as error:
+        raise UsageError("a sweep needs optuna", "pip install 'irnscale[sweep]'") from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    known = load_recipe(sweep.recipe, sweep.overrides({})).to_dict()
+    for name in sweep.parameters:
+        if name not in known:
+            raise UsageError(f"parameters: {name}: the recipe {sweep.recipe} has no such key")
+    out = Path(sweep.out)
+    out.mkdir(parents=True, exist_ok=True)
+    lists = {name: choice for name, choice in sweep.parameters.items() if isinstance(choice, list)}
+    grid = sweep.method == "grid"
+    sampler = (
+        optuna.samplers.GridSampler(lists, seed=SEED)
+        if grid
+        else optuna.samplers.TPESampler(constant_liar=True, n_startup_trials=min(10, 1 + sweep.trials // 3))
+    )
+    study = optuna.create_study(
+        storage=JournalStorage(JournalFileBackend(str(out / STUDY))),
+        sampler=sampler,
+        study_name="sweep",
+        direction="maximize",
+        load_if_exists=True,
+    )
+    total = len(list(itertools.product(*lists.values()))) if grid else sweep.trials
+    done = [optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED]
+    for trial in study.get_trials(states=[optuna.trial.TrialState.FAIL]):  # interrupted
+        study.enqueue_trial(trial.params, skip_if_exists=True)
+
+    def train(trial: optuna.Trial) -> float:
+        chosen = {name: _suggest(trial, name, choice) for name, choice in sweep.parameters.items()}
+        say(f"trial {trial.number}: {_described(chosen)}")
+        folder = out / f"trial-{trial.number:04d}"
+        try:
+            recipe = load_recipe(sweep.recipe, sweep.overrides(chosen))
+            run(
+                recipe,
+                data=[Path(path) for path in sweep.data],
+                val=[Path(path) for path in sweep.val],
+                out=folder,
+                device=device,
+                progress=progress,
+                say=lambda message: say(f"trial {trial.number}: {message}"),
+            )
+        except (UsageError, InputError) as error:
+            say(f"trial {trial.number}: {error}")
+            trial.set_user_attr("error", str(error))
+            raise optuna.TrialPruned from error
+        _, values = series(read_log(folder), sweep.goal)
+        if not values:
+            raise UsageError(f"goal={sweep.goal}: no such validation score")
+        return values[-1]
+
+    if len(study.get_trials(states=done)) < total:
+        # The callback looks at the trials of all processes, after each.
+        study.optimize(train, callbacks=[optuna.study.MaxTrialsCallback(total, states=tuple(done))])
+    return _table(study, sweep)
+
+
+def _suggest(trial: optuna.Trial, name: str, choice: Any) -> Any:
+    if isinstance(choice, list):
+        return trial.suggest_categorical(name, choice)
+    low, high, log = choice["low"], choice["high"], bool(choice.get("log", False))
+    if isinstance(low, int) and isinstance(high, int):
+        return trial.suggest_int(name, low, high, log=log)
+    return trial.suggest_float(name, low, high, log=log)
+
+
+def _described(values: dict[str, Any]) -> str:
+    return " ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in values.items())
+
+
+def _table(study: optuna.Study, sweep: Sweep) -> str:
+    """Lines of trial, score and parameters, best first. Raises UsageError where no trial has a score."""
+    trials = study.get_trials()
+    scored = sorted((t for t in trials if t.value is not None), key=lambda t: -(t.value or 0.0))
+    failed = [t for t in trials if "error" in t.user_attrs]
+    if not scored:
+        raise UsageError(f"no trial could be trained: {failed[-1].user_attrs['error'] if failed else 'none was run'}")
+    lines = [f"{'trial':>5}  {sweep.goal:>8}  parameters"]
+    lines += [f"{t.number:5d}  {t.value:8.3f}  {_described(t.params)}" for t in scored]
+    lines += [f"{t.number:5d}  {'-':>8}  {_described(t.params)}  {t.user_attrs['error']}" for t in failed]
+    return "\n".join(lines)
