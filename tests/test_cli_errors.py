@@ -133,7 +133,7 @@ def test_the_output_never_lands_on_an_input(refused, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["-s", "3"], "2, 4, 8, 16"),
+        (["-s", "5"], "2, 3, 4, 8, 16"),
         (["-s", "0"], "2, 4, 8, 16"),
         (["-s", "four"], "'four'"),
         (["-f", "gif"], "gif"),
@@ -162,7 +162,7 @@ def test_wrong_options_of_down(refused, tmp_path, arguments, words):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["-s", "3"], "2, 4, 8, 16"),
+        (["-s", "5"], "2, 3, 4, 8, 16"),
         (["--size", "nonsense"], "WIDTHxHEIGHT"),
         (["--size", "0x5"], "WIDTHxHEIGHT"),
         (["--size", "-4x5"], "WIDTHxHEIGHT"),

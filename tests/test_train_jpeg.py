@@ -16,6 +16,7 @@ from training import CPU, TINY, batch, train
 from irnscale.errors import ModelError, UsageError
 from irnscale.kernels import quantize
 from irnscale.train.config import load_recipe
+from irnscale.train.constants import constant
 from irnscale.train.data import Photographs
 from irnscale.train.initial import load_initial
 from irnscale.train.jpeg import SUBSAMPLINGS, jpeg, quantisation_tables
@@ -91,6 +92,17 @@ def test_gradients():
     torch.testing.assert_close(seen.sum(1), weights.sum(1), rtol=0, atol=2e-3)
     chroma = (weights - luma * weights.sum(1, keepdim=True)).norm()
     assert 0.2 < (seen - luma * seen.sum(1, keepdim=True)).norm() / chroma < 0.7
+
+
+def test_training_after_a_validation_that_came_first():
+    """What inference mode leaves behind must not be trained with."""
+    constant.cache_clear()
+    x, quality = picture(16, 16), torch.tensor([50])
+    with torch.inference_mode():
+        seen = jpeg(x, quality, gradient="dct")
+    y = jpeg(x.requires_grad_(), quality, gradient="dct")
+    y.sum().backward()
+    assert torch.equal(y, seen)
 
 
 def test_unknown_names_are_refused():

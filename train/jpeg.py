@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from irnscale.train.constants import constant
+
 Gradient = Literal["identity", "dct"]
 GRADIENTS: tuple[Gradient, ...] = get_args(Gradient)
 SUBSAMPLINGS = ("4:4:4", "4:2:2", "4:2:0")
@@ -47,6 +49,7 @@ _DCT_LEFT = (
     (4433, -10704, 10704, -4433),
     (2260, -6436, 9633, -11363),
 )
+_DCT = tuple((*row, *(x if k % 2 == 0 else -x for x in reversed(row))) for k, row in enumerate(_DCT_LEFT))
 
 
 def jpeg(x: Tensor, quality: Tensor, subsampling: str | Tensor = "4:2:0", *, gradient: Gradient = "identity") -> Tensor:
@@ -71,7 +74,7 @@ def jpeg(x: Tensor, quality: Tensor, subsampling: str | Tensor = "4:2:0", *, gra
 
 def quantisation_tables(quality: Tensor) -> Tensor:
     """Divisors of luma and chroma, (N, 2, 8, 8) float64, for qualities (N,) of 1 to 100, scaled as libjpeg does."""
-    base = torch.tensor((_LUMA, _CHROMA), dtype=torch.float64, device=quality.device)
+    base = constant((_LUMA, _CHROMA), torch.float64, quality.device)
     q = quality.double()
     percent = torch.where(q < 50, (5000 / q).floor(), 200 - 2 * q).view(-1, 1, 1, 1)
     return ((base * percent + 50) / 100).floor().clamp(1, 255)
@@ -136,9 +139,7 @@ def _blocks(x: Tensor, table: Tensor) -> Tensor:
     n, c, height, width = x.shape
     x = F.pad(x, (0, -width % 8, 0, -height % 8), mode="replicate") - 128
     blocks = x.view(n, c, x.shape[2] // 8, 8, x.shape[3] // 8, 8).transpose(3, 4)
-    left = torch.tensor(_DCT_LEFT, dtype=torch.float64, device=x.device)
-    sign = torch.tensor((1.0, -1.0), dtype=torch.float64, device=x.device).repeat(4)[:, None]
-    dct = torch.cat((left, sign * left.flip(1)), dim=1)
+    dct = constant(_DCT, torch.float64, x.device)
     coefficients = _shift(dct @ _shift(blocks @ dct.T, 11), 15)  # 8 times the orthonormal ones
     step = 8 * table.view(n, 1, 1, 1, 8, 8)
     ratio = coefficients / step

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
+
+from irnscale.train.constants import constant
 
 LUMA = (65.481 / 255, 128.553 / 255, 24.966 / 255)
 """Weights of R, G and B in the luma of the test protocol (BT.601, studio range), for images in [0, 1]."""
@@ -54,7 +55,7 @@ def image_loss(norm: str, a: Tensor, b: Tensor, y_channel_usage: float = 0.0) ->
     distance = NORMS[norm]
     total = distance(a, b)
     if y_channel_usage:
-        weights = torch.tensor(LUMA, dtype=a.dtype, device=a.device).view(1, 3, 1, 1)
+        weights = constant(LUMA, a.dtype, a.device).view(1, 3, 1, 1)
         luma = distance((a * weights).sum(1, keepdim=True), (b * weights).sum(1, keepdim=True))
         total = (1 - y_channel_usage) * total + y_channel_usage * LUMA_SCALES[norm] * luma
     return total

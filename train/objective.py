@@ -74,6 +74,11 @@ class Objective(nn.Module):
     makes_lr = True
     """Whether `downscale` is the network's; else it is bicubic."""
 
+    @property
+    def graphable(self) -> bool:
+        """Whether a step can be one CUDA graph: inverting the matrix of scale 3 may wait for the host."""
+        return self.recipe.scale != 3
+
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
         self.recipe = recipe

@@ -78,7 +78,7 @@ class Trainer:
         """How many steps were skipped for a non-finite loss or gradient: in all, and in a row up to now."""
         if found:
             self._load(found[-1])
-        graph = recipe.cuda_graph and device.type == "cuda"
+        graph = recipe.cuda_graph and device.type == "cuda" and self.objective.graphable
         self._advance = GraphedStep(self._compute, self._mutable()) if graph else self._compute
 
     def train_step(self, hr: Tensor, lr_reference: Tensor, rate: float, epochs: float = 0.0) -> dict[str, Tensor]:

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from irnscale.images.read import Header
     from irnscale.zoo import Model
 
-SCALES = (2, 4, 8, 16)
+SCALES = (2, 3, 4, 8, 16)
 
 
 @click.command(cls=RescaleCommand)
-@click.option("-s", "--scale", type=int, help="2, 4, 8 or 16 [default: 4, or that of -m].")
+@click.option("-s", "--scale", type=int, help="2, 4, 8 or 16, or 3 with -m [default: 4, or that of -m].")
 @shared
 def command(scale: int | None, common: Common) -> int:
     """Shrink photographs to ordinary small images from which `up` restores them.

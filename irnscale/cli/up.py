@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=RescaleCommand)
-@click.option("-s", "--scale", type=int, help="2, 4, 8 or 16; only where the file has no record.")
+@click.option("-s", "--scale", type=int, help="2, 4, 8 or 16, or 3 with -m; only where the file has no record.")
 @click.option("--size", metavar="WxH", help="The original's size, where the file has no record.")
 @click.option("--ignore-provenance", is_flag=True, help="Trust the options rather than the file's record.")
 @click.option("--require-provenance", is_flag=True, help="Refuse files without a record.")
@@ -48,8 +48,8 @@ def command(
     from irnscale.cli.rescale import execute
 
     wanted = parse_size(size)
-    if scale is not None and scale not in (2, 4, 8, 16):
-        raise UsageError(f"-s {scale}: no such scale", "choose one of 2, 4, 8, 16")
+    if scale is not None and scale not in (2, 3, 4, 8, 16):
+        raise UsageError(f"-s {scale}: no such scale", "choose one of 2, 3, 4, 8, 16")
     if ignore_provenance and require_provenance:
         raise UsageError("--ignore-provenance contradicts --require-provenance", "leave one of them out")
     if sr:

@@ -13,7 +13,7 @@ from torch import Tensor
 from irnscale.kernels import Activation
 from irnscale.networks.coupling import EnhancedAffineCoupling
 from irnscale.networks.dense_block import DenseBlock
-from irnscale.networks.irn import IMAGE_CHANNELS
+from irnscale.networks.irn import IMAGE_CHANNELS, Through, through
 from irnscale.networks.pointwise import ActNorm, ChannelRotation
 
 
@@ -46,14 +46,16 @@ class AssistantFlow(SequenceINN):
     `assistant_steps` steps of Glow: activation normalisation, a rotation of the channels, and an affine coupling that
     changes the third channel from the first two by dense blocks; a last rotation brings the colours back to their
     places. Untrained, it is the identity, so that IRN-SR starts as the IRN without it. FrEIA 0.2's AllInOneBlock, of
-    which the dissertation made it, works in place and breaks the gradient of subnets like these, and draws its
-    permutations from numpy's random state. Source: the dissertation's appendix A.2, approach 1, and section 3.2.1.
+    which the dissertation made it, works in place on its subnet's output, which breaks the gradient where that
+    output is kept, needs scipy, and draws its permutations from numpy's random state. `through`: see `IRN`.
+    Source: the dissertation's appendix A.2, approach 1, and section 3.2.1.
     """
 
     scale = 1
 
     def __init__(self, config: AssistantConfig | None = None) -> None:
         self.config = config = config or AssistantConfig()
+        self.through: Through = through
         super().__init__(IMAGE_CHANNELS, 1, 1)
         for _ in range(config.assistant_steps):
             self.append(ActNorm)
@@ -76,13 +78,11 @@ class AssistantFlow(SequenceINN):
 
     def assist(self, lr: Tensor) -> Tensor:
         """AN(LR)."""
-        y, _ = self(lr, jac=False)
-        return y  # type: ignore[no-any-return]
+        return self.through(list(self.module_list), lr, False)
 
     def undo(self, lr: Tensor) -> Tensor:
         """AN^-1(LR')."""
-        x, _ = self(lr, rev=True, jac=False)
-        return x  # type: ignore[no-any-return]
+        return self.through(list(self.module_list), lr, True)
 
     def dense_blocks(self) -> list[DenseBlock]:
         """Every dense block, in order."""
