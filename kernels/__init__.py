@@ -34,6 +34,7 @@ __all__ = [
     "KernelError",
     "additive_forward",
     "additive_inverse",
+    "bias_lrelu_backward",
     "bias_lrelu_into",
     "coupling_forward",
     "coupling_inverse",
@@ -169,6 +170,23 @@ def bias_lrelu_into(x: Tensor, bias: Tensor, out: Tensor, channel: int, negative
     check_bias_lrelu(x, bias, out, channel)
     run = kernel("bias_lrelu").bias_lrelu_into if use_triton(x) else reference.bias_lrelu_into
     return run(x, bias, out, channel, negative_slope)
+
+
+def bias_lrelu_backward(
+    grad: Tensor, y: Tensor, negative_slope: float = 0.2, *, bias_dtype: torch.dtype | None = None
+) -> tuple[Tensor, Tensor]:
+    """The gradients by x and bias of y = leaky_relu(x + bias), from y; see `reference.bias_lrelu_backward`.
+
+    For callers that keep a dense block's buffer and differentiate by hand. Not differentiable itself.
+    """
+    require_image("y", y)
+    require_image("grad", grad)
+    require_operands("y", y, grad=grad)
+    if negative_slope < 0:
+        raise ValueError(f"negative_slope must not be negative, got {negative_slope}")
+    if not use_triton(y):
+        return reference.bias_lrelu_backward(grad, y, negative_slope, bias_dtype=bias_dtype)
+    return kernel("bias_lrelu").bias_lrelu_backward(grad, y, None, negative_slope, bias_dtype)  # type: ignore[no-any-return]
 
 
 def philox_normal(

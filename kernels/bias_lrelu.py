@@ -21,7 +21,7 @@ from torch.autograd.function import once_differentiable
 
 from irnscale.kernels import tiling
 from irnscale.kernels.dispatch import count
-from irnscale.kernels.tiling import OPTIONS, arithmetic, is_channels_last, jit, on_device, strides, sum_rows
+from irnscale.kernels.tiling import OPTIONS, arithmetic, is_channels_last, jit, like, on_device, strides, sum_rows
 
 
 @jit
@@ -116,16 +116,21 @@ def _tiling(x: Tensor, out: Tensor) -> tuple[int, int, int, int]:
 
 
 def bias_lrelu_backward(
-    grad: Tensor, x: Tensor, bias: Tensor | None, negative_slope: float = 0.2
+    grad: Tensor,
+    x: Tensor,
+    bias: Tensor | None,
+    negative_slope: float = 0.2,
+    bias_dtype: torch.dtype | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The gradients by x (N, C, H, W) and by the bias (C,) of leaky_relu(x + bias).
 
-    Without `bias`, `x` may be the activation's own output, whose sign is the same where the slope is
-    positive; a dense block that keeps its buffer needs to keep nothing else.
+    Without `bias`, `x` may be the activation's own output, whose sign is the same where the slope is not
+    negative; a dense block that keeps its buffer needs to keep nothing else. The gradient by the bias has
+    `bias_dtype`, or the dtype of the bias, or of x.
     """
     n, c, h, w = x.shape
-    dx = torch.empty_like(x)
-    dtype = x.dtype if bias is None else bias.dtype
+    dx = like(grad, x.shape, x.dtype)
+    dtype = bias_dtype or (x.dtype if bias is None else bias.dtype)
     if not x.numel():
         return dx, torch.zeros(c, dtype=dtype, device=x.device)
     pixels, channels, tiles, pixel_tiles = _tiling(x, grad)

@@ -158,6 +158,18 @@ def quantize(x: Tensor, *, depth: int = 8, to_integer: bool = False) -> Tensor:
     return result
 
 
+def bias_lrelu_backward(
+    grad: Tensor, y: Tensor, negative_slope: float = 0.2, *, bias_dtype: torch.dtype | None = None
+) -> tuple[Tensor, Tensor]:
+    """The gradients by x (N, C, H, W) and by the bias (C,) of y = leaky_relu(x + bias), from `y` alone.
+
+    The sign of y is that of x + bias where the slope is not negative. dx has the dtype of y, and so has the
+    gradient by the bias unless `bias_dtype` says otherwise.
+    """
+    dx: Tensor = torch.ops.aten.leaky_relu_backward(grad, y, negative_slope, True)
+    return dx.to(y.dtype), dx.sum(dim=(0, 2, 3), dtype=bias_dtype).to(bias_dtype or y.dtype)
+
+
 def bias_lrelu_into(x: Tensor, bias: Tensor, out: Tensor, channel: int, negative_slope: float = 0.2) -> Tensor:
     """Write leaky_relu(x + bias) into `out[:, channel : channel + C]` and return that view.
 

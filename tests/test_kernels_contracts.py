@@ -12,7 +12,7 @@ from kernel_cases import DEVICES, assert_close, force_triton, random_image
 from torch import nn
 
 import irnscale.kernels as K
-from irnscale.networks import IRN, IRNConfig
+from irnscale.networks import IRN, DenseBlock, IRNConfig
 
 x = torch.zeros(2, 4, 6, 8)
 
@@ -69,6 +69,10 @@ BAD = {
     "into bias device": ("bias", into(bias=torch.zeros(4, device="meta"))),
     "into channel low": ("channel", into(channel=-1)),
     "into channel high": ("channel", into(channel=6)),
+    "backward y": ("y", lambda: K.bias_lrelu_backward(x, x.int())),
+    "backward grad dimensions": ("grad", lambda: K.bias_lrelu_backward(x[0], x)),
+    "backward grad shape": ("grad", lambda: K.bias_lrelu_backward(x[:1], x)),
+    "backward slope": ("negative_slope", lambda: K.bias_lrelu_backward(x, x, -0.1)),
     "noise shape": ("shape", noise(shape=(1, 2, 2))),
     "noise seed": ("seed", noise(seed=2**64)),
     "noise origin": ("origin", noise(origin=(0, 0, 0, -1))),
@@ -187,6 +191,9 @@ def test_a_network_on_the_kernels(device, memory_format, monkeypatch):
         "coupling_forward_backward": couplings,
         "coupling_inverse_backward": couplings,
         "quantize": 1,
+        # p, s and t, four activations each, once for each direction.
+        "bias_lrelu_into": 2 * 4 * 3 * couplings,
+        "bias_lrelu_into_backward": 2 * 4 * 3 * couplings,
     }
     for g, w in zip(got, wanted, strict=True):
         # Two orders of float32 rounding through eight convolutions deep and back.
@@ -195,6 +202,50 @@ def test_a_network_on_the_kernels(device, memory_format, monkeypatch):
         K.haar_inverse(K.haar_forward(hr), to_uint8=True)
     assert K.launches(reset=True) == {"haar_forward": 1, "haar_inverse": 1}
     assert K.launches() == {}
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("gradients", [False, True])
+def test_a_16_bit_dense_block_under_a_float32_trunk(device, gradients, monkeypatch):
+    """One buffer of features and no cast around it: as the reference, to the rounding of bfloat16."""
+    block = DenseBlock(9, 3, growth=4).to(device)
+    for parameter in block.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    block.compute_dtype = torch.bfloat16
+    x = random_image((2, 9, 5, 6), torch.float32, device, requires_grad=gradients)
+    results = []
+    for implementation in ("torch", "triton"):
+        monkeypatch.setenv("IRNSCALE_KERNELS", implementation)
+        if implementation == "triton":
+            force_triton(monkeypatch)
+        with torch.set_grad_enabled(gradients):
+            y = block(x)
+        assert y.dtype == torch.bfloat16
+        moved = K.additive_forward(x[:, :3], y)
+        assert moved.dtype == torch.float32
+        wanted = torch.autograd.grad(moved.square().sum(), (x, *block.parameters())) if gradients else ()
+        results.append((y, moved, *wanted))
+    for reference, kernels in zip(*results, strict=True):
+        assert (reference - kernels).double().norm() <= 0.03 * reference.double().norm()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_definitions_compute_in_float32(dtype, monkeypatch):
+    """Off CUDA, too, 16 bits are a format of storage: one rounding, whatever the operation."""
+    monkeypatch.setenv("IRNSCALE_KERNELS", "torch")
+    a, b, c = (random_image((1, 4, 16, 16), dtype, "cpu", requires_grad=False) for _ in range(3))
+    A, B, C = a.double(), b.double(), c.double()
+    for got, wanted in (
+        (K.haar_forward(a), K.haar_forward(A)),
+        (K.haar_inverse(a), K.haar_inverse(A)),
+        (K.coupling_forward(a, b, c, tightness=5)[0], K.coupling_forward(A, B, C, tightness=5)[0]),
+        (K.coupling_inverse(a, b, c, tightness=5)[0], K.coupling_inverse(A, B, C, tightness=5)[0]),
+        (K.additive_forward(a, b), K.additive_forward(A, B)),
+        (K.quantize(a, depth=16), K.quantize(A, depth=16)),
+        (K.bias_lrelu_into(a, b[0, :, 0, 0], c, 0), K.bias_lrelu_into(A, B[0, :, 0, 0], C, 0)),
+    ):
+        assert got.dtype == dtype
+        assert_close(got, wanted)
 
 
 @pytest.mark.gpu

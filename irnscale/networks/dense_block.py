@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from irnscale.networks.dense_training import DenseFunction
+from irnscale.networks.dense_training import DenseFunction, as_result, dense_features
 
 SLOPE = 0.2
 
@@ -57,16 +56,10 @@ class DenseBlock(nn.Module):
         """Run the block; the result is channels-last, its dtype that of `x` or 16-bit (see above)."""
         dtype = self.compute_dtype or self.conv1.weight.dtype
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            weights, biases = zip(*((conv.weight, conv.bias) for conv in self.convolutions), strict=True)
-            trained: Tensor = DenseFunction.apply(x, dtype, SLOPE, *weights, *biases)  # type: ignore[no-untyped-call]
+            parameters = [c.weight for c in self.convolutions] + [c.bias for c in self.convolutions]
+            trained: Tensor = DenseFunction.apply(x, dtype, SLOPE, *parameters)  # type: ignore[no-untyped-call]
             return trained
         # Channels-last: 1.5 to 5 times faster than contiguous on CPUs and GPUs alike.
-        features = [x.to(dtype, memory_format=torch.channels_last)]
-        for k, conv in enumerate(self.convolutions):
-            weight = conv.weight.to(dtype, memory_format=torch.channels_last)
-            assert conv.bias is not None
-            source = features[0] if k == 0 else torch.cat(features, dim=1)
-            y = F.conv2d(source, weight, conv.bias.to(dtype), padding=1)
-            if k < 4:
-                features.append(F.leaky_relu_(y, SLOPE))
-        return y if x.dtype == torch.float32 and y.dtype.itemsize == 2 else y.to(x.dtype)
+        weights = [conv.weight.to(dtype, memory_format=torch.channels_last) for conv in self.convolutions]
+        biases = [conv.bias.to(dtype) for conv in self.convolutions if conv.bias is not None]
+        return as_result(dense_features(x, weights, biases, SLOPE)[1], x.dtype)

@@ -8,14 +8,38 @@ wider products. Same arithmetic, to the rounding of the compute dtype. Source: t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from irnscale.kernels import bias_lrelu_backward, use_triton
+from irnscale.networks.dense_buffer import dense_in_buffer
+
 Backward = tuple[Tensor | None, ...]
 CHANNELS_LAST = torch.channels_last
+
+
+def dense_features(
+    x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], slope: float
+) -> tuple[list[Tensor], Tensor]:
+    """The input and the four features in the dtype of the weights, and the output; without gradients of its own."""
+    if use_triton(weights[0]):
+        return dense_in_buffer(x, weights, biases, slope)
+    features = [x.to(weights[0].dtype, memory_format=CHANNELS_LAST)]
+    y = features[0]
+    for k, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
+        y = F.conv2d(torch.cat(features, dim=1) if k else y, weight, bias, padding=1)
+        if k < 4:
+            features.append(F.leaky_relu_(y, slope))
+    return features, y
+
+
+def as_result(y: Tensor, dtype: torch.dtype) -> Tensor:
+    """`y` as the couplings want it under a trunk of `dtype`: 16 bits stay under float32, else that dtype."""
+    return y if dtype == torch.float32 and y.dtype.itemsize == 2 else y.to(dtype)
 
 
 class DenseFunction(torch.autograd.Function):
@@ -25,16 +49,11 @@ class DenseFunction(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, dtype: torch.dtype, slope: float, *parameters: Tensor) -> Tensor:
         weights = [w.to(dtype, memory_format=CHANNELS_LAST) for w in parameters[:5]]
         biases = [b.to(dtype) for b in parameters[5:]]
-        features = [x.to(dtype, memory_format=CHANNELS_LAST)]
-        y = features[0]
-        for k, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
-            y = F.conv2d(torch.cat(features, dim=1) if k else y, weight, bias, padding=1)
-            if k < 4:
-                features.append(F.leaky_relu_(y, slope))
+        features, y = dense_features(x, weights, biases, slope)
         ctx.save_for_backward(*features, *weights)
         ctx.input_dtype, ctx.slope = x.dtype, slope
         ctx.parameter_dtypes = [p.dtype for p in parameters]
-        return y.to(x.dtype)
+        return as_result(y, x.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Backward:
@@ -59,9 +78,9 @@ class DenseFunction(torch.autograd.Function):
                 for k, part in enumerate(stacked_grad.split([w.shape[0] for w in readers]), start=j):
                     weight_grads[k].append(part)
             if j:
-                # The sign of LeakyReLU's result is that of its argument.
-                grad = torch.ops.aten.leaky_relu_backward(grad, features[j], ctx.slope, True)
-                bias_grads.append(grad.sum(dim=(0, 2, 3)))
+                assert grad is not None
+                grad, bias_grad = bias_lrelu_backward(grad, features[j], ctx.slope)
+                bias_grads.append(bias_grad)
                 later = torch.cat((grad, later), dim=1)
         into = None if grad is None else grad.to(ctx.input_dtype)
         if not learning:  # a frozen network that something else is trained through
