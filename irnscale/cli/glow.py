@@ -33,7 +33,7 @@ def train(
 
     for option, value in unused.items():
         if value:
-            raise UsageError(f"{option}: the digits of {recipe} come with scikit-learn", f"leave {option} out")
+            raise UsageError(f"{option}: {recipe} has no use for it; its digits come with scikit-learn", "leave it out")
     if device not in ("auto", "cpu"):
         raise UsageError(f"--device {device}: {recipe} trains on the CPU", "leave --device out")
     chosen = _recipe(recipe, overrides, budget)

@@ -30,11 +30,11 @@ class GlowRecipe:
 
     name: str = "glow"
     backend: str = "torch"
-    steps: int = 8
+    steps: int = 20
     hidden: int = 128
     subnet: str = "fc"
-    mixing: str = "rotation"
-    clamp: str = "glow"
+    mixing: str = "permutation"
+    clamp: str = "behrmann"
     batch_size: int = 64
     initial_lr: float = 1e-3
     final_lr: float = 0.05
@@ -43,10 +43,10 @@ class GlowRecipe:
     weight_decay: float = 1.0
     clip_norm_max_g: float = 100.0
     dequantize: bool = True
-    temperature: float = 0.9
+    temperature: float = 1.0
     seed: int = 0
-    budget: str = "2000"
-    evaluate_steps: int = 250
+    budget: str = "1200"
+    evaluate_steps: int = 100
 
     def __post_init__(self) -> None:
         """Raise UsageError for values that cannot be trained with."""
