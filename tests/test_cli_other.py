@@ -158,6 +158,20 @@ def test_bench(run):
     assert run("bench", "--size", "large").code == 2
 
 
+def test_bench_train(run):
+    tiny = ["--batch", "2", "--crop", "32", "--device", "cpu", "--precision", "float32", "-s", "2"]
+    result = run("bench", "train", *tiny, "--repeats", "1", "--json")
+    facts = json.loads(result.text)
+    assert facts["ratio"] == pytest.approx(facts["paper_ms"] / facts["ours_ms"])
+    assert facts["loss_difference"] < 1e-4, "both ways have the same loss"
+    assert 0 < facts["ours_kept_mib"] < 0.75 * facts["paper_kept_mib"]
+    # 1,667,952 weights and biases; level 1 of x2 is all there is: a quarter of the positions, 2 FLOP, 6 passes.
+    assert facts["step_gflop"] == pytest.approx(2 * 1_667_952 / 4 * 6 * 2 * 32 * 32 / 1e9, rel=0.01)
+    assert 0 < facts["fraction"] == pytest.approx(facts["gflops"] / facts["matrix_gflops"])
+    assert "GFLOP/s" in run("bench", "train", *tiny, "--repeats", "1").text
+    assert run("bench", "train", "--crop", "17").code == 2
+
+
 def test_train_export_and_use(run, tmp_path, photos):
     out = tmp_path / "run"
     tiny = ["inv_per_ds=1", "growth=4", "batch_size=1", "img_size=16", "precision=float32", "compression_mode=true"]

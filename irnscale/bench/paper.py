@@ -49,6 +49,11 @@ def _dense(block: nn.Module, x: Tensor) -> Tensor:
 @torch.inference_mode()
 def run_paper(net: IRN, x: Tensor, *, rev: bool = False) -> Tensor:
     """Forward or inverse of `net` (float32, contiguous weights) on the whole of `x`, the paper's way."""
+    return paper_pass(net, x, rev=rev)
+
+
+def paper_pass(net: IRN, x: Tensor, *, rev: bool = False) -> Tensor:
+    """`run_paper` with gradients."""
     modules = list(net.module_list)
     for module in reversed(modules) if rev else modules:
         if isinstance(module, HaarTransform):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from irnscale.bench.paper import run_paper
 from irnscale.engine.rescaler import Rescaler
+from irnscale.networks import IRN
 from irnscale.networks.irn import IMAGE_CHANNELS
 from irnscale.zoo import default_model, load_network
 
@@ -41,10 +42,10 @@ class RoundTrip:
         return asdict(self)
 
 
-def flop_per_pixel(rescaler: Rescaler) -> float:
+def block_flop_per_pixel(networks: Sequence[IRN]) -> float:
     """Floating-point operations (a multiply-add is two) of the convolutions, per HR pixel and direction."""
     total = 0.0
-    for net in rescaler.networks:
+    for net in networks:
         for block in net.dense_blocks():
             weights = sum(conv.weight.numel() for conv in block.convolutions)
             channels = block.in_channels + block.out_channels
@@ -114,6 +115,6 @@ def measure(
         down_s=medians[2],
         up_s=medians[3],
         ratio=medians[4],
-        gflops=2 * flop_per_pixel(ours) * width * height / (medians[2] + medians[3]) / 1e9,
+        gflops=2 * block_flop_per_pixel(ours.networks) * width * height / (medians[2] + medians[3]) / 1e9,
         largest_difference=difference,
     )
