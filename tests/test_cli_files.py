@@ -138,5 +138,17 @@ def test_exit_codes_are_documented(run):
     for code in ExitCode:
         assert str(int(code)) in table
         assert re.search(rf"^  {int(code)} ", EPILOG, re.MULTILINE)
-    help_ = run("--help").text
-    assert all(meaning.split(";")[0].split(",")[0][:20] in help_ for meaning in table.values()), table
+    for command in ([], ["down"], ["up"]):
+        help_ = run(*command, "--help").text
+        assert all(meaning.split(";")[0].split(",")[0][:20] in help_ for meaning in table.values()), table
+
+
+def test_transparency_is_refused_for_jpeg_before_the_network_runs(run, tmp_path, monkeypatch):
+    from irnscale.cli import rescale
+
+    monkeypatch.setattr(rescale.Rescaling, "compute", None)
+    picture(tmp_path / "a.png", mode="RGBA")
+    result = run("down", "a.png", "-s", 2, "-o", "a.jpg")
+    assert (result.code, len(result.lines)) == (2, 1)
+    assert "a.png" in result.lines[0]
+    assert "no transparency" in result.lines[0]

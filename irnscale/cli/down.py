@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from irnscale import batch
+from irnscale.cli.main import EPILOG
 from irnscale.cli.options import Common, RescaleCommand, shared
 from irnscale.errors import UsageError
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 SCALES = (2, 3, 4, 8, 16)
 
 
-@click.command(cls=RescaleCommand)
+@click.command(cls=RescaleCommand, epilog=EPILOG)
 @click.option("-s", "--scale", type=int, help="2, 4, 8 or 16, or 3 with -m [default: 4, or that of -m].")
 @shared
 def command(scale: int | None, common: Common) -> int:

@@ -17,7 +17,7 @@ from irnscale.errors import InputError, IrnscaleError, ModelError, OutputError
 from irnscale.images.formats import check_format_limits
 from irnscale.images.provenance import read_provenance, settings_digest
 from irnscale.images.read import Header, read_header, read_picture
-from irnscale.images.write import check_options, encode_picture, encoding_notes
+from irnscale.images.write import check_options, check_transparency, encode_picture, encoding_notes
 
 if TYPE_CHECKING:
     from irnscale.engine.executor import Progress
@@ -135,6 +135,7 @@ class Rescaling:
             return None
         self._budget.take(ticket, max(header.width * header.height, size[0] * size[1]))
         picture = read_picture(data, label, max_pixels=common.max_pixels, frames=common.frames)
+        check_transparency(picture, self._format)
         outcome.notes.extend(picture.notes)
         outcome.notes.extend(self._verb.notes(label, choice, picture))
         return Loaded(picture, choice, size, target)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from irnscale import batch
+from irnscale.cli.main import EPILOG
 from irnscale.cli.options import Common, RescaleCommand, parse_size, shared
 from irnscale.errors import InputError, ModelError, UsageError
 from irnscale.images.formats import FORMATS, is_lossy
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from irnscale.zoo import Model
 
 
-@click.command(cls=RescaleCommand)
+@click.command(cls=RescaleCommand, epilog=EPILOG)
 @click.option("-s", "--scale", type=int, help="2, 4, 8 or 16, or 3 with -m; only where the file has no record.")
 @click.option("--size", metavar="WxH", help="The original's size, where the file has no record.")
 @click.option("--ignore-provenance", is_flag=True, help="Trust the options rather than the file's record.")

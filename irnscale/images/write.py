@@ -29,6 +29,7 @@ __all__ = [
     "canonical_format",
     "check_format_limits",
     "check_options",
+    "check_transparency",
     "encode_picture",
     "encoding_notes",
     "format_from_name",
@@ -60,8 +61,7 @@ def encode_picture(
     canonical = canonical_format(format)
     check_format_limits(canonical, picture.width, picture.height)
     check_options(canonical, quality, subsampling)
-    if canonical == "jpg" and picture.alpha is not None:
-        raise UsageError("JPEG has no transparency, and this picture has", "choose png or webp with --format")
+    check_transparency(picture, canonical)
     picture = _fitted(picture, canonical)
     xmp = picture.xmp or b""
     if record is not None and canonical != "png":
@@ -133,6 +133,12 @@ def encoding_notes(picture: Picture, format: str) -> tuple[str, ...]:
     if picture.icc and _fitting_profile(picture, canonical) is None:
         notes.append(f"its colour profile does not fit the pixels of this {canonical} file and was dropped")
     return tuple(notes)
+
+
+def check_transparency(picture: Picture, format: str) -> None:
+    """Raise UsageError where the picture is transparent somewhere and the format knows no transparency."""
+    if canonical_format(format) == "jpg" and picture.alpha is not None:
+        raise UsageError("JPEG has no transparency, and this picture has", "choose png or webp with --format")
 
 
 def check_options(format: str, quality: int | None, subsampling: str | None, depth: int | None = None) -> None:
