@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -15,7 +16,9 @@ from torch import Tensor
 
 from irnscale.errors import UsageError
 from irnscale.images.bicubic import bicubic_down, bicubic_up
+from irnscale.kernels import philox_normal
 from irnscale.metrics import as_8bit
+from irnscale.networks.irn import IMAGE_CHANNELS
 
 if TYPE_CHECKING:
     from irnscale.engine.rescaler import Rescaler
@@ -92,6 +95,33 @@ def super_resolution(rescaler: Rescaler) -> Method:
     shrink = _bicubic(scale)[0]
     name = f"{plain.name} of bicubic"
     return replace(plain, name=name, identity=f"sr {plain.identity}", shrink=shrink, task="super-resolution")
+
+
+def sampled(rescaler: Rescaler, temperature: float, *, draws: int, seed: int) -> Method:
+    """A model with z ~ N(0, temperature^2) where `model_method` has z = 0; draw k has the seed `seed` + k.
+
+    Raises UsageError for a temperature that is not positive and finite, or for no draws.
+    """
+    if not 0 < temperature < math.inf or draws < 1:
+        raise UsageError(f"{draws} draws at temperature {temperature:g} make no sense", "give positive numbers")
+
+    def restore(x: Tensor, draw: int) -> Tensor:
+        return _up_with_noise(rescaler, x, temperature, seed + draw)
+
+    plain = model_method(rescaler)
+    name = f"{plain.name} T={temperature:g}"
+    identity = f"sampled {temperature!r} {seed} {plain.identity}"
+    return replace(plain, name=name, identity=identity, restore=restore, draws=draws)
+
+
+@torch.inference_mode()
+def _up_with_noise(rescaler: Rescaler, x: Tensor, temperature: float, seed: int) -> Tensor:
+    x = x.to(rescaler.device, torch.float32)
+    for net in reversed(rescaler.networks):
+        n, _, h, w = x.shape
+        z = philox_normal((n, IMAGE_CHANNELS * (net.scale**2 - 1), h, w), seed=seed, device=x.device)
+        x = net.upscale(x, temperature * z)
+    return x
 
 
 def _identity(rescaler: Rescaler) -> str:

@@ -35,12 +35,14 @@ def scores_of(summaries: Iterable[Summary], digest: str) -> dict[str, dict[str, 
     return found
 
 
-def update_card(model: Model, summaries: Iterable[Summary]) -> ModelCard:
+def update_card(model: Model, summaries: Iterable[Summary], digest: str) -> ModelCard:
     """Write the scores of `summaries` on the model's card, beside those of other sets that stand there.
+
+    `digest` is that of the rescaler that was measured: an assistant's is not its card's.
 
     Raises OutputError where the card cannot be written, UsageError where there is no score of this model.
     """
-    scores = scores_of(summaries, model.card.digest)
+    scores = scores_of(summaries, digest)
     if not scores:
         raise UsageError(f"{model.card.name}: nothing was measured for its card", "name the model with -m")
     path = model.weights.with_suffix(".json")

@@ -1,0 +1,307 @@
+"""What `irnscale evaluate` does with its options."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from irnscale.errors import ExitCode, InputError, IrnscaleError, UsageError
+
+if TYPE_CHECKING:
+    from irnscale.engine.rescaler import Rescaler
+    from irnscale.evaluation.loop import Summary
+    from irnscale.evaluation.methods import Codec, Method
+    from irnscale.evaluation.ruler import Ruler
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options, as given; `evaluate --help` says what they mean."""
+
+    folders: tuple[Path, ...]
+    scales: str
+    names: tuple[str, ...]
+    jpeg: str | None
+    subsampling: str
+    sr: bool
+    temperature: str | None
+    draws: int
+    seed: int
+    no_baselines: bool
+    luma: str
+    fast: bool
+    limit: int | None
+    crop_to: int | None
+    cache: Path | None
+    no_cache: bool
+    as_json: bool
+    csv_path: Path | None
+    report: Path | None
+    crops: int
+    update_card: bool
+    readme: Path | None
+    overwrite: bool
+    no_progress: bool
+    device: str
+    precision: str
+
+
+def run(request: Request) -> int:
+    """Measure, print and write. Returns the exit code."""
+    if not request.folders and not request.readme:
+        raise UsageError("no folder is given", "add --data DIR")
+    if request.update_card and not _is_for_cards(request):
+        what = "--update-card is for whole sets, by the default protocol, and models named with -m"
+        raise UsageError(what, "leave --limit, --luma, --crop-to and --fast out")
+    _refuse_existing([("--csv", request.csv_path), ("--report", request.report)], request.overwrite)
+    code = ExitCode.OK
+    if request.folders:
+        rescalers = _rescalers(request)
+        methods = _methods(request, rescalers)
+        ruler = _ruler(request, rescalers)
+        results, failed = _measure(request, methods, _codecs(request, rescalers), ruler)
+        code = ExitCode.INPUT if failed else ExitCode.OK
+        if request.fast:
+            _report_fast(request, methods, ruler)
+        _print(results, ruler, request.as_json)
+        _write_files(request, results, ruler)
+        if request.update_card:
+            _update_cards(rescalers, results)
+    if request.readme is not None:
+        _write_readme(request.readme)
+    return code
+
+
+def _is_for_cards(request: Request) -> bool:
+    other = request.limit or request.luma == "rounded" or request.crop_to or request.fast
+    return bool(request.folders and request.names and not other)
+
+
+def _ruler(request: Request, rescalers: Sequence[Rescaler]) -> Ruler:
+    from irnscale.engine.device import choose_device
+    from irnscale.evaluation.ruler import Ruler
+
+    device = rescalers[0].device if rescalers else choose_device(request.device)
+    return Ruler(request.luma == "rounded", device if request.fast else None)
+
+
+def _measure(
+    request: Request, methods: Sequence[Method], codecs: Sequence[Codec], ruler: Ruler
+) -> tuple[list[Summary], bool]:
+    """Summaries of all sets, and whether a photograph could not be read."""
+    from irnscale.evaluation.cache import Cache, default_folder
+    from irnscale.evaluation.loop import evaluate
+
+    cache = Cache(None if request.no_cache else (request.cache or default_folder()) / "evaluate.ndjson")
+    bar = _Bar(not request.no_progress and sys.stderr.isatty())
+    options: dict[str, Any] = {"limit": request.limit, "multiple": request.crop_to, "watch": bar.watch}
+    results: list[Summary] = []
+    try:
+        for folder in request.folders:
+            results += evaluate(folder, methods, codecs, cache=cache, ruler=ruler, **options)
+    finally:
+        bar.close()
+    return results, bar.failed
+
+
+def _write_files(request: Request, results: Sequence[Summary], ruler: Ruler) -> None:
+    from irnscale.images.atomic import write_bytes_atomic
+
+    if request.csv_path is not None:
+        from irnscale.evaluation.tables import rows_as_csv
+
+        write_bytes_atomic(rows_as_csv(results), request.csv_path, overwrite=request.overwrite)
+    if request.report is not None:
+        from irnscale.evaluation.crops import crops_of
+        from irnscale.evaluation.report import report
+
+        crops = []
+        for folder in request.folders if request.crops else ():
+            of_set = [summary for summary in results if summary.set == folder.name]
+            crops += crops_of(folder, of_set, request.crops, request.crop_to)
+        write_bytes_atomic(report(results, crops, ruler), request.report, overwrite=request.overwrite)
+
+
+def _refuse_existing(paths: Sequence[tuple[str, Path | None]], overwrite: bool) -> None:
+    for option, path in paths:
+        if path is not None and path.exists() and not overwrite:
+            raise UsageError(f"{option} {path}: exists", "add --overwrite to replace it")
+
+
+def _numbers(option: str, text: str, allowed: Sequence[int]) -> list[int]:
+    try:
+        found = sorted({int(part) for part in text.split(",")})
+    except ValueError:
+        found = []
+    if not found or not set(found) <= set(allowed):
+        few = ", ".join(map(str, allowed)) if len(allowed) < 10 else f"{allowed[0]} to {allowed[-1]}"
+        raise UsageError(f"{option} {text}: not numbers of {few}, joined by commas", f"for example {option} 2,4")
+    return found
+
+
+def _codecs(request: Request, rescalers: Sequence[Rescaler]) -> list[Codec]:
+    """PNG, and JPEG as asked for; cards of JPEG-resistant models want their qualities unasked."""
+    from irnscale.evaluation.methods import Codec
+    from irnscale.evaluation.scores import JPEG_QUALITIES
+
+    if request.jpeg is not None:
+        qualities: Sequence[int] = _numbers("--jpeg", request.jpeg, range(1, 101))
+    else:
+        wanted = request.update_card and any(rescaler.jpeg_resistant for rescaler in rescalers)
+        qualities = JPEG_QUALITIES if wanted else ()
+    return [Codec(), *(Codec(q, chroma.strip()) for chroma in request.subsampling.split(",") for q in qualities)]
+
+
+def _rescalers(request: Request) -> list[Rescaler]:
+    """Those named; else all that are installed, and for x8 and x16 the shipped ones in a row where none is trained.
+
+    With --sr, the assistants of these too.
+    """
+    from irnscale.engine.rescaler import Rescaler
+    from irnscale.zoo import base_of, compose, find_all, models
+
+    scales, assistants = _scales(request), []
+    if request.names:
+        named = [find_all(name) for name in request.names]
+        chosen = [several for several in named if several[0].card.kind == "irn"]
+        assistants = [model for several in named for model in several if model.card.kind == "assistant"]
+    else:
+        chosen = [[m] for m in models({}) if m.card.kind == "irn" and m.card.scale in scales]
+        trained = {model.card.scale for (model,) in chosen}
+        chosen += [list(compose(scale)) for scale in scales if scale > 4 and scale not in trained]
+    options: dict[str, Any] = {"device": request.device, "precision": request.precision}
+    found = [Rescaler(several, **options) for several in chosen]
+    if request.sr:
+        digests = {rescaler.digest for rescaler in found}
+        given = {model.card.name for model in assistants}
+        assistants += [m for m in models({}) if m.card.base_digest in digests and m.card.name not in given]
+    found += [Rescaler([base_of(model)], assistant=model, **options) for model in assistants]
+    return sorted(found, key=lambda rescaler: rescaler.scale)
+
+
+def _scales(request: Request) -> list[int]:
+    return _numbers("-s", request.scales, (2, 3, 4, 8, 16))
+
+
+def _methods(request: Request, rescalers: Sequence[Rescaler]) -> list[Method]:
+    """By scale: baselines, then the models and what they are asked for besides."""
+    from irnscale.evaluation.methods import baselines, model_method, published_bicubic, sampled, super_resolution
+
+    temperatures = _temperatures(request.temperature)
+    found: list[Method] = []
+    for scale in sorted({rescaler.scale for rescaler in rescalers}) if request.names else _scales(request):
+        if not request.no_baselines and not request.update_card:
+            found += [published_bicubic(scale)] if request.luma == "rounded" else []
+            found += baselines(scale)
+        for rescaler in rescalers:
+            if rescaler.scale == scale and rescaler.assistant is None:
+                found.append(model_method(rescaler))
+                found += [sampled(rescaler, t, draws=request.draws, seed=request.seed) for t in temperatures]
+            if rescaler.scale == scale and (request.sr or rescaler.assistant is not None):
+                found.append(super_resolution(rescaler))
+    if not found:
+        raise UsageError("nothing to measure", "leave --no-baselines out, or choose a model with -m")
+    return found
+
+
+def _temperatures(text: str | None) -> list[float]:
+    try:
+        found = [float(part) for part in text.split(",")] if text is not None else []
+    except ValueError as error:
+        raise UsageError(f"--temperature {text}: not numbers", "for example --temperature 0.5,1") from error
+    return found
+
+
+def _report_fast(request: Request, methods: Sequence[Method], ruler: Ruler) -> None:
+    """Say how far float32 on the device is from float64 on the CPU, on the first photograph of each set."""
+    from irnscale.evaluation.ruler import compare_rulers
+
+    ratio, likeness, photographs = compare_rulers(request.folders, methods, ruler, request.crop_to)
+    click.echo(
+        f"--fast: float32 on {ruler.device} differs from float64 by at most {ratio:.2g} dB and {likeness:.2g} of SSIM "
+        f"({photographs} photographs, all methods)",
+        err=True,
+    )
+
+
+def _print(results: Sequence[Summary], ruler: Ruler, as_json: bool) -> None:
+    from irnscale.evaluation.tables import record, table
+
+    if as_json:
+        for summary in results:
+            click.echo(json.dumps(record(summary, ruler)))
+    else:
+        click.echo(table(results))
+
+
+def _update_cards(rescalers: Sequence[Rescaler], results: Sequence[Summary]) -> None:
+    from irnscale.evaluation.scores import update_card
+
+    for rescaler in rescalers:
+        if len(rescaler.models) > 1:
+            raise UsageError(f"{rescaler.name}: several models in a row have no card", "name them one by one")
+        model = rescaler.assistant or rescaler.models[0]
+        update_card(model, results, rescaler.digest)
+        click.echo(f"{model.weights.with_suffix('.json')}: scores written", err=True)
+
+
+def _write_readme(path: Path) -> None:
+    from irnscale.evaluation.scores import model_tables, with_tables
+    from irnscale.images.atomic import write_bytes_atomic
+    from irnscale.zoo import models
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {error}", "give a Markdown file") from error
+    cards = [model.card for model in models({}) if model.shipped]
+    try:
+        text = with_tables(text, model_tables(cards))
+    except UsageError as error:
+        raise UsageError(f"{path}: {error.what}", error.hint) from error
+    write_bytes_atomic(text.encode(), path, overwrite=True)
+    click.echo(f"{path}: tables of {len(cards)} models written", err=True)
+
+
+class _Bar:
+    """A bar per set on stderr, and the photographs that could not be read."""
+
+    def __init__(self, shown: bool) -> None:
+        from irnscale.evaluation.loop import Watch
+
+        self._shown = shown
+        self._bar: Any = None
+        self.failed = False
+        self.watch = Watch(self._begin, self._step, self._skipped)
+
+    def close(self) -> None:
+        """End the bar of the last set."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _begin(self, name: str, steps: int) -> None:
+        self.close()
+        if self._shown:
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=steps, desc=name, dynamic_ncols=True, leave=False, file=sys.stderr)
+
+    def _step(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.set_postfix_str(text, refresh=False)
+            self._bar.update()
+
+    def _skipped(self, error: IrnscaleError) -> None:
+        from irnscale.cli.main import fail
+
+        self.failed = True
+        if self._bar is not None:
+            self._bar.clear()
+        fail(str(error))

@@ -1,0 +1,129 @@
+"""The HTML report of `irnscale evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from itertools import groupby
+
+import irnscale
+from irnscale.evaluation import page
+from irnscale.evaluation.crops import Crop
+from irnscale.evaluation.loop import Summary
+from irnscale.evaluation.published import Published, published, published_on
+from irnscale.evaluation.ruler import Ruler
+from irnscale.evaluation.tables import shown
+
+_PAIRS = (
+    ("HR luma", "psnr_y", "ssim_y"),
+    ("HR RGB", "psnr_rgb", "ssim_rgb"),
+    ("LR luma", "lr_psnr_y", "lr_ssim_y"),
+    ("LR RGB", "lr_psnr_rgb", "lr_ssim_rgb"),
+)
+
+
+def report(results: Sequence[Summary], crops: Sequence[Crop], ruler: Ruler) -> bytes:
+    """A page with means beside published figures, pictures to compare, and a row per photograph."""
+    body = [page.paragraph(_introduction(ruler))]
+    for (name, scale), group in groupby(results, key=lambda summary: (summary.set, summary.scale)):
+        several = list(group)
+        body.append(page.heading(f"{name}, x{scale} ({several[0].images} photographs)"))
+        body.append(_means(several))
+        body += [page.slider(mine)] if (mine := [c for c in crops if c.title.startswith(f"{name} x{scale},")]) else []
+        body.append(page.details("least and greatest", _extremes(several)))
+        body.append(page.details("every photograph", _photographs(several)))
+    body.append(page.heading("Published figures"))
+    body.append(
+        page.paragraph("As their authors print them; a set that is not measured above is here for orientation.")
+    )
+    body += [_published_table(group) for group in _grouped(published())]
+    body.append(_sources())
+    return page.page("irnscale evaluate", body)
+
+
+def _introduction(ruler: Ruler) -> str:
+    luma = "rounded to whole numbers, gray pictures as they are" if ruler.rounded_luma else "unrounded"
+    where = "in float64" if ruler.device is None else f"in float32 on {ruler.device}"
+    return (
+        f"irnscale {irnscale.__version__}. PSNR (dB) and SSIM, {where}. HR: the restored picture against the "
+        f"original, the scale's number of pixels cut off every side. LR: the small picture, as it is read back from "
+        f"its file, against bicubic; equal pictures read 100 dB. Luma {luma}. Seconds are for both directions on the "
+        "machine that measured. Gray italics are published figures, measured by their authors."
+    )
+
+
+def _pair(scores: dict[str, float], first: str, second: str) -> str:
+    ratio, likeness = (scores.get(key, float("nan")) for key in (first, second))
+    return "-" if ratio != ratio else f"{ratio:.2f} / {shown(second, likeness)}"
+
+
+def _means(results: Sequence[Summary]) -> str:
+    titles = ["method", "stored", *(title for title, *_ in _PAIRS), "bytes", "bits/pixel", "s"]
+    rows, classes = [], []
+    best = max(results, key=lambda summary: summary.mean["psnr_y"])
+    for summary in results:
+        mean = summary.mean
+        cells = [_pair(mean, *keys) for _, *keys in _PAIRS]
+        if summary.spread:
+            cells[0] += f" ± {summary.spread['psnr_y']:.4f} / {summary.spread['ssim_y']:.5f}"
+        numbers = [shown("bytes", mean["bytes"]), f"{mean['bpp']:.3f}", shown("seconds", mean["seconds"])]
+        rows.append([_label(summary), summary.codec.name, *cells, *numbers])
+        classes.append("best" if summary is best else "")
+    for codec in dict.fromkeys(summary.codec.name for summary in results):
+        for row in published_on(results[0].set, results[0].scale, codec):
+            cells = [_pair(row.scores, *keys) for _, *keys in _PAIRS]
+            rows.append([row.method, codec, *cells, "", "", ""])
+            classes.append("published")
+    return page.table(titles, rows, classes=classes, words=2)
+
+
+def _label(summary: Summary) -> str:
+    draws = f", {summary.method.draws} draws" if summary.method.draws > 1 else ""
+    return summary.method.name + draws
+
+
+def _extremes(results: Sequence[Summary]) -> str:
+    titles = ["method", "stored"]
+    for title, *_ in _PAIRS:
+        titles += [f"{title} least", f"{title} greatest"]
+    rows = []
+    for summary in results:
+        cells = [_pair(end, *keys) for _, *keys in _PAIRS for end in (summary.min, summary.max)]
+        rows.append([_label(summary), summary.codec.name, *cells])
+    return page.table(titles, rows, words=2)
+
+
+def _photographs(results: Sequence[Summary]) -> str:
+    titles = ["photograph", "method", "stored", *(title for title, *_ in _PAIRS), "bytes", "s"]
+    rows = []
+    for name in results[0].rows:
+        for summary in results:
+            scores = vars(summary.rows[name])
+            cells = [_pair(scores, *keys) for _, *keys in _PAIRS]
+            numbers = [shown(key, scores[key]) for key in ("bytes", "seconds")]
+            rows.append([name, _label(summary), summary.codec.name, *cells, *numbers])
+    return page.table(titles, rows, words=3)
+
+
+def _grouped(rows: Sequence[Published]) -> list[list[Published]]:
+    """Plain rescaling, then JPEG."""
+    return [[row for row in rows if row.codec == "png"], [row for row in rows if row.codec != "png"]]
+
+
+def _published_table(rows: Sequence[Published]) -> str:
+    """Methods by row, sets or codecs by column."""
+    jpeg = rows[0].codec != "png"
+    columns = list(dict.fromkeys(row.codec if jpeg else row.set for row in rows))
+    found: dict[tuple[int, str], dict[str, str]] = {}
+    for row in sorted(rows, key=lambda row: row.scale):
+        cells = found.setdefault((row.scale, row.method), {})
+        cells[row.codec if jpeg else row.set] = _pair(row.scores, "psnr_y", "ssim_y")
+    lines = [[f"x{scale}", method, *(cells.get(c, "") for c in columns)] for (scale, method), cells in found.items()]
+    title = f"{rows[0].set}, HR luma, small picture as JPEG" if jpeg else "HR luma"
+    return f"<h3>{title}</h3>" + page.table(["scale", "method", *columns], lines, words=2)
+
+
+def _sources() -> str:
+    unique = dict.fromkeys((row.source, row.url) for row in published())
+    links = "\n".join(f'<li><a href="{escape(url)}">{escape(title)}</a></li>' for title, url in unique)
+    return f"<h3>Sources</h3>\n<ul>\n{links}\n</ul>"
