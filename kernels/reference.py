@@ -8,6 +8,7 @@ Sources: Haar and couplings, Xiao et al. 2020 section 3.2 and their code; the di
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -178,3 +179,15 @@ def bias_lrelu_into(x: Tensor, bias: Tensor, out: Tensor, channel: int, negative
     view = out[:, channel : channel + x.shape[1]]
     view.copy_(F.leaky_relu(_wide(x) + _wide(bias).view(1, -1, 1, 1), negative_slope))
     return view
+
+
+def dense_block(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], negative_slope: float = 0.2) -> Tensor:
+    """A dense block by concatenation, in the dtype of x: the definition of the experiment in `dense_block.py`.
+
+    x: (N, C, H, W); weights: (growth, C + k growth, 3, 3) for k = 0..3 and (out, C + 4 growth, 3, 3).
+    """
+    features = x
+    for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+        y = F.leaky_relu_(F.conv2d(features, weight, bias, padding=1), negative_slope)
+        features = torch.cat((features, y), dim=1)
+    return F.conv2d(features, weights[-1], biases[-1], padding=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from dataclasses import replace
+from importlib import import_module
 
 import pytest
 import torch
@@ -23,6 +24,7 @@ OPERATIONS = {
     "quantize",
     "bias_lrelu_into",
     "philox_normal",
+    "dense_block 9->3",
 }
 
 
@@ -37,6 +39,11 @@ def test_without_cuda_it_says_so():
 def test_gate_and_table(monkeypatch, tmp_path, capsys):
     """A wrong operation is listed without times, the others with; the CSV says what the table says."""
     monkeypatch.setattr(bench, "SIZES", {"tiny": (8, 12)})
+    monkeypatch.setattr(bench, "DENSE", {"tiny": 3})
+    monkeypatch.setattr(bench, "BLOCKS", ((9, 3),))
+    monkeypatch.setattr(bench, "_quantiles", lambda call: (call(), (1.0, 2.0, 3.0))[1])
+    tiles = import_module("irnscale.kernels.dense_block")
+    monkeypatch.setattr(tiles, "TILES", (tiles.Tile(16, 128),))
     force_triton(monkeypatch, tile=1024)
     torch.manual_seed(0)
     cases = list(bench._cases(torch.device("cpu")))
@@ -47,7 +54,6 @@ def test_gate_and_table(monkeypatch, tmp_path, capsys):
     chosen = [c for c in cases if c.operation != "haar_forward"] + broken
 
     monkeypatch.setattr(bench, "_cases", lambda device: chosen)
-    monkeypatch.setattr(bench, "_quantiles", lambda call: (call(), (1.0, 2.0, 3.0))[1])
     monkeypatch.setattr(bench, "_provenance", lambda: dict.fromkeys(("gpu", "driver", "torch", "triton"), "none"))
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     for name, value in {"is_available": True, "reset_peak_memory_stats": None, "max_memory_allocated": 0}.items():
@@ -62,3 +68,8 @@ def test_gate_and_table(monkeypatch, tmp_path, capsys):
         assert row["p50_ms"] == ("2.0" if right else "")
     out = capsys.readouterr().out
     assert out.count("WRONG") == len(broken)
+    assert "at worst 1.00 of cuDNN channels-last bfloat16; the gate is 1.2: does not ship" in out
+    fast = [bench.Row(f"dense_block {k}", "", "", "", 0, True, to_eager=1.2 + k) for k in range(2)]
+    assert bench._gate(fast).endswith("ships")
+    assert "not ship" not in bench._gate(fast)
+    assert bench._gate([*fast, replace(fast[0], correct=False)]).endswith("does not ship")

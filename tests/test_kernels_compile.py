@@ -40,7 +40,7 @@ def describe(value, path, constants, attributes):
     return "i32" if -(2**31) <= value < 2**31 else "i64"
 
 def run(self, *args, grid, warmup, **kwargs):
-    options = {k: kwargs.pop(k) for k in ("enable_fp_fusion",)}
+    options = {k: kwargs.pop(k) for k in ("enable_fp_fusion", "num_warps") if k in kwargs}
     bound = dict(zip(self.arg_names, args)) | kwargs
     signature, constants, attributes = {}, {}, {}
     for k, p in enumerate(self.params):
@@ -56,7 +56,7 @@ def run(self, *args, grid, warmup, **kwargs):
     seen.setdefault(f"{self.__module__.split('.')[-1]}.{self.__name__}", []).append(ptx)
 
 JITFunction.run = run
-from irnscale.kernels import additive, bias_lrelu, coupling, haar, philox, quantization
+from irnscale.kernels import additive, bias_lrelu, coupling, dense_block, haar, philox, quantization
 
 everything = sys.argv[1] == "everything"
 dtypes = (torch.float32, torch.bfloat16, torch.float16, torch.float64) if everything else (torch.float32,)
@@ -76,6 +76,8 @@ for dtype in dtypes:
                     (y.sum() + log.sum()).backward()
             additive.additive_inverse(image, image).sum().backward()
             quantization.quantize(image)
+            for depth in (8, 16):
+                quantization.quantize(image, depth=depth, to_integer=True)
         out = torch.zeros(2, 20, 16, 32, dtype=dtype).contiguous(memory_format=memory)
         bias = torch.zeros(12, dtype=dtype, requires_grad=True)
         bias_lrelu.bias_lrelu_into(x, bias, out, 3).sum().backward()
@@ -84,6 +86,12 @@ mixed = torch.zeros(1, 3, 4, 8, requires_grad=True)
 low = mixed.detach().bfloat16().requires_grad_()
 coupling.coupling_inverse(mixed, low, low)[0].sum().backward()
 additive.additive_forward(mixed, low).sum().backward()
+y, _ = coupling.coupling_forward(mixed.detach(), low.detach(), low.detach(), inplace=True)
+weights = [torch.zeros(o, i, 3, 3, dtype=torch.bfloat16) for i, o in ((9, 32), (41, 32), (73, 32), (105, 32), (137, 3))]
+image = torch.zeros(1, 9, 32, 32, dtype=torch.bfloat16).contiguous(memory_format=torch.channels_last)
+for tile in dense_block.TILES if everything else dense_block.TILES[:1]:
+    dense_block.dense_block(image, dense_block.pack(weights), [w.new_zeros(len(w)) for w in weights], tile=tile)
+assert any("mma" in ptx for ptx in seen["dense_block._add_source"]), "no matrix unit is used"
 print(" ".join(sorted(seen)))
 """
 
@@ -104,6 +112,7 @@ def test_every_kernel_compiles(variants, tmp_path):
         "bias_lrelu._forward",
         "coupling._apply",
         "coupling._backward",
+        "dense_block._add_source",
         "haar._forward",
         "haar._inverse",
         "philox._normal",
