@@ -17,6 +17,8 @@ from PIL import Image
 
 from irnscale.errors import InputError
 from irnscale.images.read import read_picture
+from irnscale.networks import IRN, IRNConfig
+from irnscale.zoo.save import save_model
 
 CASES = int(os.environ.get("IRNSCALE_FUZZ_CASES", "2400"))
 SECONDS = 10
@@ -27,9 +29,19 @@ class Hang(BaseException):  # not an Exception: nothing may swallow it
     """A case that took too long."""
 
 
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> Path:
+    """A folder with a model "tiny", which loads and runs at once: what is tested here are files."""
+    folder = tmp_path_factory.mktemp("models")
+    net = IRN(IRNConfig(scale=2, inv_per_ds=1, growth=4))
+    save_model(folder, "tiny", net.config, net.state_dict())
+    return folder
+
+
 @pytest.fixture
-def run(capfdbinary, monkeypatch, tmp_path) -> Run:
+def run(capfdbinary, monkeypatch, tmp_path, models) -> Run:
     """The command line in an empty folder, with an alarm."""
+    monkeypatch.setenv("IRNSCALE_MODELS", str(models))
 
     def ring(number: int, frame: FrameType | None) -> None:
         raise Hang
@@ -37,7 +49,7 @@ def run(capfdbinary, monkeypatch, tmp_path) -> Run:
     monkeypatch.chdir(tmp_path)
     run = runner(capfdbinary, monkeypatch)
     Path("warm.png").write_bytes(seeds()["png"])
-    run("down", "warm.png", "-s", "2", "-o", "warm2.png")  # imports torch, which may take longer than a case
+    run("down", "warm.png", "-m", "tiny", "-o", "warm2.png")  # imports torch, which may take longer than a case
     Path("warm.png").unlink()
     Path("warm2.png").unlink()
     before = signal.signal(signal.SIGALRM, ring)
@@ -55,7 +67,7 @@ def attempt(run: Run, data: bytes) -> int:
     with contextlib.suppress(InputError):  # whatever size the file claims: the limits are the default ones
         read_picture(data)
     signal.alarm(SECONDS)
-    verb = ["up"] if b"irnscale" in data else ["down", "-s", "2"]
+    verb = ["up"] if b"irnscale" in data else ["down", "-m", "tiny"]
     result = run(*verb, "case", "-o", output, "--max-pixels", 100_000)
     signal.alarm(0)
     errors = [line for line in result.lines if not line.startswith("irnscale: warning: case: ")]
