@@ -119,11 +119,11 @@ def test_untrained_codec_blocks_are_the_identity():
 @pytest.mark.parametrize("config", VARIANTS)
 def test_tiling_is_exact_for_every_variant(config):
     net = variant(**config)
-    x = torch.rand(1, 3, 13 * net.scale, 11 * net.scale, dtype=torch.float64)
+    x = torch.rand(1, 3, 8 * net.scale, 7 * net.scale, dtype=torch.float64)
     with torch.inference_mode():
         lr, z = net.downscale(x)
-        assert (run(net, x, rev=False, tile=6) - torch.cat((lr, z), 1)).abs().max() < 1e-11
-        assert (run(net, torch.cat((lr, z), 1), rev=True, tile=6) - net.upscale(lr, z)).abs().max() < 1e-9
+        assert (run(net, x, rev=False, tile=5) - torch.cat((lr, z), 1)).abs().max() < 1e-11
+        assert (run(net, torch.cat((lr, z), 1), rev=True, tile=5) - net.upscale(lr, z)).abs().max() < 1e-9
 
 
 def test_a_coupling_without_its_additive_step():

@@ -69,8 +69,9 @@ def test_every_setting_changes_what_is_learnt(photos, tmp_path, change):
     assert one.shape == other.shape
     assert other.isfinite().all()
     assert (one - other).abs().max() > 1e-6
-    again = learnt(replace(TINY, **change), photos, tmp_path / "again")
-    assert torch.equal(other, again), "a run is a function of its recipe"
+    if "zerosample" in change or "compression_mode" in change:
+        again = learnt(replace(TINY, **change), photos, tmp_path / "again")
+        assert torch.equal(other, again), "what is drawn is a function of the recipe"
 
 
 def test_settings_without_effect_have_none(photos, tmp_path):
@@ -115,7 +116,7 @@ def test_irn_y_trades_colour_for_luma(photos, tmp_path):
     for usage in (0.0, 1.0):
         recipe = replace(TINY, y_channel_usage=usage, growth=8)
         trainer = Trainer(recipe, out=tmp_path / str(usage), device=CPU)
-        for _ in range(40):
+        for _ in range(25):
             trainer.train_step(hr, reference, 4e-3)
         restored = trainer.objective.upscale(quantize(trainer.objective.downscale(hr)))
         scores[usage] = [image_loss("l2", restored, hr, y).sum().item() for y in (0.0, 1.0)]
@@ -161,7 +162,7 @@ def test_impossible_combinations_are_one_line(overrides, word):
 @pytest.mark.parametrize("change", [{"scale": 3}, {"scale": 8}, {"scale": 16}, {"actnorm": True}], ids=str)
 def test_every_network_learns_and_is_usable(run, photos, tmp_path, change):
     """Each kind of network trains, resumes, exports, and goes down and up, tiled too."""
-    recipe = replace(TINY, **({"img_size": 48, "budget": "12"} | change))
+    recipe = replace(TINY, **({"img_size": 48, "budget": "4"} | change))
     train(tmp_path / "run", photos, replace(recipe, budget="2"))
     train(tmp_path / "run", photos, recipe, resume=True)
     assert run("models", "export", tmp_path / "run", "--name", "mine").code == 0
@@ -170,7 +171,7 @@ def test_every_network_learns_and_is_usable(run, photos, tmp_path, change):
     losses = []
     trainer = Trainer(recipe, out=tmp_path / "other", device=CPU)
     trainer.prepare(hr)
-    for _ in range(12):
+    for _ in range(8):
         losses.append(float(trainer.train_step(hr, reference, 3e-4)["loss"]))
     assert losses[-1] < losses[0]
     photo = picture(tmp_path / "a.png", width=70, height=53)
