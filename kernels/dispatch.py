@@ -33,7 +33,11 @@ def count(operation: str) -> None:
 
 
 def launches(*, reset: bool = False) -> dict[str, int]:
-    """Triton launches per operation since the last reset."""
+    """Triton launches per operation since the last reset.
+
+    Backward passes have names of their own ("haar_forward_backward"), and so has the second launch of those that sum
+    over an image, a log-determinant or the gradient of a bias ("sum_rows").
+    """
     seen = dict(_launches)
     if reset:
         _launches.clear()

@@ -20,6 +20,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from irnscale.kernels import dispatch
+
 TILE = 1024
 """Elements per program: two 128-bit float32 accesses per lane with the default four warps."""
 
@@ -102,6 +104,7 @@ def sum_rows(partial: Tensor, dtype: torch.dtype) -> Tensor:
     rows, count = partial.shape
     total = torch.empty(rows, dtype=dtype, device=partial.device)
     if rows:
+        dispatch.count("sum_rows")
         _sum_rows[(rows,)](partial, total, count, BLOCK=min(TILE, triton.next_power_of_2(max(count, 1))), **OPTIONS)
     return total
 

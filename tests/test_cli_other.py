@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from commandline import Run, copied_model, files, picture, pixels, runner
+from conftest import HAS_CUDA
 
 import irnscale
 from irnscale.cli import main as cli
@@ -156,6 +157,13 @@ def test_bench(run):
     result = run("bench", "--size", "20x12", "--repeats", "2", "-s", "2")
     assert "ratio " in result.text
     assert run("bench", "--size", "large").code == 2
+
+
+@pytest.mark.skipif(HAS_CUDA, reason="there is a GPU")
+def test_bench_kernels_needs_cuda(run):
+    result = run("bench", "kernels")
+    assert result.code == 4
+    assert "needs a CUDA device" in result.lines[0]
 
 
 def test_bench_train(run):

@@ -6,11 +6,13 @@ import math
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from kernel_cases import DEVICES, assert_close, force_triton, random_image
 from torch import nn
 
+import irnscale
 import irnscale.kernels as K
 from irnscale.networks import IRN, DenseBlock, IRNConfig
 
@@ -194,6 +196,7 @@ def test_a_network_on_the_kernels(device, memory_format, monkeypatch):
         # p, s and t, four activations each, once for each direction.
         "bias_lrelu_into": 2 * 4 * 3 * couplings,
         "bias_lrelu_into_backward": 2 * 4 * 3 * couplings,
+        "sum_rows": 2 * 4 * 3 * couplings,
     }
     for g, w in zip(got, wanted, strict=True):
         # Two orders of float32 rounding through eight convolutions deep and back.
@@ -227,6 +230,24 @@ def test_a_16_bit_dense_block_under_a_float32_trunk(device, gradients, monkeypat
         results.append((y, moved, *wanted))
     for reference, kernels in zip(*results, strict=True):
         assert (reference - kernels).double().norm() <= 0.03 * reference.double().norm()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_photograph_there_and_back_on_the_kernels(device, photo, monkeypatch):
+    """`Rescaler` on 8-bit pixels: the same pictures, and the kernels read and write their bytes."""
+    model = irnscale.load("x2", device=device, precision="float32")
+    image = photo[:10, :14]
+    pictures = []
+    for implementation in ("torch", "triton"):
+        monkeypatch.setenv("IRNSCALE_KERNELS", implementation)
+        K.launches(reset=True)
+        small = model.down(image)
+        pictures.append((small, model.up(small)))
+    seen = K.launches(reset=True)
+    assert seen["haar_forward"] == seen["quantize"] == seen["haar_inverse"] == 1, seen
+    for got, wanted in zip(*pictures, strict=True):
+        assert got.dtype == wanted.dtype
+        assert np.abs(got.astype(int) - wanted.astype(int)).max() <= 1
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -269,6 +290,19 @@ def test_more_than_two_to_the_31_elements(memory_format, monkeypatch):
     part = [v[..., -64:, -64:].double() for v in (big, big, twice)]
     assert_close(moved[..., -64:, -64:], K.reference.coupling_forward(*part)[0])
     assert torch.isfinite(log_det).all()
+    del moved
+    levels = K.quantize(twice, to_integer=True)
+    assert torch.equal(levels[..., -64:, -64:], K.reference.quantize(twice[..., -64:, -64:], to_integer=True))
+    del levels
+    bias = torch.tensor([0.5, -0.5, 0.25], device="cuda")
+    K.bias_lrelu_into(big, bias, twice, 0)
+    wanted = torch.nn.functional.leaky_relu(big[..., -64:, -64:].double() + bias.double().view(1, -1, 1, 1), 0.2)
+    assert_close(twice[..., -64:, -64:], wanted)
+    del twice
+    noise = K.philox_normal(big.shape, seed=1, dtype=big.dtype, device="cuda", memory_format=memory_format)
+    corner = tuple(size - part for size, part in zip(big.shape, (1, 3, 64, 64), strict=True))
+    part = K.philox_normal((1, 3, 64, 64), seed=1, origin=corner, dtype=big.dtype, device="cuda")
+    assert torch.equal(noise[..., -64:, -64:], part)
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -49,8 +49,7 @@ def command(
 
         from irnscale.bench.kernels import run
 
-        run(Path(csv_path) if csv_path else None)
-        return ExitCode.OK
+        return run(Path(csv_path) if csv_path else None)
     from irnscale.bench.roundtrip import measure
 
     chosen = parse_size(size)
