@@ -13,29 +13,13 @@ from conftest import HAS_CUDA
 from PIL import Image
 
 import irnscale
-from irnscale.engine import executor, precision, rescaler
+from irnscale.engine import precision
 from irnscale.engine.device import choose_device
 from irnscale.engine.precision import choose_precision
 from irnscale.errors import DeviceError, InputError, ModelError, UsageError
-from irnscale.networks import IRN, DenseBlock, IRNConfig
 from irnscale.zoo import find, load_network
 
 CPU = torch.device("cpu")
-SIZES = [(2, 2), (14, 18), (70, 90), (2, 420), (206, 66)]
-"""Height and width of the image, in the executor's tests; rounded up to the scale."""
-
-
-@pytest.fixture(scope="module")
-def nets() -> dict[int, IRN]:
-    """Networks with random weights in float64: narrow, so that many sizes and tiles are affordable."""
-    torch.manual_seed(1)
-    made = {}
-    for scale in (2, 4, 8):
-        net = IRN(IRNConfig(scale=scale, inv_per_ds=2, growth=4)).double()
-        for parameter in net.parameters():
-            torch.nn.init.normal_(parameter, std=0.05)
-        made[scale] = net
-    return made
 
 
 @pytest.fixture(scope="module")
@@ -46,58 +30,6 @@ def x4():
 @pytest.fixture(scope="module")
 def x2():
     return irnscale.load(2, device="cpu", precision="float32")
-
-
-@torch.no_grad()
-def both_ways(net: IRN, x: torch.Tensor, tile: int) -> tuple[float, float]:
-    """How far the tiled results are from the untiled ones, forward and inverse."""
-    whole, _ = net(x)
-    z = torch.randn_like(whole)
-    back, _ = net(z, rev=True)
-    forward = executor.run(net, x, rev=False, tile=tile) - whole
-    inverse = executor.run(net, z, rev=True, tile=tile) - back
-    return forward.abs().max().item(), inverse.abs().max().item()
-
-
-@pytest.mark.parametrize("tile", [16, 32, 100])
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("scale", [2, 4, 8])
-def test_tiled_is_untiled(nets, scale, size, tile):
-    height, width = (-(-side // scale) * scale for side in size)
-    x = torch.rand(2, 3, height, width, dtype=torch.float64)
-    assert max(both_ways(nets[scale], x, tile)) < 1e-10
-
-
-@pytest.mark.parametrize("scale", [2, 4])
-def test_a_smaller_halo_is_not_enough(nets, scale, monkeypatch):
-    """What the test above would not see otherwise: a halo of 4 differs, so it can fail."""
-    monkeypatch.setattr(DenseBlock, "support", 4)
-    x = torch.rand(1, 3, 48 * scale, 24 * scale, dtype=torch.float64)
-    forward, inverse = both_ways(nets[scale], x, 16)
-    assert forward > 1e-9
-    assert inverse > 1e-9
-
-
-@pytest.mark.parametrize("length", [1, 15, 16, 17, 33, 48, 100])
-def test_tiles_cover_everything_once(length):
-    counts = torch.zeros(length, 21)
-    for target, source, inner in executor.windows(length, 21, 16):
-        counts[target] += 1
-        marked = torch.arange(length * 21).view(length, 21)
-        assert torch.equal(marked[source][inner], marked[target])
-    assert (counts == 1).all()
-
-
-def test_the_executor_leaves_its_input_alone_and_reports(nets):
-    seen = []
-    for rev, channels in ((False, 3), (True, 48)):
-        x = torch.rand(1, channels, 8, 12, dtype=torch.float64)
-        before = x.clone()
-        executor.run(nets[4], x, rev=rev, tile=16, progress=lambda done, total: seen.append((done, total)))
-        assert torch.equal(x, before)
-    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)] * 2
-    with pytest.raises(ValueError, match="tile"):
-        executor.run(nets[2], torch.zeros(1, 3, 4, 4), rev=False, tile=0)
 
 
 def test_the_shipped_model_beats_bicubic(x2, x4, photo):
@@ -242,47 +174,6 @@ def test_auto_takes_only_measured_precisions(monkeypatch):
     for measured, dtype in ((("float32",), torch.float32), (("float32", "bfloat16"), torch.bfloat16)):
         card = replace(model.card, precisions=measured)
         assert irnscale.Rescaler([replace(model, card=card)], device="cpu").dtype == dtype
-
-
-@pytest.mark.parametrize(
-    "error", [torch.OutOfMemoryError("full"), MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
-)
-def test_out_of_memory_halves_the_tile(monkeypatch, error):
-    tiles = []
-
-    def scarce(net, x, *, rev, tile, progress, **options):
-        tiles.append(tile)
-        if tile > 32:
-            raise error
-        return executor.run(net, x, rev=rev, tile=tile, progress=progress, **options)
-
-    model = irnscale.load(2, device="cpu", precision="float32")
-    x = torch.rand(3, 60, 80)
-    expected = model.down(x)
-    monkeypatch.setattr(rescaler, "run", scarce)
-    torch.testing.assert_close(model.down(x), expected, atol=1.01 / 255, rtol=0)
-    assert tiles == [128, 64, 32]
-    tiles.clear()
-    model.tile = 64
-    with pytest.raises(DeviceError, match="use a smaller --tile"):
-        model.down(x)
-    assert tiles == [64], "a tile that was asked for is kept"
-
-
-def test_out_of_memory_at_the_smallest_tile(monkeypatch):
-    tiles = []
-
-    def hopeless(net, x, *, rev, tile, **_options):
-        tiles.append(tile)
-        raise torch.OutOfMemoryError
-
-    monkeypatch.setattr(rescaler, "run", hopeless)
-    with pytest.raises(DeviceError, match="tiles of 16"):
-        irnscale.load(2, device="cpu").down(torch.rand(3, 8, 8))
-    assert tiles == [128, 64, 32, 16]
-    monkeypatch.setattr(rescaler, "run", lambda *_a, **_k: (_ for _ in ()).throw(RuntimeError("a bug")))
-    with pytest.raises(RuntimeError, match="a bug"):
-        irnscale.load(2, device="cpu").down(torch.rand(3, 8, 8))
 
 
 def test_loading():

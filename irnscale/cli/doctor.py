@@ -12,8 +12,8 @@ import click
 
 import irnscale
 from irnscale.cli.models import report_broken
-from irnscale.cli.options import DEBUG
-from irnscale.errors import ModelError
+from irnscale.cli.options import DEBUG, DEVICE, MAX_MEMORY, PRECISION, TILE, parse_size
+from irnscale.errors import ExitCode, ModelError
 
 PACKAGES = (
     "torch",
@@ -32,9 +32,26 @@ PACKAGES = (
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
+@click.option("--plan", "size", metavar="WxH", help="How an image of this size would be run, without running it.")
+@click.option("-s", "--scale", type=int, default=4, show_default=True, help="Of --plan.")
+@DEVICE
+@PRECISION
+@TILE
+@MAX_MEMORY
 @DEBUG
-def command(as_json: bool, debug: bool) -> int:
+def command(
+    as_json: bool,
+    size: str | None,
+    scale: int,
+    device: str,
+    precision: str,
+    tile: int | None,
+    max_memory: str | None,
+    debug: bool,
+) -> int:
     """Versions, devices, and the precision and kernels that would be used. For bug reports."""
+    if size is not None:
+        return _plan(size, scale, as_json, device=device, precision=precision, tile=tile, max_memory=max_memory)
     broken: dict[Path, ModelError] = {}
     facts = collect(broken)
     if as_json:
@@ -44,6 +61,22 @@ def command(as_json: bool, debug: bool) -> int:
             text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
             click.echo(f"{key}: {text}")
     return report_broken(broken)
+
+
+def _plan(size: str, scale: int, as_json: bool, **options: Any) -> int:
+    """Print the plans of both directions."""
+    from irnscale.engine.rescaler import load
+
+    chosen = parse_size(size, "--plan")
+    assert chosen is not None
+    rescaler = load(scale, **options)
+    plans = [plan for kind in ("down", "up") for plan in rescaler.plans(kind, *chosen)]
+    if as_json:
+        click.echo(json.dumps([plan.to_dict() for plan in plans]))
+    else:
+        for plan in plans:
+            click.echo(plan.describe())
+    return ExitCode.OK
 
 
 def _version(package: str) -> str:

@@ -28,6 +28,11 @@ PRECISION = click.option(
 TILE = click.option(
     "--tile", type=click.IntRange(min=16), help="Positions per side of a tile. Changes memory and speed only."
 )
+MAX_MEMORY = click.option(
+    "--max-memory",
+    metavar="SIZE",
+    help="Keep within so much memory, such as 800M or 2G, besides that of torch itself.",
+)
 DEBUG = click.option("--debug", is_flag=True, help="Show Python's traceback of an error.")
 
 _SHARED = [
@@ -83,6 +88,7 @@ _SHARED = [
     DEVICE,
     PRECISION,
     TILE,
+    MAX_MEMORY,
     click.option(
         "--max-pixels",
         type=click.IntRange(min=1),
@@ -128,6 +134,7 @@ class Common:
     device: str
     precision: str
     tile: int | None
+    max_memory: str | None
     max_pixels: int | None
     frames: str
     verbose: bool
@@ -159,7 +166,7 @@ def shared(function: F) -> F:
         selection = Selection(inputs, **{key: values.pop(key) for key in ("recursive", "files_from", "null")})
         keys = (
             *("model", "jpeg_resistant", "shard", "dry_run", "fail_fast", "jobs", "report", "device", "precision"),
-            *("tile", "max_pixels", "frames", "verbose", "quiet", "debug"),
+            *("tile", "max_memory", "max_pixels", "frames", "verbose", "quiet", "debug"),
         )
         chosen = {key: values.pop(key) for key in keys}
         progress = not values.pop("no_progress") and not chosen["quiet"] and sys.stderr.isatty()
@@ -175,11 +182,11 @@ def shared(function: F) -> F:
     return decorated  # type: ignore[no-any-return]
 
 
-def parse_size(text: str | None) -> tuple[int, int] | None:
+def parse_size(text: str | None, option: str = "--size") -> tuple[int, int] | None:
     """ "640x480" as (640, 480). Raises UsageError."""
     if text is None:
         return None
     match = re.fullmatch(r"(\d{1,9})[xX](\d{1,9})", text)
     if not match or not int(match[1]) or not int(match[2]):
-        raise UsageError(f"--size {text}: not of the form WIDTHxHEIGHT", "for example --size 3000x2000")
+        raise UsageError(f"{option} {text}: not of the form WIDTHxHEIGHT", f"for example {option} 3000x2000")
     return int(match[1]), int(match[2])

@@ -18,6 +18,7 @@ from irnscale.images.formats import check_format_limits
 from irnscale.images.provenance import read_provenance, settings_digest
 from irnscale.images.read import Header, read_header, read_picture
 from irnscale.images.write import check_options, check_transparency, encode_picture, encoding_notes
+from irnscale.sizes import parse_memory
 
 if TYPE_CHECKING:
     from irnscale.engine.executor import Progress
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 PIXELS_IN_MEMORY = 2 * 10**8
 """Of all pictures between reading and writing: some 2 GB. A larger one is processed alone."""
+BYTES_PER_PIXEL = 10
+"""While a picture is read or written: its file, the decoder's pixels and ours."""
 PIXELS_IN_A_BATCH = 8 * 10**6
 
 
@@ -108,7 +111,7 @@ class Rescaling:
         self._common, self._verb, self._targets = common, verb, targets
         self._stdout, self._watcher = stdout, watcher
         self._format = common.files.resolve_format()
-        self._budget = batch.PixelBudget(PIXELS_IN_MEMORY)
+        self._budget = batch.PixelBudget(_pixels_in_memory(common.max_memory))
         self._rescalers: dict[str, Rescaler] = {}
 
     def load(self, ticket: int, job: Job, outcome: Outcome) -> Loaded | None:
@@ -165,6 +168,10 @@ class Rescaling:
             if loaded.target is not None:
                 self._targets.open_folder(loaded.target)
         started = time.perf_counter()
+        if self._common.verbose:
+            large = max(first.size, (first.picture.width, first.picture.height))
+            for plan in rescaler.plans(self._verb.kind, *large, bytes_per_pixel=3 * first.picture.depth / 8):
+                self._common.say(f"plan: {plan.describe()}")
         progress = self._watcher.tiles(outcomes[0].job.label)
         pictures = [loaded.picture for loaded in group]
         results = self._verb.compute(rescaler, pictures, first.size, first.choice.settings, progress)
@@ -236,6 +243,8 @@ class Rescaling:
                     device=common.device,
                     precision=common.precision,
                     tile=common.tile,
+                    max_memory=common.max_memory,
+                    warn=common.warn,
                 )
             except IrnscaleError as error:
                 # The next input would meet the same device, and in `down` the same model.
@@ -247,6 +256,11 @@ class Rescaling:
 def _key(choice: Choice) -> str:
     used = [choice.assistant, *choice.models] if choice.assistant else choice.models
     return "+".join(str(m.weights) for m in used)
+
+
+def _pixels_in_memory(limit: str | None) -> int:
+    """Of all pictures between reading and writing, within a limit as the user gave it. Raises UsageError."""
+    return PIXELS_IN_MEMORY if limit is None else min(PIXELS_IN_MEMORY, parse_memory(limit) // BYTES_PER_PIXEL)
 
 
 def _skip(outcome: Outcome, target: Path | None, reason: str) -> None:

@@ -28,6 +28,16 @@ if TYPE_CHECKING:
 @click.command(cls=RescaleCommand, epilog=EPILOG)
 @click.option("-s", "--scale", type=int, help="2, 4, 8 or 16, or 3 with -m; only where the file has no record.")
 @click.option("--size", metavar="WxH", help="The original's size, where the file has no record.")
+@click.option(
+    "--temperature",
+    type=click.FloatRange(min=0, max=100),
+    default=0.0,
+    show_default=True,
+    help="Standard deviation of the noise given for the lost detail; the paper's is 1.",
+)
+@click.option(
+    "--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True, help="Which noise --temperature draws."
+)
 @click.option("--ignore-provenance", is_flag=True, help="Trust the options rather than the file's record.")
 @click.option("--require-provenance", is_flag=True, help="Refuse files without a record.")
 @click.option("--sr", is_flag=True, help="For small images that `down` did not make: super-resolution.")
@@ -35,6 +45,8 @@ if TYPE_CHECKING:
 def command(
     scale: int | None,
     size: str | None,
+    temperature: float,
+    seed: int,
     sr: bool,
     ignore_provenance: bool,
     require_provenance: bool,
@@ -57,7 +69,9 @@ def command(
         _check_sr(scale, common)
     template = common.files.name or "{stem}_up{scale}x.{ext}"
     naming = batch.Naming(template, common.files.resolve_format(), drop="_down{scale}x")
-    return execute(common, Up(common, scale, wanted, ignore_provenance, require_provenance, sr), naming)
+    return execute(
+        common, Up(common, scale, wanted, ignore_provenance, require_provenance, sr, temperature, seed), naming
+    )
 
 
 @dataclass
@@ -70,6 +84,8 @@ class Up:
     ignore: bool
     require: bool
     sr: bool = False
+    temperature: float = 0.0
+    seed: int = 0
     kind: str = "up"
     scales: Sequence[int] = SCALES
     _warned: bool = False
@@ -105,6 +121,8 @@ class Up:
         settings = f"up {name} {digest} {common.files.settings} size={self.wanted} ignore={self.ignore}"
         if assistant is not None:
             settings += f" sr {assistant.card.name} {assistant.card.digest}"
+        if self.temperature:
+            settings += f" temperature={self.temperature:g} seed={self.seed}"
         return Choice(models, combined_scale(models), settings, assistant)
 
     def size(self, choice: Choice, header: Header | Picture) -> tuple[int, int]:
@@ -141,7 +159,14 @@ class Up:
         from irnscale.engine.pictures import restore_all
 
         return restore_all(
-            rescaler, pictures, size=size, settings=settings, depth=self.common.files.depth or 8, progress=progress
+            rescaler,
+            pictures,
+            size=size,
+            settings=settings,
+            depth=self.common.files.depth or 8,
+            temperature=self.temperature,
+            seed=self.seed,
+            progress=progress,
         )
 
 

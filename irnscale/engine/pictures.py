@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 import irnscale
+from irnscale.engine.canvas import gray_of
 from irnscale.engine.executor import Progress
-from irnscale.engine.rescaler import Rescaler, gray_of
+from irnscale.engine.rescaler import Rescaler
 from irnscale.images.alpha import bleed
 from irnscale.images.picture import Picture
 from irnscale.images.provenance import Provenance, pixel_crc, settings_digest
@@ -96,10 +97,13 @@ def restore_all(
     size: tuple[int, int] | None,
     settings: str,
     depth: int = 8,
+    temperature: float = 0.0,
+    seed: int = 0,
     progress: Progress | None = None,
 ) -> list[tuple[Picture, Provenance]]:
     """`up` for pictures: each restored picture, cropped to `size` = (width, height), and its record."""
-    full = _rescale_all(pictures, lambda pixels: rescaler.up(pixels, size=size, depth=depth, progress=progress))
+    options: dict[str, Any] = {"temperature": temperature, "seed": seed, "progress": progress}
+    full = _rescale_all(pictures, lambda pixels: rescaler.up(pixels, size=size, depth=depth, **options))
     return [
         (result, _record("up", rescaler, source, large=result, small=source, settings=settings))
         for source, result in zip(pictures, full, strict=True)

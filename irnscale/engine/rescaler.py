@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -10,22 +12,25 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from irnscale.engine.canvas import Sink, Source
 from irnscale.engine.device import choose_device
-from irnscale.engine.executor import Progress, run
+from irnscale.engine.executor import Progress, Sweep, Warn
+from irnscale.engine.memory import is_out_of_memory, mapped_file
+from irnscale.engine.plan import SMALLEST_TILE, Plan, make_plan
 from irnscale.engine.precision import choose_precision
+from irnscale.engine.prepared import Network, Prepared, work_of
 from irnscale.errors import DeviceError, InputError, ModelError, UsageError
-from irnscale.images.padding import reflected_indices
-from irnscale.kernels import quantize
+from irnscale.kernels import philox_normal
 from irnscale.networks import IRN, AssistantFlow
 from irnscale.networks.irn import IMAGE_CHANNELS
+from irnscale.sizes import parse_memory
 from irnscale.zoo import Model, combined_digest, compose, find_all, load_assistant, load_network
 from irnscale.zoo import assistant as find_assistant
 
 AnyImage = TypeVar("AnyImage", Image.Image, "np.ndarray[Any, Any]", Tensor)
 
-DEFAULT_TILE = 128
-"""Positions per side: small enough that a dense block's 140 channels stay in a CPU's last-level cache."""
-SMALLEST_TILE = 16
+Reader = Callable[[int, int, bool], Tensor]
+"""(first, last, columns) -> rows or columns of the input on the device."""
 
 
 class Rescaler:
@@ -51,6 +56,8 @@ class Rescaler:
         device: str = "auto",
         precision: str = "auto",
         tile: int | None = None,
+        max_memory: int | str | None = None,
+        warn: Warn | None = None,
     ) -> None:
         self.models = tuple(models)
         self.assistant = assistant
@@ -61,10 +68,11 @@ class Rescaler:
         if precision == "auto" and str(self.dtype).removeprefix("torch.") not in allowed:
             self.dtype = torch.float32
         self.tile = tile
+        self.max_memory = parse_memory(max_memory) if isinstance(max_memory, str) else max_memory
+        self._warn = warn or _python_warning
         self.networks: list[IRN] = []
         for model in models:
             net = load_network(model).to(self.device)
-            _narrow(net, self.dtype)
             self.networks.append(net)
         self.flow: AssistantFlow | None = None
         if assistant:
@@ -75,7 +83,8 @@ class Rescaler:
                     "leave the model out",
                 )
             self.flow = load_assistant(assistant).to(self.device)
-            _narrow(self.flow, self.dtype)
+        used_networks: list[Network] = [*self.networks, *([self.flow] if self.flow is not None else [])]
+        self._prepared = {net: Prepared(net, self.dtype) for net in used_networks}
         self.scale = int(np.prod([net.scale for net in self.networks]))
 
     @property
@@ -98,17 +107,37 @@ class Rescaler:
         """Whether LR may go through JPEG."""
         return all(m.card.jpeg_resistant for m in self.models)
 
+    def plans(self, kind: str, width: int, height: int, *, bytes_per_pixel: float = 3.0) -> list[Plan]:
+        """How `down` or `up` (`kind`) would run a large image of this size, one plan per network in order.
+
+        bytes_per_pixel: what the large image takes. Raises DeviceError where it does not fit into `max_memory`.
+        """
+        sides = [-(-side // self.scale) * self.scale for side in (width, height)]
+        found = []
+        for index, net in enumerate(self.networks):
+            name = self.models[index].card.name
+            given = bytes_per_pixel if not index else 12.0
+            found.append(self._plan(net, sides[0], sides[1], rev=kind == "up", name=name, bytes_per_pixel=given))
+            sides = [side // net.scale for side in sides]
+        return found if kind == "down" else found[::-1]
+
     def down(self, image: AnyImage, *, depth: int = 8, progress: Progress | None = None) -> AnyImage:
         """HR -> LR, ceil(H / scale) x ceil(W / scale), rounded to the grid of `depth` bits.
 
         Raises InputError for a kind, shape or dtype that is not an image, or that cannot hold 16 bits (a PIL
         image), DeviceError when memory runs out.
         """
-        _check_depth(image, depth)
-        x = _pad(_as_tensor(image), self.scale)
+        source = Source(image, self.scale)
+        n, height, width = source.samples, source.height, source.width
+        sink = Sink(image, n, height // self.scale, width // self.scale, depth)
+        report = _Progress(progress, sum(self._works("down", height, width)))
+        state: Tensor | None = None
         for net in self.networks:
-            x = self._run(net, x, rev=False, progress=progress)[:, :IMAGE_CHANNELS]
-        return _like(image, x, depth)
+            last = net is self.networks[-1]
+            result = None if last else self._buffer(n, height // net.scale, width // net.scale)
+            self._run(net, (n, height, width), False, _reader(source, state, self.device), sink, result, report, image)
+            state, height, width = result, height // net.scale, width // net.scale
+        return sink.finish()  # type: ignore[no-any-return]
 
     def up(
         self,
@@ -116,15 +145,23 @@ class Rescaler:
         *,
         size: tuple[int, int] | None = None,
         depth: int = 8,
+        temperature: float = 0.0,
+        seed: int = 0,
         progress: Progress | None = None,
     ) -> AnyImage:
         """LR -> HR, scale times the size, or cropped at the right and bottom to `size` = (width, height).
 
-        Raises InputError as `down` does, and where `size` is not one that `down` makes this LR from.
+        temperature: z is drawn from a normal distribution of this standard deviation, by `seed` and the place of
+        each coefficient alone; 0 is no noise, and the paper's way is 1. Raises InputError as `down` does, where
+        `size` is not one that `down` makes this LR from, and for a negative temperature.
         """
-        _check_depth(image, depth)
-        x = _as_tensor(image)
-        height, width = x.shape[2:]
+        source = Source(image)
+        n, height, width = source.samples, source.height, source.width
+        if not 0 <= temperature < float("inf") or not 0 <= seed < 2**64:
+            raise InputError(
+                f"temperature {temperature:g} with seed {seed} is not possible",
+                "the temperature is at least 0, the seed from 0 to 2^64 - 1",
+            )
         if size is not None:
             for want, have in zip(size, (width, height), strict=True):
                 if not 0 <= have * self.scale - want < self.scale:
@@ -132,67 +169,178 @@ class Rescaler:
                         f"a picture of {width} x {height} cannot come from {size[0]} x {size[1]} at x{self.scale}",
                         f"at most {width * self.scale} x {height * self.scale}, and less than {self.scale} below",
                     )
-        x = x.to(self.device)
-        x = x / 255 if x.dtype == torch.uint8 else x
+        wide, high = size or (width * self.scale, height * self.scale)
+        sink = Sink(image, n, high, wide, depth)
+        works = self._works("up", height * self.scale, width * self.scale)
         if self.flow is not None:
-            x = self._run(self.flow, x, rev=False, progress=progress)
-        for net in reversed(self.networks):
-            z = x.new_zeros(x.shape[0], IMAGE_CHANNELS * (net.scale**2 - 1), *x.shape[2:])
-            to_uint8 = net is self.networks[0] and depth == 8 and not isinstance(image, Tensor)
-            x = self._run(net, torch.cat((x, z), dim=1), rev=True, to_uint8=to_uint8, progress=progress)
-        if size is not None:
-            x = x[:, :, : size[1], : size[0]]
-        return _like(image, x, depth)
+            works.append(work_of(self.flow, height, width, False))
+        report = _Progress(progress, sum(works))
+        state: Tensor | None = None
+        if self.flow is not None:
+            state = self._buffer(n, height, width)
+            reader = _reader(source, None, self.device)
+            self._run(self.flow, (n, height, width), False, reader, sink, state, report, image)
+        for index, net in reversed(list(enumerate(self.networks))):
+            last = index == 0
+            result = None if last else self._buffer(n, height * net.scale, width * net.scale)
+            shape = n, height * net.scale, width * net.scale
+            # each network draws from channels of its own
+            noise = _Noise(temperature, seed, index << 16, IMAGE_CHANNELS * (net.scale**2 - 1))
+            reader = noise.beside(_reader(source, state, self.device))
+            self._run(net, shape, True, reader, sink, result, report, image)
+            state, height, width = result, shape[1], shape[2]
+        return sink.finish()  # type: ignore[no-any-return]
+
+    def _works(self, kind: str, height: int, width: int) -> list[int]:
+        works = []
+        for net in self.networks:
+            works.append(work_of(net, height, width, kind == "up"))
+            height, width = height // net.scale, width // net.scale
+        return works
+
+    def _buffer(self, samples: int, height: int, width: int) -> Tensor:
+        """An image between two networks, on the device, not rounded."""
+        try:
+            return torch.empty((samples, IMAGE_CHANNELS, height, width), device=self.device)
+        except (RuntimeError, MemoryError) as error:
+            raise self._out_of_memory(error, "") from error
+
+    def _plan(
+        self, net: Network, width: int, height: int, *, rev: bool, name: str = "", bytes_per_pixel: float = 3.0
+    ) -> Plan:
+        return make_plan(
+            net,
+            width,
+            height,
+            rev=rev,
+            device=self.device,
+            dtype=self.dtype,
+            model=name,
+            tile=self.tile,
+            max_memory=self.max_memory,
+            bytes_per_pixel=bytes_per_pixel,
+        )
 
     def _run(
         self,
-        net: IRN | AssistantFlow,
-        x: Tensor,
-        *,
+        net: Network,
+        shape: tuple[int, int, int],
         rev: bool,
-        to_uint8: bool = False,
-        progress: Progress | None = None,
-    ) -> Tensor:
-        x = x.to(self.device)
-        x = x.contiguous() if x.dtype == torch.uint8 else x.to(torch.float32).contiguous()
-        tile = self.tile or DEFAULT_TILE
-        while True:
-            try:
-                y = run(net, x, rev=rev, tile=tile, to_uint8=to_uint8, progress=progress)
-                finite = y.dtype == torch.uint8 or bool(torch.isfinite(y).all())
-                break
-            except FloatingPointError:
-                finite = False
-                break
-            except (RuntimeError, MemoryError) as error:
-                if not _is_out_of_memory(error):
-                    raise
-                if self.tile or tile <= SMALLEST_TILE:
-                    raise DeviceError(
-                        f"out of memory on {self.device} at tiles of {tile}",
-                        "use a smaller --tile, or --device cpu",
-                    ) from error
-                tile //= 2
-        if not finite:
-            raise InputError(
-                "the network's result is not finite, nothing is written",
-                "use --precision float32"
-                if self.dtype != torch.float32
-                else "the model is damaged or the input extreme",
+        reader: Reader,
+        sink: Sink,
+        result: Tensor | None,
+        report: _Progress,
+        image: Any,
+    ) -> None:
+        """One network over an image, into `result`, or rounded into the sink."""
+        plan = self._plan(net, shape[2], shape[1], rev=rev, bytes_per_pixel=_bytes_per_pixel(image))
+        columns = plan.order == "columns"
+        axis = 3 if columns else 2
+        mapped = plan.trunk == "mapped file"
+
+        def shrink(tile: int, error: BaseException) -> int:
+            if self.tile or tile <= SMALLEST_TILE:
+                raise self._out_of_memory(error, f" at tiles of {tile}") from error
+            smaller = max(SMALLEST_TILE, 1 << ((tile - 1).bit_length() - 1))
+            report.once("memory", f"out of memory at tiles of {tile}: going on with tiles of {smaller}", self._warn)
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            return smaller
+
+        def write(first: int, head: Tensor, rest: Tensor) -> None:
+            if result is None:
+                sink.write(first, head, columns=columns)
+            else:
+                result.narrow(axis, first, head.shape[axis]).copy_(head)
+
+        try:
+            sweep = Sweep(
+                self._prepared[net],
+                shape,
+                rev=rev,
+                tile=plan.tile,
+                band=plan.band,
+                columns=columns,
+                allocate=(lambda size: mapped_file(size, torch.float32)) if mapped else None,
+                shrink=shrink,
+                warn=lambda text: report.once("finite", text, self._warn),
+                progress=report.step,
             )
-        return y
+            sweep.run(lambda first, last: reader(first, last, columns), write)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise self._out_of_memory(error, "") from error
+        report.next()
+
+    def _out_of_memory(self, error: BaseException, where: str) -> DeviceError:
+        remedy = "use a smaller --tile" if self.tile else "give a --max-memory that is free"
+        other = "" if self.device.type == "cpu" else ", or --device cpu"
+        return DeviceError(f"out of memory on {self.device}{where}", remedy + other)
 
 
-def _narrow(net: IRN | AssistantFlow, dtype: torch.dtype) -> None:
-    """Give the dense blocks their number format; the trunk, with the few weights it may have, stays float32."""
-    block: Any
-    for block in net.dense_blocks():
-        block.to(dtype, memory_format=torch.channels_last)
+@dataclass(frozen=True)
+class _Noise:
+    """z for the inverse: zeros, or noise by absolute position, the same in every image of a batch."""
+
+    temperature: float
+    seed: int
+    channel: int
+    channels: int
+
+    def beside(self, reader: Reader) -> Reader:
+        """The rows of LR with z after them."""
+
+        def read(first: int, last: int, columns: bool) -> Tensor:
+            lr = reader(first, last, columns)
+            n, _, h, w = lr.shape
+            if not self.temperature:
+                return torch.cat((lr, lr.new_zeros(n, self.channels, h, w)), dim=1)
+            origin = (0, self.channel, 0, first) if columns else (0, self.channel, first, 0)
+            z = philox_normal((1, self.channels, h, w), seed=self.seed, origin=origin, device=lr.device)
+            return torch.cat((lr, (z * self.temperature).to(lr.dtype).expand(n, -1, -1, -1)), dim=1)
+
+        return read
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    # torch has no class of its own for the CPU's allocator
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator" in str(error)
+class _Progress:
+    """Adds up what several networks report, and says each warning once."""
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self._progress, self._total = progress, total
+        self._before = self._latest = 0
+        self._said: set[str] = set()
+
+    def step(self, done: int, total: int) -> None:
+        self._latest = done
+        if self._progress is not None:
+            self._progress(self._before + done, self._total)
+
+    def next(self) -> None:
+        self._before += self._latest
+        self._latest = 0
+
+    def once(self, kind: str, text: str, warn: Warn) -> None:
+        if kind not in self._said:
+            self._said.add(kind)
+            warn(text)
+
+
+def _reader(source: Source, state: Tensor | None, device: torch.device) -> Reader:
+    """Rows of the given image, or of what the network before made of it."""
+    if state is None:
+        return lambda first, last, columns: source.read(first, last, columns=columns, device=device)
+    return lambda first, last, columns: state.narrow(3 if columns else 2, first, last - first)
+
+
+def _bytes_per_pixel(image: Any) -> float:
+    if isinstance(image, Tensor):
+        return 3.0 * image.element_size()
+    return 3.0 * (image.itemsize if isinstance(image, np.ndarray) else 1)
+
+
+def _python_warning(text: str) -> None:
+    warnings.warn(text, stacklevel=2)
 
 
 def load(
@@ -203,6 +351,7 @@ def load(
     device: str = "auto",
     precision: str = "auto",
     tile: int | None = None,
+    max_memory: int | str | None = None,
 ) -> Rescaler:
     """A `Rescaler` for a scale (2, 4, "x4"; 8 and 16 compose two models) or for a model by name or file.
 
@@ -215,73 +364,8 @@ def load(
         if not isinstance(model, int) or jpeg_resistant:
             raise UsageError("sr goes with a scale alone, such as load(4, sr=True)")
         assistant, base = find_assistant(model)
-        return Rescaler([base], assistant=assistant, device=device, precision=precision, tile=tile)
+        return Rescaler(
+            [base], assistant=assistant, device=device, precision=precision, tile=tile, max_memory=max_memory
+        )
     chosen = compose(model, jpeg_resistant=jpeg_resistant) if isinstance(model, int) else find_all(model)
-    return Rescaler(chosen, device=device, precision=precision, tile=tile)
-
-
-def _as_tensor(image: Any) -> Tensor:
-    """Any accepted kind of image as (N, 3, H, W), floating point in [0, 1] or uint8. Raises InputError."""
-    if isinstance(image, Image.Image):
-        if image.mode not in ("RGB", "L"):
-            raise InputError(f"a PIL image of mode {image.mode} is not supported", 'convert it with .convert("RGB")')
-        image = np.asarray(image.convert("RGB"))
-    if isinstance(image, Tensor):
-        x = image.unsqueeze(0) if image.dim() == 3 else image
-        if x.dim() != 4 or x.shape[1] != 3 or not x.is_floating_point() or 0 in x.shape:
-            raise InputError(
-                f"a tensor must be (3, H, W) or (N, 3, H, W) floating point in [0, 1], got "
-                f"{tuple(image.shape)} {image.dtype}"
-            )
-        return x
-    if isinstance(image, np.ndarray):
-        sound = image.ndim in (3, 4) and image.shape[-1] == 3 and 0 not in image.shape
-        if not sound or image.dtype not in (np.uint8, np.uint16):
-            raise InputError(
-                f"an array must be (H, W, 3) or (N, H, W, 3) uint8 or uint16, got {image.shape} {image.dtype}"
-            )
-        planes = (image if image.ndim == 4 else image[None]).transpose(0, 3, 1, 2)
-        if image.dtype == np.uint8:  # the first Haar level converts while reading
-            return torch.from_numpy(np.array(planes, order="C"))  # a copy: the image may not be writable
-        return torch.from_numpy(np.ascontiguousarray(planes, dtype=np.float32)).div_(65535)
-    raise InputError(f"a {type(image).__name__} is not an image", "give a PIL image, a numpy array or a tensor")
-
-
-def _pad(x: Tensor, multiple: int) -> Tensor:
-    """Reflect (N, C, H, W) at the right and the bottom up to multiples, as `images.padding` defines it."""
-    for dim in (2, 3):
-        size = x.shape[dim]
-        if missing := -size % multiple:
-            index = torch.from_numpy(reflected_indices(size, size + missing)).to(x.device)
-            x = x.index_select(dim, index)
-    return x
-
-
-def _check_depth(image: Any, depth: int) -> None:
-    if depth not in (8, 16):
-        raise InputError(f"depth {depth} is neither 8 nor 16")
-    if depth == 16 and isinstance(image, Image.Image):
-        raise InputError("a PIL image holds 8 bits per channel", "give a uint8 or uint16 array, or a tensor")
-
-
-def _like(image: AnyImage, x: Tensor, depth: int) -> AnyImage:
-    """`x` (N, 3, H, W) on the grid of `depth` bits, or already uint8, as the kind of thing that `image` is."""
-    if isinstance(image, Tensor):
-        result = quantize(x, depth=depth).to(image.device, image.dtype)
-        return result[0] if image.dim() == 3 else result
-    whole = x if x.dtype == torch.uint8 else quantize(x, depth=depth, to_integer=True)
-    array = np.ascontiguousarray(whole.cpu().permute(0, 2, 3, 1).numpy())
-    array = array if isinstance(image, np.ndarray) and image.ndim == 4 else array[0]
-    if isinstance(image, Image.Image):
-        picture = Image.fromarray(array)
-        if image.mode == "L":  # the rounded mean of the channels, as for gray files
-            return Image.fromarray(gray_of(array))
-        return picture
-    return array
-
-
-def gray_of(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """(..., H, W, 3) uint8 or uint16 -> (..., H, W), the rounded mean of the channels."""
-    total = pixels.sum(axis=-1, dtype=np.uint32)
-    mean: np.ndarray[Any, Any] = ((2 * total + 3) // 6).astype(pixels.dtype)
-    return mean
+    return Rescaler(chosen, device=device, precision=precision, tile=tile, max_memory=max_memory)

@@ -1,0 +1,57 @@
+"""Memory: files mapped into it, what a failure to get some looks like, and how much there is in use."""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+import re
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from irnscale.errors import DeviceError
+from irnscale.sizes import format_memory
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether this is what torch or Python raise where memory is short."""
+    # torch has no class of its own for the CPU's allocator
+    text = str(error)
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+        isinstance(error, RuntimeError) and ("DefaultCPUAllocator" in text or "could not create a memory" in text)
+    )
+
+
+def mapped_file(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """A tensor of zeros in a temporary file that is mapped into memory, and gone once the tensor is.
+
+    The file has no name from the start, so that nothing is left of it however the process ends. Raises
+    DeviceError where the disk is full.
+    """
+    size = max(1, math.prod(shape)) * dtype.itemsize
+    with tempfile.TemporaryFile(prefix="irnscale-") as file:
+        try:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)  # a full disk shows here, not as a crash later
+            else:
+                file.truncate(size)
+            mapping = mmap.mmap(file.fileno(), size)
+        except OSError as error:
+            folder = Path(tempfile.gettempdir())
+            what = f"{folder}: no room for a file of {format_memory(size)}: {error.strerror}"
+            raise DeviceError(what, "raise --max-memory, or name another folder in TMPDIR") from error
+    return torch.frombuffer(mapping, dtype=dtype, count=math.prod(shape)).view(*shape)
+
+
+def anonymous_memory() -> int | None:
+    """Bytes of this process's memory that no file backs (RssAnon), on Linux; else None."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+    except OSError:
+        return None
+    match = re.search(r"^RssAnon:\s+(\d+) kB", status, re.MULTILINE)
+    return int(match[1]) * 1024 if match else None

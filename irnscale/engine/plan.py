@@ -1,0 +1,166 @@
+"""Decides how an image is run: tile, order, and where the window of the trunk lives, within a limit of memory."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from irnscale.engine.executor import window_rows
+from irnscale.engine.prepared import Network, factor_of, segments, steps_of_modules
+from irnscale.errors import DeviceError
+from irnscale.sizes import format_memory
+
+SMALLEST_TILE = 16
+CPU_TILE, GPU_TILE = 128, 512
+"""Positions per side. On a CPU the dense block's 140 channels should stay in the last-level cache."""
+PLAIN_STATE = 2**28
+"""Up to so many bytes of state an image is held whole: one half-step after the other, without a moving window."""
+TEMPORARIES = 3 * 2**24
+"""What resampling, reading and writing a few rows takes, and the allocator's slack."""
+CHANNELS_PER_TILE = 420
+"""Channels that are alive at once while a dense block runs: its features, their concatenation, and the result."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one network runs over one image.
+
+    width, height: of the large image, padded to the scale. tile: positions per side at the level being computed.
+    band: rows (with order "columns", columns) of the small image read at once; with order "plain" all of them.
+    trunk: "device memory", "host memory" or "mapped file". Sizes are in bytes, of one image; `limit` is what was
+    asked for (None: no limit).
+    """
+
+    model: str
+    direction: str
+    width: int
+    height: int
+    scale: int
+    device: str
+    precision: str
+    tile: int
+    order: str
+    band: int
+    couplings_per_sweep: int
+    trunk: str
+    state_bytes: int
+    window_bytes: int
+    tile_bytes: int
+    picture_bytes: int
+    limit: int | None
+
+    @property
+    def total_bytes(self) -> int:
+        """The peak, without the interpreter, torch and the weights; a mapped file does not count."""
+        window = 0 if self.trunk == "mapped file" else self.window_bytes
+        return self.picture_bytes + window + self.tile_bytes + TEMPORARIES
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self) | {"total_bytes": self.total_bytes}
+
+    def describe(self) -> str:
+        """One line for people."""
+        order = {
+            "plain": "one half-step after the other on the whole image",
+            "rows": f"one sweep from top to bottom in bands of {self.band * self.scale} rows",
+            "columns": f"one sweep from left to right in bands of {self.band * self.scale} columns",
+        }[self.order]
+        limit = "" if self.limit is None else f" of {format_memory(self.limit)} allowed"
+        return (
+            f"{self.model} {self.direction} {self.width}x{self.height} on {self.device} in {self.precision}: tiles of "
+            f"{self.tile}, {order}; trunk {format_memory(self.window_bytes)} in {self.trunk}"
+            f" (whole: {format_memory(self.state_bytes)}), {self.couplings_per_sweep} couplings per sweep, "
+            f"tile {format_memory(self.tile_bytes)}, pictures {format_memory(self.picture_bytes)}; "
+            f"{format_memory(self.total_bytes)}{limit}"
+        )
+
+
+def window_bytes(net: Network, length: int, across: int, band: int, *, rev: bool, itemsize: int = 4) -> int:
+    """Memory of the windows of all levels. length, across: of the *small* image, along and across the sweep."""
+    total = 0
+    for part in segments(net, rev):
+        steps = steps_of_modules(part.modules)
+        rows = min(length * part.ratio, window_rows(steps, band * part.ratio, factor_of(part.after)))
+        total += rows * across * part.ratio * part.channels * itemsize
+    return total
+
+
+def tile_bytes(tile: int, dtype: torch.dtype) -> int:
+    """Memory of the dense blocks on one tile."""
+    return (tile + 10) ** 2 * (CHANNELS_PER_TILE * dtype.itemsize + 200 * 4)
+
+
+def make_plan(
+    net: Network,
+    width: int,
+    height: int,
+    *,
+    rev: bool,
+    device: torch.device,
+    dtype: torch.dtype,
+    model: str = "",
+    tile: int | None = None,
+    max_memory: int | None = None,
+    bytes_per_pixel: float = 3.0,
+) -> Plan:
+    """The fastest way that keeps within `max_memory` bytes; `tile`, where given, is kept as it is.
+
+    width, height: of the large image, multiples of the scale. bytes_per_pixel: what the large picture takes as the
+    caller holds it. Raises DeviceError where nothing fits, naming what would.
+    """
+    length, across = height // net.scale, width // net.scale
+    sideways = width > height
+    state = 12 * width * height
+    on_device = device.type != "cpu"
+    # on a device the pictures stay in the host's memory, which is not what the limit is about
+    picture = 0 if on_device else round(width * height * bytes_per_pixel * (1 + 1 / net.scale**2))
+    couplings = sum(factor_of(module) == 1 for module in net.module_list)
+
+    def plan(tile: int, order: str, band: int, trunk: str) -> Plan:
+        along, over = (across, length) if order == "columns" else (length, across)
+        band = min(band, along)
+        return Plan(
+            model=model,
+            direction="up" if rev else "down",
+            width=width,
+            height=height,
+            scale=net.scale,
+            device=str(device),
+            precision=str(dtype).removeprefix("torch."),
+            tile=tile,
+            order=order,
+            band=band,
+            couplings_per_sweep=1 if order == "plain" else couplings,
+            trunk=trunk,
+            state_bytes=state,
+            window_bytes=window_bytes(net, along, over, band, rev=rev),
+            tile_bytes=tile_bytes(min(tile, max(width, height) // 2), dtype),
+            picture_bytes=picture,
+            limit=max_memory,
+        )
+
+    place = "device memory" if on_device else "host memory"
+    whole = max(length, across)
+    usual = tile or (GPU_TILE if on_device else CPU_TILE)
+    sweep = "columns" if sideways else "rows"
+    tiles = [usual]
+    while tile is None and tiles[-1] > SMALLEST_TILE:
+        tiles.append(tiles[-1] // 2)
+    plans = [plan(usual, "plain", whole, place)] if state <= (2**32 if on_device else PLAIN_STATE) else []
+    for size in tiles:
+        bands = [b for b in (usual, size, size // 2, size // 4) if b >= 8] or [8]
+        plans.extend(plan(size, sweep, band, place) for band in dict.fromkeys(bands))
+    if max_memory is None:
+        return plans[0]
+    if not on_device:
+        plans.extend(plan(size, sweep, usual, "mapped file") for size in tiles)
+    for candidate in plans:
+        if candidate.total_bytes <= max_memory:
+            return candidate
+    least = min(candidate.total_bytes for candidate in plans)
+    what = f"{width}x{height} does not fit into --max-memory {format_memory(max_memory)}"
+    remedy = f"it takes at least {format_memory(least)}" + (f" at --tile {tile}" if tile else "")
+    raise DeviceError(what, remedy)

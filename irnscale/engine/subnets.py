@@ -1,0 +1,75 @@
+"""The subnets of the couplings, prepared to run on tiles in a given precision."""
+
+from __future__ import annotations
+
+import copy
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from irnscale.networks import DenseBlock, EnhancedAffineCoupling
+
+
+class Border(NamedTuple):
+    """How far a source reaches beyond its target on each side: the halo, or less at the image's border.
+
+    Beyond the image's border, where the halo is cut short, the network's own zero padding applies.
+    """
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    def crop(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) without it."""
+        return x[:, :, self.top : x.shape[2] - self.bottom, self.left : x.shape[3] - self.right]
+
+
+class Subnets(Protocol):
+    """p, s and t of one coupling on a tile: (N, C, h + halo, w + halo) -> (N, C', h, w)."""
+
+    def p(self, source: Tensor, border: Border) -> Tensor:
+        """What is added to x1; not called where the coupling has no p."""
+
+    def st(self, source: Tensor, border: Border) -> tuple[Tensor, Tensor]:
+        """The raw log-scale and the translation of x2."""
+
+
+class ModuleSubnets:
+    """The modules themselves, or copies of them with weights of another dtype."""
+
+    def __init__(self, coupling: EnhancedAffineCoupling, dtype: torch.dtype | None = None) -> None:
+        self._p, self._s, self._t = (
+            _lowered(module, dtype) if module is not None else None for module in (coupling.p, coupling.s, coupling.t)
+        )
+
+    def p(self, source: Tensor, border: Border) -> Tensor:
+        """See `Subnets`."""
+        assert self._p is not None
+        return border.crop(self._p(source))
+
+    def st(self, source: Tensor, border: Border) -> tuple[Tensor, Tensor]:
+        """See `Subnets`."""
+        assert self._s is not None
+        assert self._t is not None
+        return border.crop(self._s(source)), border.crop(self._t(source))
+
+
+def _lowered(module: nn.Module, dtype: torch.dtype | None) -> nn.Module:
+    if dtype is None or dtype == next(module.parameters()).dtype:
+        return module
+    lowered: nn.Module = copy.deepcopy(module).to(dtype)
+    for weight in lowered.parameters():
+        if weight.dim() == 4:
+            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+    for block in lowered.modules():
+        if isinstance(block, DenseBlock):
+            block.compute_dtype = None
+    return lowered
+
+
+def prepare(coupling: EnhancedAffineCoupling, dtype: torch.dtype | None = None) -> Subnets:
+    """The fastest form of a coupling's subnets for its device and this dtype (None: the weights')."""
+    return ModuleSubnets(coupling, dtype)

@@ -1,0 +1,26 @@
+"""Sizes of memory as people write them. Imports nothing, so that the command line stays quick to start."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from irnscale.errors import UsageError
+
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+def parse_memory(text: str) -> int:
+    """ "800M", "1.5G" or "2GiB" as bytes (powers of 1024). Raises UsageError."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*", text, re.IGNORECASE)
+    if not match or not float(match[1]):
+        raise UsageError(f"--max-memory {text}: not a size", "for example --max-memory 800M or --max-memory 2G")
+    return int(float(match[1]) * _UNITS[match[2].upper()])
+
+
+def format_memory(size: float) -> str:
+    """Bytes for people: 1.2 GiB, 34 MiB."""
+    for unit, name in ((2**30, "GiB"), (2**20, "MiB")):
+        if size >= unit:
+            return f"{size / unit:.2f} {name}" if size < 10 * unit else f"{size / unit:.0f} {name}"
+    return f"{math.ceil(size / 2**10)} KiB"
