@@ -177,12 +177,14 @@ def test_sampled_z_is_a_function_of_seed_and_step(photos):
 
 def test_sigterm_saves_a_checkpoint(photos, tmp_path):
     code = f"""
+import sys
 import torch
 from pathlib import Path
 from irnscale.train.config import Recipe
 from irnscale.train.loop import run
 recipe = Recipe(**{replace(TINY, budget="10m").to_dict()!r})
-run(recipe, data=[Path({str(photos)!r})], out=Path({str(tmp_path)!r}), device=torch.device("cpu"))
+run(recipe, data=[Path({str(photos)!r})], out=Path({str(tmp_path)!r}), device=torch.device("cpu"),
+    say=lambda line: print(line, file=sys.stderr))
 """
     process = subprocess.Popen(
         [sys.executable, "-c", code], stderr=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"}
@@ -195,5 +197,6 @@ run(recipe, data=[Path({str(photos)!r})], out=Path({str(tmp_path)!r}), device=to
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert b"KeyboardInterrupt" in errors, "the caller is told"
+    assert b"--resume goes on" in errors
     (saved,) = store.checkpoints(tmp_path)
     assert store.load_state(saved)["step"] >= 20

@@ -130,6 +130,7 @@ def _run(
     if report:
         write_report(out, recipe, say)
     if stopping:
+        say(f"stopped at step {trainer.step}: {final}; --resume goes on")
         raise KeyboardInterrupt
     return final
 
