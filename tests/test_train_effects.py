@@ -13,6 +13,7 @@ from irnscale.errors import UsageError
 from irnscale.kernels import quantize
 from irnscale.train.config import Recipe, load_recipe, recipe_names
 from irnscale.train.data import Photographs
+from irnscale.train.glow.recipe import glow_recipe_names
 from irnscale.train.losses import LUMA, charbonnier_sum, image_loss, l1_sum, l2_sum
 from irnscale.train.objective import draw, loss_flip, objective_of
 from irnscale.train.trainer import Trainer
@@ -223,6 +224,14 @@ def test_recipes_say_how_they_are_run_and_what_they_reached(name):
     comments = [line for line in (RECIPES / f"{name}.yaml").read_text().splitlines() if line.startswith("#")]
     assert comments[0].startswith(f"# irnscale train {name} ")
     assert any("dB" in line or "Not run to the end" in line or "no score" in line for line in comments)
+
+
+def test_recipes_are_listed(run):
+    result = run("train", "recipes")
+    assert result.code == 0
+    assert [line.split()[0] for line in result.text.splitlines()] == [*recipe_names(), *glow_recipe_names()]
+    (line,) = [line for line in result.text.splitlines() if line.startswith("irn-y-x4 ")]
+    assert "luma" in line
 
 
 def test_faithful_recipes_are_the_papers():

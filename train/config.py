@@ -295,6 +295,11 @@ def recipe_names() -> list[str]:
     return sorted(p.name.removesuffix(".yaml") for p in RECIPES.iterdir() if p.name.endswith(".yaml"))
 
 
+def describe(recipe: Traversable) -> str:
+    """The line about a recipe: the second of its file, after the command that runs it."""
+    return recipe.read_text(encoding="utf-8").splitlines()[1].removeprefix("# ")
+
+
 def load_recipe(source: str, overrides: list[str]) -> Recipe:
     """A recipe by name or YAML file, with `key=value` overrides. Raises UsageError naming what is wrong."""
     return parse_recipe(Recipe, source, recipe_text(source, RECIPES, recipe_names()), overrides)

@@ -1,4 +1,4 @@
-"""`irnscale train RECIPE`, `irnscale train pack|sweep|report`."""
+"""`irnscale train RECIPE`, `irnscale train recipes|pack|sweep|report`."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ def command() -> None:
     """Train a network from RECIPE, a shipped recipe's name or a YAML file, with KEY=VALUE changes.
 
     \b
-      irnscale train irn-x4 --data PHOTOS --val OTHERS --budget 75m    train for 75 minutes
-      irnscale train irn-x4 --data PHOTOS --budget 75m --resume        go on after Ctrl-C or a crash
-      irnscale train run --help                                        all options
+      irnscale train recipes                                                  what there is to train
+      irnscale train irn-x4-budget --data PHOTOS --val OTHERS --budget 75m    train for 75 minutes
+      irnscale train irn-x4-budget --data PHOTOS --budget 75m --resume        go on after Ctrl-C or a crash
+      irnscale train run --help                                               all options
 
     `irnscale models export` makes a usable model of a run.
     """
@@ -109,6 +110,27 @@ def run_command(
     return ExitCode.OK
 
 
+@command.command("recipes")
+@DEBUG
+def recipes_command(debug: bool) -> int:
+    """List the recipes that come with irnscale, with a line about each."""
+    from irnscale.train import config
+    from irnscale.train.glow import recipe as glow
+
+    lines = [
+        (name, config.describe(folder / f"{name}.yaml"))
+        for folder, names in (
+            (config.RECIPES, config.recipe_names()),
+            (glow.RECIPES, glow.glow_recipe_names()),
+        )
+        for name in names
+    ]
+    width = max(len(name) for name, _ in lines)
+    for name, about in lines:
+        click.echo(f"{name.ljust(width)}  {about}")
+    return ExitCode.OK
+
+
 @command.command("pack")
 @click.argument("sources", nargs=-1, required=True, type=PATH, metavar="SOURCE...")
 @click.option("-o", "--output", required=True, type=PATH, help="The pack, NAME.pack.")
@@ -143,7 +165,7 @@ def sweep_command(file: Path, device: str, no_progress: bool, debug: bool) -> in
     Run the same command several times at once (say, as a Slurm array) and the processes share the trials. SWEEP.yaml:
 
     \b
-      recipe: irn-x4                 a shipped recipe or a YAML file
+      recipe: irn-x4-budget          a shipped recipe or a YAML file
       data: [PHOTOS]
       val: [OTHER_PHOTOS]
       out: runs/sweep                the trials' runs, and the study that processes share
