@@ -172,6 +172,7 @@ def test_sampled_z_is_a_function_of_seed_and_step(photos):
     values = [objective_of(sampling, net)(hr, lr, draw(sampling, 2, step=step))["loss"] for step in (3, 3, 4)]
     assert torch.equal(values[0], values[1])
     assert not torch.equal(values[0], values[2])
+    assert not torch.equal(draw(sampling, 2, step=3)["z"], draw(replace(sampling, seed=11), 2, step=3)["z"])
     assert (values[0] > objective_of(TINY, net)(hr, lr, draw(TINY, 2, step=3))["loss"]).all()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -41,7 +42,9 @@ def draw(recipe: Recipe, count: int, *, step: int, epochs: float = 0.0, device: 
     tensor. `epochs` is how many times the data has been seen, in fractions.
     """
     draws: Draws = {}
-    generator = torch.Generator(device).manual_seed((recipe.seed << 32) + step)
+    # torch's CPU generator keeps the low 32 bits of a seed alone, so the two numbers are mixed into 32.
+    mixed = int(np.random.SeedSequence((recipe.seed, step)).generate_state(1)[0])
+    generator = torch.Generator(device).manual_seed(mixed)
     if not recipe.zerosample:
         side = recipe.img_size // recipe.scale
         shape = (count, IMAGE_CHANNELS * (recipe.scale**2 - 1), side, side)
