@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from FrEIA.modules import InvertibleModule
 
-from irnscale.engine.subnets import ModuleSubnets, Subnets, prepare
+from irnscale.engine.packed import PackedSubnets, packs
+from irnscale.engine.subnets import ModuleSubnets, Subnets
 from irnscale.networks import IRN, AssistantFlow, EnhancedAffineCoupling, HaarTransform, UnshuffleMatrix
 from irnscale.networks.irn import IMAGE_CHANNELS
 
@@ -30,7 +31,10 @@ class Prepared:
     def __post_init__(self) -> None:
         for module in self.net.module_list:
             if isinstance(module, EnhancedAffineCoupling):
-                self.subnets[module] = prepare(module, self.dtype)
+                dtype = self.dtype or self.trunk_dtype
+                self.subnets[module] = (
+                    PackedSubnets(module, dtype) if packs(module, dtype) else ModuleSubnets(module, self.dtype)
+                )
 
     @property
     def trunk_dtype(self) -> torch.dtype:

@@ -68,8 +68,3 @@ def _lowered(module: nn.Module, dtype: torch.dtype | None) -> nn.Module:
         if isinstance(block, DenseBlock):
             block.compute_dtype = None
     return lowered
-
-
-def prepare(coupling: EnhancedAffineCoupling, dtype: torch.dtype | None = None) -> Subnets:
-    """The fastest form of a coupling's subnets for its device and this dtype (None: the weights')."""
-    return ModuleSubnets(coupling, dtype)

@@ -1,0 +1,58 @@
+"""The CPU's own arrangement of the dense blocks computes what the modules do, at every kind of border."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from irnscale.engine import packed
+from irnscale.engine.packed import PackedSubnets, packs
+from irnscale.engine.subnets import Border, ModuleSubnets
+from irnscale.networks import DenseBlock, EnhancedAffineCoupling
+
+BORDERS = [(5, 5, 5, 5), (0, 0, 0, 0), (0, 5, 5, 0), (5, 0, 0, 5), (3, 5, 1, 5), (5, 4, 5, 2), (2, 1, 4, 3)]
+
+
+def coupling(channels: int) -> EnhancedAffineCoupling:
+    made = EnhancedAffineCoupling([(channels, 8, 8)], subnet_constructor=lambda i, o: DenseBlock(i, o, 8))
+    for parameter in made.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return made
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("border", BORDERS, ids=str)
+@pytest.mark.parametrize("channels", [12, 48])
+@torch.inference_mode()
+def test_packed_is_plain(channels, border, fused, monkeypatch):
+    if not fused:
+        monkeypatch.setattr(packed, "has_fused_convolution", lambda dtype: False)
+    module = coupling(channels)
+    plain, quick = ModuleSubnets(module), PackedSubnets(module, torch.float32)
+    for height, width in ((9, 12), (1, 1), (2, 1)):
+        edge = Border(*border)
+        size = height + edge.top + edge.bottom, width + edge.left + edge.right
+        u2, u1 = torch.randn(2, channels - 3, *size), torch.randn(2, 3, *size)
+        pairs = [(quick.p(u2, edge), plain.p(u2, edge)), *zip(quick.st(u1, edge), plain.st(u1, edge), strict=True)]
+        for got, wanted in pairs:
+            assert got.shape == wanted.shape
+            assert (got - wanted).abs().max() < 1e-5 * wanted.abs().max().clamp(min=1)
+
+
+@torch.inference_mode()
+def test_packed_in_bfloat16():
+    module = coupling(12)
+    plain, quick = ModuleSubnets(module), PackedSubnets(module, torch.bfloat16)
+    edge = Border(5, 5, 5, 5)
+    x = torch.randn(1, 3, 26, 26)
+    for got, wanted in zip(quick.st(x, edge), plain.st(x, edge), strict=True):
+        assert (got - wanted).square().mean() < 4e-4 * wanted.square().mean()
+        assert torch.equal(got, quick.st(x, edge)[0]) or torch.equal(got, quick.st(x, edge)[1]), "the same each time"
+
+
+def test_what_is_not_packed():
+    module = coupling(12)
+    assert packs(module, torch.float32)
+    assert not packs(module, torch.float64)
+    module.s = torch.nn.Conv2d(3, 9, 1)
+    assert not packs(module, torch.float32)
