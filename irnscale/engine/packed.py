@@ -150,7 +150,8 @@ class PackedSubnets:
         """See `Subnets`."""
         x = source.to(self._first.dtype, memory_format=torch.channels_last)
         both = layer_of(x, self._first, self._bias, reach(border, 0), reach(border, 1))
-        s, t = both.split([self._s.weights[0].shape[0], self._t.weights[0].shape[0]], dim=1)
+        features = self._s.weights[0].shape[0]
+        s, t = both[:, :features], both[:, features:]
         return self._s.rest((x, s), border), self._t.rest((x, t), border)
 
 
