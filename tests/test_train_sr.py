@@ -176,6 +176,18 @@ def test_what_sr_refuses(run, photos, tmp_path, folder):
     assert "other weights of narrow" in result.lines[-1]
 
 
+def test_the_frozen_model_may_not_change(run, photos, tmp_path, folder):
+    """Weights of an assistant go with the weights of its IRN, not just with its name."""
+    train(tmp_path / "run", photos, replace(AN, budget="1"))
+    net = IRN(IRNConfig(scale=2, inv_per_ds=1, growth=4))
+    save_model(folder, "narrow", net.config, net.state_dict(), overwrite=True)
+    with pytest.raises(UsageError, match="frozen model"):
+        train(tmp_path / "run", photos, replace(AN, budget="2"), resume=True)
+    result = run("models", "export", tmp_path / "run", "--name", "late")
+    assert result.code == 3
+    assert "other weights of narrow" in result.lines[-1]
+
+
 @pytest.mark.parametrize(
     ("overrides", "word"),
     [

@@ -48,8 +48,10 @@ class Assistance(Objective):
         from irnscale.zoo import load_network
 
         self.net = net if net is not None else AssistantFlow(recipe.assistant())
+        model = assisted_model(recipe)
+        self.base_digest = model.card.digest
         # In a tuple, so that it counts neither as a parameter to train nor as state to save.
-        self._frozen: tuple[IRN] = (load_network(assisted_model(recipe)),)
+        self._frozen: tuple[IRN] = (load_network(model),)
 
     @property
     def base(self) -> IRN:

@@ -76,6 +76,8 @@ class Objective(nn.Module):
     net: Network
     makes_lr = True
     """Whether `downscale` is the network's; else it is bicubic."""
+    base_digest: str | None = None
+    """That of the frozen model beside `net`, without which the trained weights are worth nothing."""
 
     @property
     def graphable(self) -> bool:

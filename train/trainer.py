@@ -170,6 +170,7 @@ class Trainer:
                 "seconds": self.seconds,
                 "bad_steps": self.bad_steps,
                 "run_id": self.run_id,
+                "base_digest": self.objective.base_digest,
                 "recipe": self.recipe.to_dict(),
             },
         )
@@ -186,6 +187,12 @@ class Trainer:
                     f"{checkpoint}: was trained with {key}={trained}, the recipe says {value}",
                     f"resume with {key}={trained}, or choose another --out",
                 )
+        own = self.objective.base_digest
+        if (trained := state.get("base_digest", own)) != own:
+            raise UsageError(
+                f"{checkpoint}: was trained on a frozen model {trained}, the recipe's is {own}",
+                "resume with the assistant_of and the weights that it was trained with",
+            )
         if (trained := state["recipe"].get("optimizer", "adam")) != self.recipe.optimizer:
             raise UsageError(f"{checkpoint}: was trained with optimizer={trained}", f"resume with optimizer={trained}")
         try:

@@ -146,6 +146,12 @@ def export_model(run: Path, name: str, to: Path | None, overwrite: bool, debug: 
         from irnscale.train.assistance import assisted_model
 
         base = assisted_model(recipe)
+        if (trained := state.get("base_digest", base.card.digest)) != base.card.digest:
+            raise ModelError(
+                f"{run}: was trained for other weights of {base.card.name} ({trained}) than the installed ones "
+                f"({base.card.digest})",
+                "train it again, or install those weights",
+            )
         description = f"assistant of {base.card.name} for super-resolution, trained with the recipe {recipe.name}"
         model = save_model(
             folder, name, recipe.assistant(), tensors, overwrite=overwrite, base=base, description=description, **card
