@@ -160,6 +160,15 @@ def test_bench(run):
 
 
 @pytest.mark.skipif(HAS_CUDA, reason="there is a GPU")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the memory of processes as Linux has it")
+def test_bench_large(run):
+    result = run("bench", "large", "--size", "150x90", "-s", "2", "--max-memory", "200M", "--json", "--device", "cpu")
+    found = json.loads(result.text)
+    assert [p["direction"] for p in found["processes"]] == ["down", "up"]
+    assert all(p["peak"] > 2**24 and p["seconds"] > 0.1 for p in found["processes"])
+    assert found["psnr"] > 25
+
+
 def test_bench_kernels_needs_cuda(run):
     result = run("bench", "kernels")
     assert result.code == 4

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import statistics
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from irnscale.bench.paper import run_paper
+from irnscale.bench.timing import matrix_rate, timed
 from irnscale.engine.rescaler import Rescaler
 from irnscale.networks import IRN
 from irnscale.networks.irn import IMAGE_CHANNELS
@@ -35,6 +35,7 @@ class RoundTrip:
     up_s: float
     ratio: float
     gflops: float
+    matrix_gflops: float
     largest_difference: float
 
     def to_dict(self) -> dict[str, Any]:
@@ -52,16 +53,6 @@ def block_flop_per_pixel(networks: Sequence[IRN]) -> float:
             level_pixels = channels / IMAGE_CHANNELS  # 12 channels: a quarter of the positions, and so on
             total += 2 * weights / level_pixels
     return total
-
-
-def _timed(call: Callable[[], Tensor], device: torch.device) -> tuple[float, Tensor]:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    start = time.perf_counter()
-    result = call()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start, result
 
 
 def measure(
@@ -94,10 +85,10 @@ def measure(
     rows = []
     difference = 0.0
     for repeat in range(repeats + 1):
-        a, lr = _timed(paper_down, ours.device)
-        b, restored = _timed(lambda lr=lr: paper_up(lr), ours.device)  # type: ignore[misc]
-        c, _ = _timed(lambda: ours.down(x), ours.device)
-        d, again = _timed(lambda lr=lr: ours.up(lr), ours.device)  # type: ignore[misc]
+        a, lr = timed(paper_down, ours.device)
+        b, restored = timed(lambda lr=lr: paper_up(lr), ours.device)  # type: ignore[misc]
+        c, _ = timed(lambda: ours.down(x), ours.device)
+        d, again = timed(lambda lr=lr: ours.up(lr), ours.device)  # type: ignore[misc]
         difference = (restored - again).abs().max().item()
         if repeat:  # the first round warms up
             rows.append((a, b, c, d, (a + b) / (c + d)))
@@ -116,5 +107,6 @@ def measure(
         up_s=medians[3],
         ratio=medians[4],
         gflops=2 * block_flop_per_pixel(ours.networks) * width * height / (medians[2] + medians[3]) / 1e9,
+        matrix_gflops=matrix_rate(ours.dtype, ours.device) / 1e9,
         largest_difference=difference,
     )

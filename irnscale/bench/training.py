@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,12 +18,10 @@ from torch import Tensor
 
 from irnscale.bench.paper import paper_pass
 from irnscale.bench.roundtrip import block_flop_per_pixel
+from irnscale.bench.timing import matrix_rate, timed
 from irnscale.networks import IRN
 from irnscale.train.config import Recipe
 from irnscale.train.trainer import Trainer
-
-MATRIX = 2048
-"""Side of the matrices whose product is timed."""
 
 
 @dataclass(frozen=True)
@@ -149,20 +146,3 @@ def measure(
         fraction=work / ours_s / matrix,
         loss_difference=difference,
     )
-
-
-def matrix_rate(dtype: torch.dtype, device: torch.device) -> float:
-    """Floating-point operations per second of a large matrix product, the best of five."""
-    a = torch.ones(MATRIX, MATRIX, dtype=dtype, device=device)
-    return 2.0 * MATRIX**3 / min(timed(lambda: a @ a, device)[0] for _ in range(5))
-
-
-def timed(call: Callable[[], Tensor], device: torch.device) -> tuple[float, Tensor]:
-    """Seconds that a call takes on the device, and its result."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    start = time.perf_counter()
-    result = call()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start, result

@@ -6,12 +6,12 @@ import json
 
 import click
 
-from irnscale.cli.options import DEBUG, DEVICE, PRECISION, TILE, parse_size
+from irnscale.cli.options import DEBUG, DEVICE, MAX_MEMORY, PRECISION, TILE, parse_size
 from irnscale.errors import ExitCode, UsageError
 
 
 @click.command()
-@click.argument("what", type=click.Choice(["roundtrip", "train", "kernels"]), default="roundtrip")
+@click.argument("what", type=click.Choice(["roundtrip", "large", "train", "kernels"]), default="roundtrip")
 @click.option("-s", "--scale", type=click.Choice(["2", "4"]), default="4", show_default=True)
 @click.option("--size", default="768x512", show_default=True, help="WIDTHxHEIGHT of the image.")
 @click.option("--batch", type=click.IntRange(min=1), default=16, show_default=True, help="`train`: crops in a step.")
@@ -22,6 +22,7 @@ from irnscale.errors import ExitCode, UsageError
 @DEVICE
 @PRECISION
 @TILE
+@MAX_MEMORY
 @DEBUG
 def command(
     what: str,
@@ -35,9 +36,13 @@ def command(
     device: str,
     precision: str,
     tile: int | None,
+    max_memory: str | None,
     debug: bool,
 ) -> int:
     """Time a round trip or (`train`) a training step beside the paper's way, or (`kernels`) the Triton kernels on CUDA.
+
+    `large` runs `down` and `up` on a picture of --size, each as a process of its own, and reports the peak of its
+    memory, as Linux counts it.
 
     The paper's training step, 16 crops of 144 x 144, takes tens of seconds on a small CPU; --batch and --crop make a
     smaller one.
@@ -50,10 +55,12 @@ def command(
         from irnscale.bench.kernels import run
 
         return run(Path(csv_path) if csv_path else None)
-    from irnscale.bench.roundtrip import measure
-
     chosen = parse_size(size)
     assert chosen is not None
+    if what == "large":
+        return _large(chosen, int(scale), max_memory, as_json, device, precision, tile)
+    from irnscale.bench.roundtrip import measure
+
     result = measure(
         scale=int(scale),
         width=chosen[0],
@@ -73,9 +80,27 @@ def command(
     click.echo(f"  the paper's way  down {result.paper_down_s:.2f} s  up {result.paper_up_s:.2f} s  (float32)")
     click.echo(
         f"  irnscale         down {result.down_s:.2f} s  up {result.up_s:.2f} s  ({result.precision}, "
-        f"{result.gflops:.0f} GFLOP/s)"
+        f"{result.gflops:.0f} GFLOP/s, {100 * result.gflops / result.matrix_gflops:.0f} % of the "
+        f"{result.matrix_gflops:.0f} of a large matrix product)"
     )
     click.echo(f"  ratio {result.ratio:.2f}; restored pictures differ by at most {result.largest_difference:.4f}")
+    return ExitCode.OK
+
+
+def _large(
+    size: tuple[int, int],
+    scale: int,
+    max_memory: str | None,
+    as_json: bool,
+    device: str,
+    precision: str,
+    tile: int | None,
+) -> int:
+    from irnscale.bench.large import measure
+
+    options = ["--device", device, "--precision", precision, *(["--tile", str(tile)] if tile else [])]
+    result = measure(*size, scale=scale, max_memory=max_memory, options=options)
+    click.echo(json.dumps(result.to_dict()) if as_json else "\n".join(result.lines()))
     return ExitCode.OK
 
 

@@ -47,10 +47,10 @@ def mapped_file(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     return torch.frombuffer(mapping, dtype=dtype, count=math.prod(shape)).view(*shape)
 
 
-def anonymous_memory() -> int | None:
-    """Bytes of this process's memory that no file backs (RssAnon), on Linux; else None."""
+def anonymous_memory(process: int | str = "self") -> int | None:
+    """Bytes of a process's memory that no file backs (RssAnon), on Linux; None elsewhere, and once it has ended."""
     try:
-        status = Path("/proc/self/status").read_text(encoding="ascii")
+        status = Path(f"/proc/{process}/status").read_text(encoding="ascii")
     except OSError:
         return None
     match = re.search(r"^RssAnon:\s+(\d+) kB", status, re.MULTILINE)
