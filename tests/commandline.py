@@ -107,3 +107,13 @@ def copied_model(folder: Path, name: str = "irn-x2") -> Path:
     card = folder / "own.json"
     card.write_text(json.dumps(json.loads(card.read_text()) | {"name": "own"}))
     return folder / "own.safetensors"
+
+
+def tiny_model(folder: Path, name: str = "tiny") -> str:
+    """An untrained x2 network of one narrow coupling, where results do not matter but time does; its name."""
+    from irnscale.networks import IRN, IRNConfig
+    from irnscale.zoo.save import save_model
+
+    config = IRNConfig(scale=2, inv_per_ds=1, growth=4)
+    save_model(folder, name, config, IRN(config).state_dict())
+    return name

@@ -16,8 +16,9 @@ from PIL import Image
 import irnscale
 from irnscale.errors import InputError, UsageError
 from irnscale.evaluation.cache import PROTOCOL, Cache
+from irnscale.evaluation.codecs import Codec
 from irnscale.evaluation.loop import evaluate
-from irnscale.evaluation.methods import Codec, Method, baselines, model_method, published_bicubic, sampled
+from irnscale.evaluation.methods import Method, baselines, model_method, published_bicubic, sampled
 from irnscale.evaluation.pictures import load
 from irnscale.evaluation.ruler import Ruler, compare_rulers, measure
 from irnscale.metrics import psnr, ssim

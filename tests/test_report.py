@@ -12,9 +12,10 @@ from browser import CHROMIUM, Browser
 from commandline import Run, picture, pixels, runner
 
 from irnscale.evaluation.cache import Cache
+from irnscale.evaluation.codecs import Codec
 from irnscale.evaluation.crops import chosen_photographs, crops_of, worst_window
 from irnscale.evaluation.loop import Summary, evaluate
-from irnscale.evaluation.methods import Codec, Method, baselines
+from irnscale.evaluation.methods import Method, baselines
 from irnscale.evaluation.pictures import load
 from irnscale.evaluation.published import published, published_on
 from irnscale.evaluation.report import report

@@ -9,9 +9,10 @@ import pytest
 from commandline import Run, copied_model, picture, runner
 
 from irnscale.errors import UsageError
-from irnscale.evaluation.scores import BEGIN, END, model_tables, with_tables
+from irnscale.evaluation.scores import model_tables, with_block
 from irnscale.zoo import ModelCard, models, read_card
 
+BEGIN, END = "<!-- models: begin -->", "<!-- models: end -->"
 ROOT = Path(__file__).parents[1]
 
 
@@ -36,7 +37,7 @@ def folder(tmp_path) -> Path:
 def test_the_readme_shows_what_the_cards_say():
     text = (ROOT / "README.md").read_text()
     cards = [model.card for model in models({}) if model.shipped]
-    assert with_tables(text, model_tables(cards)) == text, "run `irnscale evaluate --readme README.md`"
+    assert with_block(text, model_tables(cards), "models") == text, "run `irnscale evaluate --readme README.md`"
     assert all(f"| `{card.name}` |" in text for card in cards if "Set5" in card.scores)
 
 
@@ -105,4 +106,4 @@ def test_cards_without_scores_have_no_row():
     card = ModelCard("sr", 4, {}, "0" * 64, scores={"Set5, bicubic LR": {"psnr_y": 31.234, "ssim_y": 0.87654}})
     assert "| `sr` | 31.23/0.8765 | - | - |" in model_tables([card])
     with pytest.raises(UsageError):
-        with_tables(f"{BEGIN}\n", "")
+        with_block(f"{BEGIN}\n", "", "models")

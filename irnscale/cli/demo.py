@@ -29,9 +29,9 @@ def command(output: Path, scale: str, device: str, precision: str, debug: bool) 
     """Shrink and restore the photograph that comes with irnscale, and compare with a bicubic round trip."""
     import torch
 
-    from irnscale.cli.demo_picture import side_by_side
     from irnscale.engine.pictures import restore, shrink
     from irnscale.engine.rescaler import load
+    from irnscale.evaluation.sheet import Column, sheet
     from irnscale.images.atomic import write_bytes_atomic
     from irnscale.images.bicubic import bicubic_down, bicubic_up
     from irnscale.images.read import read_picture
@@ -60,7 +60,15 @@ def command(output: Path, scale: str, device: str, precision: str, debug: bool) 
     scores = {name: (psnr(x, truth, crop=factor).item(), ssim(x, truth, crop=factor).item()) for name, x in rows}
 
     bicubic_pixels = (bicubic[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
-    picture = side_by_side(original.pixels, small.pixels, restored.pixels, bicubic_pixels, scores, crop=CROP)
+    shown = {name: f"PSNR {decibel:.2f} dB, SSIM {likeness:.4f}" for name, (decibel, likeness) in scores.items()}
+    kept = f"{small.width} x {small.height}: all that is kept"
+    columns = [
+        Column("original", f"{original.width} x {original.height}", original.pixels),
+        Column("small, by irnscale", kept, small.pixels, factor, in_proportion=True),
+        Column("restored by irnscale", shown["irnscale"], restored.pixels),
+        Column("bicubic, for comparison", shown["bicubic"], bicubic_pixels),
+    ]
+    picture = sheet(columns, CROP, (original.width, original.height))
     files = {
         "original.png": encode_picture(original, "png"),
         "small.png": encode_picture(small, "png", record=record),

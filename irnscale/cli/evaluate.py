@@ -48,6 +48,12 @@ class EvaluateCommand(click.Command):
 @click.option("--crops", type=click.IntRange(0), default=2, show_default=True, help="Photographs to look at per set.")
 @click.option("--update-card", is_flag=True, help="Write the scores on the models' cards.")
 @click.option("--readme", type=PATH, help="Put the tables of the shipped models' cards into this Markdown file.")
+@click.option(
+    "--rate-distortion",
+    type=PATH,
+    metavar="PAGE.md",
+    help="Instead: quality over bytes beside JPEG, WebP and AVIF, into this page, with .svg and .csv beside it.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace existing outputs.")
 @click.option("--no-progress", is_flag=True, help="No progress bar.")
 @DEVICE

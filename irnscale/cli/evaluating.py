@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from irnscale.errors import ExitCode, InputError, IrnscaleError, UsageError
+from irnscale.errors import ExitCode, IrnscaleError, UsageError
 
 if TYPE_CHECKING:
     from irnscale.engine.rescaler import Rescaler
+    from irnscale.evaluation.codecs import Codec
     from irnscale.evaluation.loop import Summary
-    from irnscale.evaluation.methods import Codec, Method
+    from irnscale.evaluation.methods import Method
     from irnscale.evaluation.ruler import Ruler
 
 
@@ -46,6 +47,7 @@ class Request:
     crops: int
     update_card: bool
     readme: Path | None
+    rate_distortion: Path | None
     overwrite: bool
     no_progress: bool
     device: str
@@ -56,6 +58,8 @@ def run(request: Request) -> int:
     """Measure, print and write. Returns the exit code."""
     if not request.folders and not request.readme:
         raise UsageError("no folder is given", "add --data DIR")
+    if request.rate_distortion is not None:
+        return _rate_distortion(request, request.rate_distortion)
     if request.update_card and not _is_for_cards(request):
         what = "--update-card is for whole sets, by the default protocol, and models named with -m"
         raise UsageError(what, "leave --limit, --luma, --crop-to and --fast out")
@@ -147,7 +151,7 @@ def _numbers(option: str, text: str, allowed: Sequence[int]) -> list[int]:
 
 def _codecs(request: Request, rescalers: Sequence[Rescaler]) -> list[Codec]:
     """PNG, and JPEG as asked for; cards of JPEG-resistant models want their qualities unasked."""
-    from irnscale.evaluation.methods import Codec
+    from irnscale.evaluation.codecs import Codec
     from irnscale.evaluation.scores import JPEG_QUALITIES
 
     if request.jpeg is not None:
@@ -252,21 +256,46 @@ def _update_cards(rescalers: Sequence[Rescaler], results: Sequence[Summary]) -> 
 
 
 def _write_readme(path: Path) -> None:
-    from irnscale.evaluation.scores import model_tables, with_tables
-    from irnscale.images.atomic import write_bytes_atomic
+    from irnscale.evaluation.scores import model_tables, replace_block
     from irnscale.zoo import models
 
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}", "give a Markdown file") from error
     cards = [model.card for model in models({}) if model.shipped]
-    try:
-        text = with_tables(text, model_tables(cards))
-    except UsageError as error:
-        raise UsageError(f"{path}: {error.what}", error.hint) from error
-    write_bytes_atomic(text.encode(), path, overwrite=True)
+    replace_block(path, model_tables(cards), "models")
     click.echo(f"{path}: tables of {len(cards)} models written", err=True)
+
+
+def _rate_distortion(request: Request, path: Path) -> int:
+    """Only the curves: to the page's block, and beside the page as SVG and CSV."""
+    from irnscale.evaluation.cache import Cache, default_folder
+    from irnscale.evaluation.curves import as_csv, as_markdown, measured_curves, verdict
+    from irnscale.evaluation.methods import model_method
+    from irnscale.evaluation.pictures import files_of
+    from irnscale.evaluation.plot import rate_distortion, require_matplotlib
+    from irnscale.evaluation.scores import replace_block
+    from irnscale.images.atomic import write_bytes_atomic
+
+    if len(request.folders) != 1:
+        raise UsageError("--rate-distortion is of one set", "give --data once")
+    require_matplotlib()
+    methods = [model_method(rescaler) for rescaler in _rescalers(request) if rescaler.assistant is None]
+    (folder,) = request.folders
+    paths = files_of(folder)[: request.limit]
+    bar = _Bar(not request.no_progress and sys.stderr.isatty())
+    options: dict[str, Any] = {"subsampling": request.subsampling, "watch": bar.watch}
+    if request.jpeg is not None:
+        options["qualities"] = _numbers("--jpeg", request.jpeg, range(1, 101))
+    cache = Cache(None if request.no_cache else (request.cache or default_folder()) / "evaluate.ndjson")
+    try:
+        curves = measured_curves(folder.name, paths, methods, cache=cache, **options)
+    finally:
+        bar.close()
+    title = f"{folder.name}, {len(paths)} photographs"
+    block = f"![{title}]({path.stem}.svg)\n\n{title}. {verdict(curves)}\n\n{as_markdown(curves)}"
+    replace_block(path, block, "curves")
+    write_bytes_atomic(rate_distortion(curves, title), path.with_suffix(".svg"), overwrite=True)
+    write_bytes_atomic(as_csv(curves), path.with_suffix(".csv"), overwrite=True)
+    click.echo(f"{path}: curves written, and beside it .svg and .csv", err=True)
+    return ExitCode.INPUT if bar.failed else ExitCode.OK
 
 
 class _Bar:

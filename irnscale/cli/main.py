@@ -16,6 +16,7 @@ from irnscale.errors import ExitCode, IrnscaleError, one_line
 COMMANDS = {
     "down": "Shrink photographs so that `up` can restore them.",
     "up": "Restore small images made by `down` to full size.",
+    "check": "What photographs would lose: both ways in memory, with pictures and plots.",
     "info": "Size, depth, profile and irnscale record of image files.",
     "models": "List, show, verify, import and export models.",
     "demo": "Shrink and restore the photograph that comes with irnscale.",

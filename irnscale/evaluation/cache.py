@@ -9,11 +9,12 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from irnscale.evaluation.methods import Codec, Method
+from irnscale.evaluation.codecs import Codec
+from irnscale.evaluation.methods import Method
 from irnscale.evaluation.pictures import Photograph
 from irnscale.evaluation.ruler import FIELDS, Row, Ruler
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Changes when the same inputs would be measured otherwise, so that no old result is taken for a new one."""
 
 
@@ -55,7 +56,7 @@ class Cache:
         """What identifies a row."""
         device = None if ruler.device is None else str(ruler.device)
         what = (method.identity, method.scale, codec.name, draw)
-        parts = (PROTOCOL, *what, photograph.digest, photograph.multiple, ruler.rounded_luma, device)
+        parts = (PROTOCOL, *what, photograph.digest, photograph.multiple, ruler.rounded_luma, device, ruler.crop)
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def get(self, key: str) -> Row | None:

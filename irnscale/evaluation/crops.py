@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from irnscale.evaluation.codecs import Codec
 from irnscale.evaluation.loop import Summary
-from irnscale.evaluation.methods import Codec, Rescale, baselines
+from irnscale.evaluation.methods import Rescale, baselines
 from irnscale.evaluation.pictures import load
 from irnscale.evaluation.ruler import Shrunk, restore, shrink
 from irnscale.metrics import as_8bit, luma

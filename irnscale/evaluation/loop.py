@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import Any
 
 from irnscale.errors import InputError, IrnscaleError
 from irnscale.evaluation.cache import Cache
-from irnscale.evaluation.methods import Codec, Method, Rescale
+from irnscale.evaluation.codecs import Codec
+from irnscale.evaluation.methods import Method, Rescale
 from irnscale.evaluation.pictures import Photograph, files_of, load
 from irnscale.evaluation.ruler import FIELDS, Row, Ruler, Shrunk, measure, shrink
 
@@ -64,13 +66,28 @@ class _Work:
             if method.shrink not in self._shrunk:
                 self._shrunk[method.shrink] = shrink(method.shrink, self.photograph)
             small = self._shrunk[method.shrink]
-            row = measure(method, self.photograph, codec, self.ruler, shrunk=small, draw=draw)
+            if codec.lossless and codec != Codec():
+                row = self._as_png(method, codec, small, draw)
+            else:
+                row = measure(method, self.photograph, codec, self.ruler, shrunk=small, draw=draw)
             self.cache.put(key, row)
         return row
 
+    def _as_png(self, method: Method, codec: Codec, small: Shrunk, draw: int) -> Row:
+        """Another lossless codec changes the bytes alone."""
+        size = codec.store(small.pixels)[1]
+        height, width = self.photograph.pixels.shape[2:]
+        return replace(self.row(method, Codec(), draw), bytes=size, bpp=8 * size / (height * width))
 
-def evaluate(
-    folder: Path,
+
+def evaluate(folder: Path, methods: Sequence[Method], codecs: Sequence[Codec], **options: Any) -> list[Summary]:
+    """Every method with every codec on the photographs of a folder; options as for `evaluate_files`."""
+    return evaluate_files(folder.name, files_of(folder), methods, codecs, **options)
+
+
+def evaluate_files(
+    name: str,
+    paths: Sequence[Path],
     methods: Sequence[Method],
     codecs: Sequence[Codec],
     *,
@@ -80,16 +97,17 @@ def evaluate(
     multiple: int | None = None,
     watch: Watch | None = None,
 ) -> list[Summary]:
-    """Every method with every codec on the photographs of `folder`, at most the first `limit`.
+    """Every method with every codec on the first `limit` photographs of a set that is called `name`.
 
-    Photographs are cropped to multiples of the scale, and of `multiple` where it is given.
-    A photograph that cannot be read is handed to `watch.skipped` and left out of every mean, whatever the
-    scale that it cannot be read for. Raises InputError where none is left.
+    Photographs are cropped to multiples of the scale, and of `multiple` where it is given. One that cannot be
+    read is handed to `watch.skipped` and left out of every mean, whatever the scale that it cannot be read for.
+    Raises InputError where none is left.
     """
     ruler, watch = ruler or Ruler(), watch or Watch()
     pairs = [(method, codec) for method in methods for codec in codecs if not method.unrounded or codec == Codec()]
-    paths = files_of(folder)[:limit]
-    watch.begin(folder.name, len(paths) * sum(method.draws for method, _ in pairs))
+    paths = paths[:limit]
+    distinct = len({path.name for path in paths}) == len(paths)
+    watch.begin(name, len(paths) * sum(method.draws for method, _ in pairs))
     found: list[dict[str, list[Row]]] = [{} for _ in pairs]
     for path in paths:
         try:
@@ -101,13 +119,13 @@ def evaluate(
             continue
         works = {scale: _Work(photograph, ruler, cache) for scale, photograph in photographs.items()}
         for place, (method, codec) in enumerate(pairs):
-            rows = found[place].setdefault(path.name, [])
+            rows = found[place].setdefault(path.name if distinct else str(path), [])
             for draw in range(method.draws):
                 watch.step(f"{path.name} {method.name} {codec.name}")
                 rows.append(works[method.scale].row(method, codec, draw))
     if not any(found):
-        raise InputError(f"{folder}: no photograph of it can be read", "see the messages above")
-    return [_summary(folder.name, *pair, rows) for pair, rows in zip(pairs, found, strict=True)]
+        raise InputError(f"{name}: no photograph of it can be read", "see the messages above")
+    return [_summary(name, *pair, rows) for pair, rows in zip(pairs, found, strict=True)]
 
 
 def _summary(name: str, method: Method, codec: Codec, drawn: dict[str, list[Row]]) -> Summary:

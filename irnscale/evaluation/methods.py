@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -16,9 +15,6 @@ from torch import Tensor
 
 from irnscale.errors import UsageError
 from irnscale.images.bicubic import bicubic_down, bicubic_up
-from irnscale.kernels import philox_normal
-from irnscale.metrics import as_8bit
-from irnscale.networks.irn import IMAGE_CHANNELS
 
 if TYPE_CHECKING:
     from irnscale.engine.rescaler import Rescaler
@@ -48,38 +44,6 @@ class Method:
     task: str = "rescaling"
 
 
-@dataclass(frozen=True)
-class Codec:
-    """What the small picture is stored as between the two directions: PNG, or JPEG as the real codec writes it."""
-
-    quality: int | None = None
-    subsampling: str = "4:2:0"
-
-    def __post_init__(self) -> None:
-        if self.quality is not None and not 1 <= self.quality <= 100:
-            raise UsageError(f"JPEG quality {self.quality} is not from 1 to 100")
-        if self.subsampling not in ("4:4:4", "4:2:2", "4:2:0"):
-            raise UsageError(f"unknown subsampling {self.subsampling}", "choose 4:4:4, 4:2:2 or 4:2:0")
-
-    @property
-    def name(self) -> str:
-        """As tables show it."""
-        return "png" if self.quality is None else f"jpg q{self.quality} {self.subsampling}"
-
-    def store(self, small: Tensor) -> tuple[Tensor, int]:
-        """(what is read back, bytes of the file) of (1, 3, h, w), rounded to 8 bits first."""
-        array = as_8bit(small)[0].permute(1, 2, 0).to(torch.uint8).numpy()
-        file = io.BytesIO()
-        image = Image.fromarray(np.ascontiguousarray(array))
-        if self.quality is None:
-            image.save(file, "PNG")
-        else:  # as `irnscale down` writes it
-            image.save(file, "JPEG", quality=self.quality, subsampling=self.subsampling, optimize=True)
-        with Image.open(file) as back:
-            pixels = torch.from_numpy(np.array(back.convert("RGB")))
-        return pixels.permute(2, 0, 1)[None].float() / 255, file.tell()
-
-
 def model_method(rescaler: Rescaler) -> Method:
     """A model, both ways, z = 0."""
 
@@ -106,22 +70,12 @@ def sampled(rescaler: Rescaler, temperature: float, *, draws: int, seed: int) ->
         raise UsageError(f"{draws} draws at temperature {temperature:g} make no sense", "give positive numbers")
 
     def restore(x: Tensor, draw: int) -> Tensor:
-        return _up_with_noise(rescaler, x, temperature, seed + draw)
+        return rescaler.up(x, temperature=temperature, seed=seed + draw)
 
     plain = model_method(rescaler)
     name = f"{plain.name} T={temperature:g}"
     identity = f"sampled {temperature!r} {seed} {plain.identity}"
     return replace(plain, name=name, identity=identity, restore=restore, draws=draws)
-
-
-@torch.inference_mode()
-def _up_with_noise(rescaler: Rescaler, x: Tensor, temperature: float, seed: int) -> Tensor:
-    x = x.to(rescaler.device, torch.float32)
-    for net in reversed(rescaler.networks):
-        n, _, h, w = x.shape
-        z = philox_normal((n, IMAGE_CHANNELS * (net.scale**2 - 1), h, w), seed=seed, device=x.device)
-        x = net.upscale(x, temperature * z)
-    return x
 
 
 def _identity(rescaler: Rescaler) -> str:
@@ -150,6 +104,19 @@ def published_bicubic(scale: int) -> Method:
     """
     down, up = _bicubic(scale)
     return Method("bicubic (float LR)", scale, "bicubic float 1", down, up, unrounded=True)
+
+
+def full_size() -> Method:
+    """No rescaling at all: what an ordinary codec makes of the whole photograph, with the codecs of `measure`."""
+    return Method("full size", 1, "full size 1", _same, _same_again)
+
+
+def _same(x: Tensor) -> Tensor:
+    return x
+
+
+def _same_again(x: Tensor, draw: int) -> Tensor:
+    return x
 
 
 def baselines(scale: int) -> list[Method]:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from irnscale.errors import InputError
-from irnscale.evaluation.methods import Codec, Method, Rescale
+from irnscale.evaluation.codecs import Codec
+from irnscale.evaluation.methods import Method, Rescale
 from irnscale.evaluation.pictures import Photograph, files_of, load
 from irnscale.images.bicubic import bicubic_down
 from irnscale.metrics import as_8bit, psnr, ssim
@@ -51,11 +52,13 @@ class Ruler:
 
     rounded_luma: luma in whole numbers and gray pictures compared as they are, as the published rows of
     bicubic were made; else the paper's protocol, in which luma is not rounded and gray counts as colour.
-    device: where to compute, in float32; None: on the CPU, in float64.
+    device: where to compute, in float32; None: on the CPU, in float64. crop: pixels cut off every side of HR;
+    None: as many as the scale.
     """
 
     rounded_luma: bool = False
     device: torch.device | None = None
+    crop: int | None = None
 
     @property
     def name(self) -> str:
@@ -82,8 +85,9 @@ class Ruler:
         hr, gray = photograph.pixels, photograph.gray
         scale = hr.shape[2] // small.shape[2]
         reference = as_8bit(bicubic_down(hr, scale)).float() / 255
-        hr_y = self.compare(restored, hr, crop=scale, y_channel=True, gray=gray)
-        hr_rgb = self.compare(restored, hr, crop=scale, y_channel=False, gray=gray)
+        crop = scale if self.crop is None else self.crop
+        hr_y = self.compare(restored, hr, crop=crop, y_channel=True, gray=gray)
+        hr_rgb = self.compare(restored, hr, crop=crop, y_channel=False, gray=gray)
         lr_y = self.compare(small, reference, crop=0, y_channel=True, gray=gray)
         lr_rgb = self.compare(small, reference, crop=0, y_channel=False, gray=gray)
         bpp = 8 * size / (hr.shape[2] * hr.shape[3])

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
-from irnscale.errors import OutputError, UsageError
+from irnscale.errors import InputError, OutputError, UsageError
+from irnscale.evaluation.codecs import Codec
 from irnscale.evaluation.loop import Summary
-from irnscale.evaluation.methods import Codec
 from irnscale.images.atomic import write_bytes_atomic
 from irnscale.zoo import Model, ModelCard, read_card
 
 JPEG_QUALITIES = (30, 50, 70, 80, 90)
 """Those of the published tables of rescaling through JPEG."""
 _KEPT = ("psnr_y", "ssim_y", "lr_psnr_y", "lr_ssim_y")
-BEGIN, END = "<!-- models: begin -->", "<!-- models: end -->"
 
 
 def score_key(name: str, codec: Codec, *, bicubic_lr: bool = False) -> str:
@@ -88,10 +88,27 @@ def _pair(card: ModelCard, key: str) -> str:
     return f"{_one(card, key, 'psnr_y', 2)}/{_one(card, key, 'ssim_y', 4)}" if key in card.scores else "-"
 
 
-def with_tables(text: str, tables: str) -> str:
-    """`text` with what stands between the lines BEGIN and END replaced. Raises UsageError where they are not there."""
-    before, begin, rest = text.partition(BEGIN + "\n")
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise UsageError(f"there are no lines {BEGIN} and {END}", "add them where the tables shall stand")
-    return f"{before}{begin}\n{tables}\n{end}{after}"
+def with_block(text: str, block: str, name: str) -> str:
+    """`text` with what stands between the lines `<!-- name: begin -->` and `<!-- name: end -->` replaced.
+
+    Raises UsageError where they are not there.
+    """
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    before, found, rest = text.partition(begin + "\n")
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise UsageError(f"there are no lines {begin} and {end}", "add them where the tables shall stand")
+    return f"{before}{found}\n{block}\n{closed}{after}"
+
+
+def replace_block(path: Path, block: str, name: str) -> None:
+    """`with_block` on a Markdown file. Raises InputError, UsageError or OutputError naming it."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {error}", "give a Markdown file") from error
+    try:
+        text = with_block(text, block, name)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error.what}", error.hint) from error
+    write_bytes_atomic(text.encode(), path, overwrite=True)

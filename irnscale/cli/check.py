@@ -1,0 +1,234 @@
+"""`irnscale check`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from irnscale import batch
+from irnscale.cli.options import DEBUG, DEVICE, PRECISION, TILE
+from irnscale.errors import ExitCode, InputError, IrnscaleError, OutputError, UsageError
+
+if TYPE_CHECKING:
+    from irnscale.engine.rescaler import Rescaler
+    from irnscale.evaluation.check import Checked
+    from irnscale.evaluation.curves import Curve
+    from irnscale.zoo import Model
+
+PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("inputs", nargs=-1, metavar="IMAGE...")
+@click.option("-r", "--recursive", is_flag=True, help="Take the pictures in folders.")
+@click.option("-s", "--scale", type=int, help="2, 3, 4, 8 or 16 [default: 4, or that of -m].")
+@click.option("-m", "--model", metavar="NAME|FILE", help="A model by name or .safetensors file.")
+@click.option("--jpeg-resistant", is_flag=True, help="The model whose small images survive JPEG.")
+@click.option("-f", "--format", "format_", default="png", show_default=True, help="What the small image is stored as.")
+@click.option("-q", "--quality", type=int, help="Quality of jpg, webp or avif.")
+@click.option("--subsampling", metavar="4:4:4|4:2:2|4:2:0", help="Chroma of jpg or avif [default: 4:4:4].")
+@click.option("--picture", type=PATH, help="Side by side as PNG: a file, or a folder for several inputs.")
+@click.option("--plot", type=PATH, help="Quality over bytes, beside JPEG, WebP and AVIF: svg, png or pdf.")
+@click.option("--report", type=PATH, help="A self-contained HTML page.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per input on stdout.")
+@click.option("--overwrite", is_flag=True, help="Replace existing outputs.")
+@click.option("--no-progress", is_flag=True, help="No progress bar.")
+@DEVICE
+@PRECISION
+@TILE
+@DEBUG
+def command(
+    inputs: tuple[str, ...],
+    recursive: bool,
+    scale: int | None,
+    model: str | None,
+    jpeg_resistant: bool,
+    format_: str,
+    quality: int | None,
+    subsampling: str | None,
+    picture: Path | None,
+    plot: Path | None,
+    report: Path | None,
+    as_json: bool,
+    overwrite: bool,
+    no_progress: bool,
+    device: str,
+    precision: str,
+    tile: int | None,
+    debug: bool,
+) -> int:
+    """What would photographs lose? Both ways in memory, through the file that `down` would write.
+
+    PSNR (dB) and SSIM of luma: of the restored picture, of a bicubic round trip for comparison, and of the small
+    picture against bicubic (LR). Bytes of the input and of the small file. Nothing is written unless asked for.
+
+    --plot also measures JPEG, WebP and AVIF of the whole photographs at the same number of bytes, which takes a while;
+    needs matplotlib (pip install 'irnscale[plots]').
+    """
+    from irnscale.images.formats import canonical_format
+    from irnscale.images.write import check_options
+
+    format_ = canonical_format(format_)
+    check_options(format_, quality, subsampling)
+    items = batch.collect(batch.Selection(inputs, recursive=recursive)).items
+    _check_outputs(picture, plot, report, several=len(items) != 1, overwrite=overwrite)
+    if plot is not None and any(item.source is None for item in items):
+        raise UsageError("--plot reads its inputs twice, which stdin does not allow", "save it to a file first")
+    models = _models(scale, model, jpeg_resistant)
+
+    from irnscale.engine.rescaler import Rescaler
+    from irnscale.evaluation.check import check
+    from irnscale.images.atomic import write_bytes_atomic
+
+    rescaler = Rescaler(models, device=device, precision=precision, tile=tile)
+    if format_ in ("jpg", "avif") and not rescaler.jpeg_resistant:
+        _warn(f"{rescaler.name} is not made for {format_}, which destroys much of what its small images hide")
+    results: list[Checked] = []
+    crops, failures = [], []
+    for item in _progress(items, shown=not no_progress and sys.stderr.isatty()):
+        try:
+            data = batch.read_source(item)
+            result = check(rescaler, data, item.label, format=format_, quality=quality, subsampling=subsampling)
+        except InputError as error:
+            failures.append(error)
+            _fail(error)
+            continue
+        for note in result.notes:
+            _warn(f"{item.label}: {note}")
+        if picture is not None:
+            target = picture / f"{Path(item.label).stem or 'stdin'}_check.png" if len(items) != 1 else picture
+            write_bytes_atomic(result.sheet(), target, overwrite=overwrite)
+        if report is not None:
+            crops.append(result.crop())
+        result.pixels.clear()
+        results.append(result)
+        if as_json:
+            click.echo(json.dumps(result.record()))
+    if results and not as_json:
+        click.echo(_table(results))
+    curves: list[Curve] = []
+    if plot is not None and results:
+        curves = _plot(plot, [item.source for item in items if item.source], rescaler, subsampling, overwrite)
+    if report is not None and results:
+        from irnscale.evaluation.check_report import check_report
+
+        write_bytes_atomic(check_report(results, crops, curves), report, overwrite=overwrite)
+    return ExitCode.INPUT if failures else ExitCode.OK
+
+
+def _models(scale: int | None, name: str | None, jpeg_resistant: bool) -> Sequence[Model]:
+    from irnscale.zoo import combined_scale, compose, find_all
+
+    if scale is not None and scale not in (2, 3, 4, 8, 16):
+        raise UsageError(f"-s {scale}: no such scale", "choose one of 2, 3, 4, 8, 16")
+    if name is None:
+        return compose(scale or 4, jpeg_resistant=jpeg_resistant)
+    models = find_all(name)
+    if scale is not None and scale != combined_scale(models):
+        raise UsageError(f"-s {scale} contradicts -m {name}, which is x{combined_scale(models)}", "leave -s out")
+    if jpeg_resistant and not all(m.card.jpeg_resistant for m in models):
+        raise UsageError(f"--jpeg-resistant contradicts -m {name}", "leave one of them out")
+    return models
+
+
+def _check_outputs(
+    picture: Path | None, plot: Path | None, report: Path | None, *, several: bool, overwrite: bool
+) -> None:
+    """Before any work: what would fail at its end."""
+    if picture is not None and several:
+        if not picture.is_dir():
+            raise UsageError(f"--picture {picture}: is no folder, and there are several inputs", "create the folder")
+        picture = None
+    for option, path in (("--picture", picture), ("--plot", plot), ("--report", report)):
+        if path is None:
+            continue
+        if path.exists() and not overwrite:
+            raise OutputError(f"{option} {path}: exists", "add --overwrite to replace it")
+        if not path.parent.is_dir():
+            raise OutputError(f"{option} {path}: its folder does not exist", "create it first")
+    if plot is not None:
+        from irnscale.evaluation.plot import check_format, require_matplotlib
+
+        check_format(_plot_format(plot))
+        require_matplotlib()
+
+
+def _plot_format(path: Path) -> str:
+    return path.suffix.removeprefix(".").lower() or "svg"
+
+
+def _plot(
+    path: Path, sources: Sequence[Path], rescaler: Rescaler, subsampling: str | None, overwrite: bool
+) -> list[Curve]:
+    from irnscale.evaluation.cache import Cache
+    from irnscale.evaluation.curves import measured_curves, verdict
+    from irnscale.evaluation.loop import Watch
+    from irnscale.evaluation.methods import model_method
+    from irnscale.evaluation.plot import rate_distortion
+    from irnscale.images.atomic import write_bytes_atomic
+
+    watch = Watch(skipped=lambda error: _warn(f"left out of the plot: {error}"))
+    curves = measured_curves(
+        "your photographs",
+        sources,
+        [model_method(rescaler)],
+        subsampling=subsampling or "4:4:4",
+        cache=Cache(None),
+        watch=watch,
+    )
+    title = sources[0].name if len(sources) == 1 else f"{len(sources)} photographs"
+    write_bytes_atomic(rate_distortion(curves, title, _plot_format(path)), path, overwrite=overwrite)
+    click.echo(verdict(curves), err=True)
+    return curves
+
+
+def _table(results: Sequence[Checked]) -> str:
+    from statistics import fmean
+
+    from irnscale.evaluation.check import exact
+    from irnscale.evaluation.tables import shown
+
+    rows: list[tuple[str, ...]] = [
+        ("", "size", "model", "PSNR-Y", "SSIM-Y", "bicubic", "LR PSNR-Y", "input", "small file", "s")
+    ]
+    for r in results:
+        numbers = (exact(r.psnr_y), shown("ssim_y", r.ssim_y), exact(r.bicubic_psnr_y), exact(r.lr_psnr_y))
+        sizes = (str(r.original_bytes), f"{r.small_bytes} {r.stored}")
+        rows.append((r.label, f"{r.width}x{r.height}", r.model, *numbers, *sizes, f"{r.seconds:.2f}"))
+    if len(results) > 1:
+        means = [f"{fmean(getattr(r, key) for r in results):.2f}" for key in ("psnr_y", "bicubic_psnr_y", "lr_psnr_y")]
+        similar = [r.ssim_y for r in results if r.ssim_y == r.ssim_y]
+        middle = [means[0], f"{fmean(similar):.4f}" if similar else "-", *means[1:]]
+        totals = [str(sum(r.original_bytes for r in results)), str(sum(r.small_bytes for r in results))]
+        rows.append(("mean; bytes in all", "", "", *middle, *totals, f"{sum(r.seconds for r in results):.2f}"))
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    words = 3
+    return "\n".join(
+        "  ".join(c.ljust(w) if i < words else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+        for row in rows
+    )
+
+
+def _progress(items: Sequence[batch.Item], *, shown: bool) -> Any:
+    if not shown or len(items) < 2:
+        return items
+    from tqdm import tqdm
+
+    return tqdm(items, unit="img", dynamic_ncols=True, leave=False, file=sys.stderr)
+
+
+def _warn(message: str) -> None:
+    from irnscale.errors import one_line
+
+    click.echo(f"irnscale: warning: {one_line(message)}", err=True)
+
+
+def _fail(error: IrnscaleError) -> None:
+    from irnscale.cli.main import fail
+
+    fail(str(error))

@@ -1,0 +1,135 @@
+"""Quality over bytes: small pictures that restore, against ordinary codecs of the whole photograph."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from irnscale.evaluation.codecs import Codec
+from irnscale.evaluation.loop import Summary, evaluate_files
+from irnscale.evaluation.methods import Method, full_size
+from irnscale.evaluation.ruler import Ruler
+
+CROP = 4
+"""Cut off every side for all curves, whatever the scale, so that all are compared on the same pixels."""
+SMALL_QUALITIES = (30, 50, 70, 80, 90, 95)
+_FULL = {
+    "jpg": (5, 10, 20, 30, 50, 70, 85, 95),
+    "webp": (1, 10, 30, 50, 75, 90, 98),
+    "avif": (1, 5, 10, 25, 40, 55, 70, 85, 95),
+}
+_TITLES = {"jpg": "JPEG", "webp": "WebP", "avif": "AVIF"}
+
+
+@dataclass(frozen=True)
+class Point:
+    """One setting, as means over photographs: bits per pixel of the original, luma PSNR (dB) and SSIM."""
+
+    setting: str
+    bpp: float
+    psnr_y: float
+    ssim_y: float
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Points by rising bits per pixel. `small`: the file is a small picture that any program shows."""
+
+    name: str
+    points: tuple[Point, ...]
+    small: bool
+
+    def at(self, bpp: float, key: str = "psnr_y") -> float:
+        """The quality at a rate, linear in the logarithm of the rate; NaN outside of the curve."""
+        for one, other in zip(self.points, self.points[1:], strict=False):
+            if one.bpp <= bpp <= other.bpp and one.bpp < other.bpp:
+                part = math.log(bpp / one.bpp) / math.log(other.bpp / one.bpp)
+                return float(getattr(one, key) + part * (getattr(other, key) - getattr(one, key)))
+        exact = [point for point in self.points if math.isclose(point.bpp, bpp, rel_tol=1e-9)]
+        return float(getattr(exact[0], key)) if exact else math.nan
+
+
+def measured_curves(
+    name: str,
+    paths: Sequence[Path],
+    models: Sequence[Method],
+    *,
+    qualities: Iterable[int] = SMALL_QUALITIES,
+    subsampling: str = "4:2:0",
+    formats: Sequence[str] = ("jpg", "webp", "avif"),
+    **options: Any,
+) -> list[Curve]:
+    """Curves of the models' small pictures, lossless and as JPEG, and of ordinary codecs of the whole photographs.
+
+    `options` are those of `evaluate_files`. Raises UsageError where an encoder is missing.
+    """
+    options = {"multiple": CROP} | options | {"ruler": Ruler(crop=CROP)}
+    lossless, lossy = [Codec(), Codec(format="webp")], [Codec(q, subsampling) for q in qualities]
+    found = []
+    for method in models:
+        results = evaluate_files(name, paths, [method], [*lossless, *lossy], **options)
+        found.append(_curve(f"{method.name}, lossless", results[: len(lossless)], small=True))
+        if lossy:
+            found.append(_curve(f"{method.name}, JPEG", results[len(lossless) :], small=True))
+    for format in formats:
+        codecs = [Codec(q, format=format) for q in _FULL[format]]
+        results = evaluate_files(name, paths, [full_size()], codecs, **options)
+        found.append(_curve(f"{_TITLES[format]}, full size", results, small=False))
+    return found
+
+
+def _curve(name: str, results: Iterable[Summary], *, small: bool) -> Curve:
+    points = [Point(r.codec.name, r.mean["bpp"], r.mean["psnr_y"], r.mean["ssim_y"]) for r in results]
+    return Curve(name, tuple(sorted(points, key=lambda point: point.bpp)), small)
+
+
+def comparison(curves: Sequence[Curve]) -> list[tuple[Curve, Point, dict[str, float]]]:
+    """For each point of a small picture: what each ordinary codec reaches at equal bytes, in dB of luma PSNR."""
+    plain = [curve for curve in curves if not curve.small]
+    return [
+        (curve, point, {other.name: other.at(point.bpp) for other in plain})
+        for curve in curves
+        if curve.small
+        for point in curve.points
+    ]
+
+
+def as_markdown(curves: Sequence[Curve]) -> str:
+    """The comparison as a Markdown table, the best of each row in bold."""
+    rows = comparison(curves)
+    plain = [curve.name for curve in curves if not curve.small]
+    lines = [
+        f"| small picture | bits/pixel | restored | {' | '.join(plain)} |",
+        "|---|---" + "|---" * (1 + len(plain)) + "|",
+    ]
+    for curve, point, others in rows:
+        values = [point.psnr_y, *(others[name] for name in plain)]
+        best = max(value for value in values if not math.isnan(value))
+        cells = ["-" if math.isnan(v) else f"**{v:.2f}**" if v == best else f"{v:.2f}" for v in values]
+        lines.append(f"| {curve.name.split(',')[0]}, {point.setting} | {point.bpp:.3f} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def as_csv(curves: Sequence[Curve]) -> bytes:
+    """A line per point."""
+    lines = ["curve,setting,bpp,psnr_y,ssim_y"]
+    for curve in curves:
+        for p in curve.points:
+            lines.append(f'"{curve.name}",{p.setting},{p.bpp:.6f},{p.psnr_y:.4f},{p.ssim_y:.5f}')
+    return ("\n".join(lines) + "\n").encode()
+
+
+def verdict(curves: Sequence[Curve]) -> str:
+    """Who is ahead at equal bytes, in a sentence or two; the same for people and for the page in `docs/`."""
+    rows = [(c, p, others) for c, p, others in comparison(curves) if any(not math.isnan(v) for v in others.values())]
+    if not rows:
+        return "No codec of the whole photograph reaches as few bytes as these small pictures."
+    ahead = {name: 0 for row in rows for name in row[2]}
+    for _, point, others in rows:
+        for name, value in others.items():
+            ahead[name] += value > point.psnr_y
+    parts = [f"{name} is ahead at {count} of {len(rows)}" for name, count in ahead.items()]
+    return f"At equal bytes, of {len(rows)} settings of small pictures: {'; '.join(parts)}."

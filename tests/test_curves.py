@@ -1,0 +1,131 @@
+"""Quality over bytes: codecs, curves, and the page that is made of them."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from commandline import Run, picture, runner, tiny_model
+from conftest import synthetic_photo
+
+from irnscale.errors import UsageError
+from irnscale.evaluation.cache import Cache
+from irnscale.evaluation.codecs import Codec
+from irnscale.evaluation.curves import Curve, Point, as_markdown, comparison, measured_curves, verdict
+from irnscale.evaluation.loop import evaluate
+from irnscale.evaluation.methods import baselines
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def run(capfdbinary, monkeypatch, tmp_path) -> Run:
+    """The command line in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("IRNSCALE_MODELS", str(tmp_path / "models"))
+    tiny_model(tmp_path / "models")
+    return runner(capfdbinary, monkeypatch)
+
+
+@pytest.fixture
+def photos(tmp_path) -> Path:
+    """A set of two."""
+    (tmp_path / "set").mkdir()
+    for n in range(2):
+        picture(tmp_path / "set" / f"{n}.png", 64 + 4 * n, 48)
+    return tmp_path / "set"
+
+
+@pytest.mark.parametrize("format", ["jpg", "webp", "avif"])
+def test_codecs_lose_less_at_more_bytes(format):
+    image = torch.from_numpy(synthetic_photo(48, 64)).permute(2, 0, 1)[None].float() / 255
+    errors, sizes = [], []
+    for quality in (10, 50, 95):
+        pixels, size = Codec(quality, format=format).store(image)
+        errors.append(float((pixels - image).square().mean()))
+        sizes.append(size)
+    assert errors == sorted(errors, reverse=True)
+    assert sizes == sorted(sizes)
+    assert errors[-1] > 0
+
+
+def test_names_and_what_makes_no_sense():
+    image = torch.from_numpy(synthetic_photo(16, 16)).permute(2, 0, 1)[None].float() / 255
+    for codec in (Codec(), Codec(format="webp")):
+        assert codec.lossless
+        assert torch.equal(codec.store(image)[0], image)
+    names = [Codec().name, Codec(9).name, Codec(9, format="webp").name, Codec(format="webp").name]
+    assert names == ["png", "jpg q9 4:2:0", "webp q9", "webp lossless"]
+    for bad in ({"format": "jpg"}, {"format": "png", "quality": 9}, {"format": "gif"}, {"quality": 0}):
+        with pytest.raises(UsageError):
+            Codec(**bad)
+
+
+def test_a_lossless_codec_is_not_restored_again(photos):
+    bicubic, calls = baselines(2)[0], []
+
+    def restore(x, draw):
+        calls.append(draw)
+        return bicubic.restore(x, draw)
+
+    method = type(bicubic)("counted", 2, "c", bicubic.shrink, restore)
+    png, webp = evaluate(photos, [method], [Codec(), Codec(format="webp")], cache=Cache(None))
+    assert webp.mean["psnr_y"] == png.mean["psnr_y"]
+    assert webp.mean["bytes"] != png.mean["bytes"]
+    assert webp.mean["bpp"] / png.mean["bpp"] == pytest.approx(webp.mean["bytes"] / png.mean["bytes"], rel=0.05)
+    assert len(calls) <= 4
+
+
+def curve(name: str, *points: tuple[float, float], small: bool = False) -> Curve:
+    return Curve(name, tuple(Point(f"q{n}", bpp, psnr, 0.5) for n, (bpp, psnr) in enumerate(points)), small)
+
+
+def test_equal_bytes_by_hand():
+    plain = curve("JPEG, full size", (0.1, 30), (1, 40), (4, 50))
+    assert plain.at(math.sqrt(0.1)) == pytest.approx(35), "half way in the logarithm"
+    assert plain.at(2) == pytest.approx(45)
+    assert plain.at(4) == 50
+    assert plain.at(0.05) != plain.at(0.05), "outside of the curve nothing is known"
+    small = curve("m, lossless", (0.05, 29), (2, 44), (4, 51), small=True)
+    rows = comparison([small, plain])
+    assert [row[1].bpp for row in rows] == [0.05, 2, 4]
+    text = as_markdown([small, plain])
+    assert "| m, q0 | 0.050 | **29.00** | - |" in text
+    assert "| m, q1 | 2.000 | 44.00 | **45.00** |" in text
+    assert "| m, q2 | 4.000 | **51.00** | 50.00 |" in text
+    assert "of 2 settings of small pictures: JPEG, full size is ahead at 1 of 2" in verdict([small, plain])
+    assert "No codec" in verdict([curve("m", (0.01, 20), small=True), plain])
+
+
+def test_measured_curves(photos):
+    curves = measured_curves("set", sorted(photos.iterdir()), baselines(2)[:1], qualities=(20, 80), cache=Cache(None))
+    names = [c.name for c in curves]
+    assert names == ["bicubic, lossless", "bicubic, JPEG", "JPEG, full size", "WebP, full size", "AVIF, full size"]
+    assert [c.small for c in curves] == [True, True, False, False, False]
+    for c in curves:
+        rates = [p.bpp for p in c.points]
+        assert rates == sorted(rates)
+    for c in curves[1:]:
+        assert c.points[-1].psnr_y > c.points[0].psnr_y
+
+
+def test_the_page(run, photos, tmp_path):
+    pytest.importorskip("matplotlib")
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- curves: begin -->\n<!-- curves: end -->\nafter\n")
+    command = ["evaluate", "--data", photos, "-m", "tiny", "--jpeg", "50", "--no-cache", "--rate-distortion", page]
+    result = run(*command)
+    assert result.code == 0, result.lines
+    text = page.read_text()
+    assert "![set, 2 photographs](page.svg)" in text
+    assert "| tiny, jpg q50 4:2:0 |" in text
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    rows = list(csv.DictReader((tmp_path / "page.csv").open()))
+    assert {row["curve"] for row in rows} >= {"tiny, lossless", "tiny, JPEG", "AVIF, full size"}
+    svg = (tmp_path / "page.svg").read_bytes()
+    assert run(*command).code == 0
+    assert (page.read_text(), (tmp_path / "page.svg").read_bytes()) == (text, svg), "two runs are equal"
