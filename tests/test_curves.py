@@ -80,7 +80,8 @@ def test_a_lossless_codec_is_not_restored_again(photos):
 
 
 def curve(name: str, *points: tuple[float, float], small: bool = False) -> Curve:
-    return Curve(name, tuple(Point(f"q{n}", bpp, psnr, 0.5) for n, (bpp, psnr) in enumerate(points)), small)
+    found = tuple(Point(f"q{n}", bpp, psnr, 0.5) for n, (bpp, psnr) in enumerate(points))
+    return Curve(name, found, small, model=small)
 
 
 def test_equal_bytes_by_hand():
@@ -88,15 +89,19 @@ def test_equal_bytes_by_hand():
     assert plain.at(math.sqrt(0.1)) == pytest.approx(35), "half way in the logarithm"
     assert plain.at(2) == pytest.approx(45)
     assert plain.at(4) == 50
-    assert plain.at(0.05) != plain.at(0.05), "outside of the curve nothing is known"
-    small = curve("m, lossless", (0.05, 29), (2, 44), (4, 51), small=True)
+    assert math.isnan(plain.at(0.05)), "below the curve nothing is known"
+    assert plain.shown(5) == "≥ 50.00", "above it, at least what fewer bytes reach"
+    small = curve("m, lossless", (0.05, 29), (2, 44), (4, 51), (5, 49), small=True)
     rows = comparison([small, plain])
-    assert [row[1].bpp for row in rows] == [0.05, 2, 4]
+    assert [row[1].bpp for row in rows] == [0.05, 2, 4, 5]
     text = as_markdown([small, plain])
     assert "| m, q0 | 0.050 | **29.00** | - |" in text
     assert "| m, q1 | 2.000 | 44.00 | **45.00** |" in text
     assert "| m, q2 | 4.000 | **51.00** | 50.00 |" in text
-    assert "of 2 settings of small pictures: JPEG, full size is ahead at 1 of 2" in verdict([small, plain])
+    assert "| m, q3 | 5.000 | 49.00 | **≥ 50.00** |" in text
+    assert "of 3 settings of the models' small pictures: JPEG, full size is ahead at 2 of the 3 that" in verdict(
+        [small, plain]
+    )
     assert "No codec" in verdict([curve("m", (0.01, 20), small=True), plain])
 
 
@@ -129,3 +134,12 @@ def test_the_page(run, photos, tmp_path):
     svg = (tmp_path / "page.svg").read_bytes()
     assert run(*command).code == 0
     assert (page.read_text(), (tmp_path / "page.svg").read_bytes()) == (text, svg), "two runs are equal"
+
+
+def test_the_page_in_the_repository_is_complete():
+    text = (ROOT / "docs" / "rate-distortion.md").read_text()
+    assert (ROOT / "docs" / "rate-distortion.svg").is_file()
+    rows = list(csv.DictReader((ROOT / "docs" / "rate-distortion.csv").open()))
+    for row in rows:
+        if row["curve"].startswith("irn"):
+            assert f"{row['curve'].split(',')[0]}, {row['setting']} | {float(row['bpp']):.3f} |" in text

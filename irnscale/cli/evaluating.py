@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -268,7 +268,7 @@ def _rate_distortion(request: Request, path: Path) -> int:
     """Only the curves: to the page's block, and beside the page as SVG and CSV."""
     from irnscale.evaluation.cache import Cache, default_folder
     from irnscale.evaluation.curves import as_csv, as_markdown, measured_curves, verdict
-    from irnscale.evaluation.methods import model_method
+    from irnscale.evaluation.methods import baselines, model_method
     from irnscale.evaluation.pictures import files_of
     from irnscale.evaluation.plot import rate_distortion, require_matplotlib
     from irnscale.evaluation.scores import replace_block
@@ -277,7 +277,11 @@ def _rate_distortion(request: Request, path: Path) -> int:
     if len(request.folders) != 1:
         raise UsageError("--rate-distortion is of one set", "give --data once")
     require_matplotlib()
-    methods = [model_method(rescaler) for rescaler in _rescalers(request) if rescaler.assistant is None]
+    rescalers = [rescaler for rescaler in _rescalers(request) if rescaler.assistant is None]
+    methods = [model_method(rescaler) for rescaler in rescalers]
+    if not request.no_baselines:
+        for scale in sorted({rescaler.scale for rescaler in rescalers}):
+            methods.append(replace(baselines(scale)[0], name=f"bicubic x{scale}"))
     (folder,) = request.folders
     paths = files_of(folder)[: request.limit]
     bar = _Bar(not request.no_progress and sys.stderr.isatty())

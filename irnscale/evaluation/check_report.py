@@ -50,9 +50,11 @@ def _figure(curves: Sequence[Curve]) -> str:
 
 
 def _points(curves: Sequence[Curve]) -> str:
-    plain = [curve.name for curve in curves if not curve.small]
+    plain = [curve for curve in curves if not curve.small]
     rows = []
-    for curve, point, others in comparison(curves):
-        cells = [f"{others[name]:.2f}" if others[name] == others[name] else "-" for name in plain]
+    for curve, point, _ in comparison(curves):
+        cells = [other.shown(point.bpp) for other in plain]
         rows.append([curve.name, point.setting, f"{point.bpp:.3f}", f"{point.psnr_y:.2f}", *cells])
-    return page.table(["small picture", "setting", "bits/pixel", "restored", *plain], rows, words=2)
+    return page.table(
+        ["small picture", "setting", "bits/pixel", "restored", *(curve.name for curve in plain)], rows, words=2
+    )

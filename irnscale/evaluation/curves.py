@@ -36,20 +36,32 @@ class Point:
 
 @dataclass(frozen=True)
 class Curve:
-    """Points by rising bits per pixel. `small`: the file is a small picture that any program shows."""
+    """Points by rising bits per pixel.
+
+    small: the file is a small picture that any program shows. model: and a model restores it.
+    """
 
     name: str
     points: tuple[Point, ...]
     small: bool
+    model: bool = False
 
     def at(self, bpp: float, key: str = "psnr_y") -> float:
-        """The quality at a rate, linear in the logarithm of the rate; NaN outside of the curve."""
+        """The quality at a rate, linear in the logarithm of the rate.
+
+        Beyond the last point that of the last point, which is reached with fewer bytes already: a lower bound.
+        Before the first, NaN.
+        """
         for one, other in zip(self.points, self.points[1:], strict=False):
             if one.bpp <= bpp <= other.bpp and one.bpp < other.bpp:
                 part = math.log(bpp / one.bpp) / math.log(other.bpp / one.bpp)
                 return float(getattr(one, key) + part * (getattr(other, key) - getattr(one, key)))
-        exact = [point for point in self.points if math.isclose(point.bpp, bpp, rel_tol=1e-9)]
-        return float(getattr(exact[0], key)) if exact else math.nan
+        return float(getattr(self.points[-1], key)) if bpp >= self.points[-1].bpp else math.nan
+
+    def shown(self, bpp: float) -> str:
+        """The PSNR at a rate for people; a lower bound with a sign."""
+        value = self.at(bpp)
+        return "-" if math.isnan(value) else f"{'≥ ' * (bpp > self.points[-1].bpp)}{value:.2f}"
 
 
 def measured_curves(
@@ -81,9 +93,9 @@ def measured_curves(
     return found
 
 
-def _curve(name: str, results: Iterable[Summary], *, small: bool) -> Curve:
+def _curve(name: str, results: Sequence[Summary], *, small: bool) -> Curve:
     points = [Point(r.codec.name, r.mean["bpp"], r.mean["psnr_y"], r.mean["ssim_y"]) for r in results]
-    return Curve(name, tuple(sorted(points, key=lambda point: point.bpp)), small)
+    return Curve(name, tuple(sorted(points, key=lambda point: point.bpp)), small, bool(results[0].method.weights))
 
 
 def comparison(curves: Sequence[Curve]) -> list[tuple[Curve, Point, dict[str, float]]]:
@@ -99,16 +111,14 @@ def comparison(curves: Sequence[Curve]) -> list[tuple[Curve, Point, dict[str, fl
 
 def as_markdown(curves: Sequence[Curve]) -> str:
     """The comparison as a Markdown table, the best of each row in bold."""
-    rows = comparison(curves)
-    plain = [curve.name for curve in curves if not curve.small]
-    lines = [
-        f"| small picture | bits/pixel | restored | {' | '.join(plain)} |",
-        "|---|---" + "|---" * (1 + len(plain)) + "|",
-    ]
-    for curve, point, others in rows:
-        values = [point.psnr_y, *(others[name] for name in plain)]
-        best = max(value for value in values if not math.isnan(value))
-        cells = ["-" if math.isnan(v) else f"**{v:.2f}**" if v == best else f"{v:.2f}" for v in values]
+    plain = [curve for curve in curves if not curve.small]
+    titles = ["small picture", "bits/pixel", "restored", *(curve.name for curve in plain)]
+    lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
+    for curve, point, others in comparison(curves):
+        cells = [f"{point.psnr_y:.2f}", *(other.shown(point.bpp) for other in plain)]
+        values = [point.psnr_y, *others.values()]
+        best = max(range(len(values)), key=lambda n: -math.inf if math.isnan(values[n]) else values[n])
+        cells[best] = f"**{cells[best]}**"
         lines.append(f"| {curve.name.split(',')[0]}, {point.setting} | {point.bpp:.3f} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -123,13 +133,14 @@ def as_csv(curves: Sequence[Curve]) -> bytes:
 
 
 def verdict(curves: Sequence[Curve]) -> str:
-    """Who is ahead at equal bytes, in a sentence or two; the same for people and for the page in `docs/`."""
-    rows = [(c, p, others) for c, p, others in comparison(curves) if any(not math.isnan(v) for v in others.values())]
+    """Which codec is ahead of the models at equal bytes, how often; for people and for the page in `docs/`."""
+    rows = [(point, others) for curve, point, others in comparison(curves) if curve.model]
+    rows = [(point, others) for point, others in rows if any(not math.isnan(value) for value in others.values())]
     if not rows:
         return "No codec of the whole photograph reaches as few bytes as these small pictures."
-    ahead = {name: 0 for row in rows for name in row[2]}
-    for _, point, others in rows:
-        for name, value in others.items():
-            ahead[name] += value > point.psnr_y
-    parts = [f"{name} is ahead at {count} of {len(rows)}" for name, count in ahead.items()]
-    return f"At equal bytes, of {len(rows)} settings of small pictures: {'; '.join(parts)}."
+    parts = []
+    for name in rows[0][1]:
+        known = [(point, others[name]) for point, others in rows if not math.isnan(others[name])]
+        wins = sum(value > point.psnr_y for point, value in known)
+        parts.append(f"{name} is ahead at {wins} of the {len(known)} that it reaches")
+    return f"At equal bytes, of {len(rows)} settings of the models' small pictures: {'; '.join(parts)}."
