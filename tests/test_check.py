@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -117,7 +118,7 @@ def test_the_plot_and_the_report(run, tmp_path):
     for name in (b"tiny, lossless", b"tiny, JPEG", b"JPEG, full size", b"WebP, full size", b"AVIF, full size"):
         assert name in svg
     html = (tmp_path / "r.html").read_text()
-    assert result.lines[-1] in html
+    assert escape(result.lines[-1]) in html
     assert run(*command, "--overwrite").code == 0
     assert (tmp_path / "p.svg").read_bytes() == svg, "two runs are equal"
     assert run("check", photo, "--plot", "p.gif").code == 2

@@ -175,7 +175,7 @@ def test_the_table_json_and_csv(run, photos, tmp_path):
     assert all(wanted <= set(record) for record in records)
     best = {record["method"]: record["psnr_y"] for record in records if record["codec"] == "png"}
     assert best["irn-x4"] > best["bicubic"]
-    rows = list(csv.DictReader((tmp_path / "rows.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "rows.csv").read_text().splitlines()))
     assert len(rows) == 32
     mean = np.mean([float(r["psnr_y"]) for r in rows if r["method"] == "irn-x4" and r["stored"] == "png"])
     assert mean == pytest.approx(best["irn-x4"])
