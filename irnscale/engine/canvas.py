@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from irnscale.engine.cuda import Upload
 from irnscale.errors import InputError
 from irnscale.images.padding import reflected_indices
 from irnscale.kernels import quantize
@@ -23,6 +24,7 @@ class Source:
     def __init__(self, image: Any, multiple: int = 1) -> None:
         """Raises InputError for what is not an image."""
         self._pixels = _checked(image)
+        self._upload: Upload | None = None
         if isinstance(self._pixels, Tensor):
             n, _, height, width = self._pixels.shape
         else:
@@ -40,13 +42,20 @@ class Source:
         if total > across:
             pixels = _padded(pixels, (5 if isinstance(pixels, Tensor) else 3) - axis, 0, total, across)
         if isinstance(pixels, Tensor):
-            return pixels.to(device)
+            return self._to(pixels, device)
         top = float(np.iinfo(pixels.dtype).max)
         if pixels.dtype == np.uint8:
-            part = torch.from_numpy(np.array(pixels)).to(device).permute(0, 3, 1, 2)
+            part = self._to(torch.from_numpy(np.array(pixels)), device).permute(0, 3, 1, 2)
             return part.to(torch.float32).div_(top)
         # torch has little arithmetic for uint16
-        return torch.from_numpy(pixels.astype(np.float32)).to(device).permute(0, 3, 1, 2).div_(top)
+        return self._to(torch.from_numpy(pixels.astype(np.float32)), device).permute(0, 3, 1, 2).div_(top)
+
+    def _to(self, x: Tensor, device: torch.device) -> Tensor:
+        if device.type != "cuda" or x.device.type != "cpu":
+            return x.to(device)
+        if self._upload is None:
+            self._upload = Upload(device)
+        return self._upload(x)
 
 
 class Sink:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from FrEIA.modules import InvertibleModule
 
+from irnscale.engine.cuda import GraphedSubnets, wants_graphs
 from irnscale.engine.packed import PackedSubnets, packs
 from irnscale.engine.subnets import ModuleSubnets, Subnets
 from irnscale.networks import IRN, AssistantFlow, EnhancedAffineCoupling, HaarTransform, UnshuffleMatrix
@@ -29,12 +30,14 @@ class Prepared:
     subnets: dict[EnhancedAffineCoupling, Subnets] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        pool = torch.cuda.graph_pool_handle() if wants_graphs(self.device) else None
         for module in self.net.module_list:
             if isinstance(module, EnhancedAffineCoupling):
                 dtype = self.dtype or self.trunk_dtype
-                self.subnets[module] = (
+                subnets: Subnets = (
                     PackedSubnets(module, dtype) if packs(module, dtype) else ModuleSubnets(module, self.dtype)
                 )
+                self.subnets[module] = subnets if pool is None else GraphedSubnets(subnets, pool)
 
     @property
     def trunk_dtype(self) -> torch.dtype:

@@ -19,6 +19,7 @@ _SIXTEEN = {"I;16", "I;16L", "I;16B", "I;16N"}
 _COLOUR = {"RGB", "RGBA", "RGBX", "RGBa", "P", "PA", "YCbCr"}
 _ICC_CMYK = b"CMYK"
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
+_BAND = 2**22  # pixels
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,7 @@ def decode(image: Image.Image, name: str) -> Arrays:
     gray = mode in _GRAY
     transparent = "A" in mode or mode.endswith("a") or "transparency" in image.info
     if not transparent:
-        plain = image.convert("L" if gray else "RGB")
-        return Arrays(_three(plain), None, gray, False, 8, icc)
+        return Arrays(_three(image, "L" if gray else "RGB"), None, gray, False, 8, icc)
     if mode in ("La", "RGBa"):
         image = image.convert({"La": "LA", "RGBa": "RGBA"}[mode])
     return arrays_of(np.asarray(image.convert("LA" if gray else "RGBA")), icc)
@@ -70,10 +70,20 @@ def arrays_of(planes: Pixels, icc: object) -> Arrays:
     return Arrays(pixels, alpha, gray, opaque, depth, icc if isinstance(icc, bytes) else None)
 
 
-def _three(image: Image.Image) -> Pixels:
-    """(H, W, 3) of an L or RGB picture."""
-    array = np.array(image)
-    return np.repeat(array[..., None], 3, axis=2) if array.ndim == 2 else array
+def _three(image: Image.Image, mode: str = "RGB") -> Pixels:
+    """(H, W, 3) of a picture converted to L or RGB.
+
+    A band of rows at a time: Pillow takes four bytes for a pixel, and as many again for each whole copy.
+    """
+    image.load()
+    width, height = image.size
+    array = np.empty((height, width, 3), np.uint8)
+    rows = max(1, _BAND // width)
+    for top in range(0, height, rows):
+        band = image.crop((0, top, width, min(top + rows, height)))
+        pixels = np.asarray(band if band.mode == mode else band.convert(mode))
+        array[top : top + rows] = pixels[..., None] if pixels.ndim == 2 else pixels
+    return array
 
 
 def _plane(alpha: Pixels) -> tuple[Pixels | None, bool]:
@@ -127,7 +137,7 @@ def _cmyk(image: Image.Image, icc: bytes | None) -> Arrays:
             note = "CMYK converted to sRGB through its colour profile"
             return Arrays(_three(converted), None, False, False, 8, None, (note,))
     note = "CMYK without a usable colour profile: colours are approximate"
-    return Arrays(_three(image.convert("RGB")), None, False, False, 8, None, (note,))
+    return Arrays(_three(image), None, False, False, 8, None, (note,))
 
 
 def _lab(image: Image.Image, icc: bytes | None, name: str) -> Arrays:

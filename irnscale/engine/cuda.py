@@ -1,0 +1,115 @@
+"""What only CUDA has: graphs of the subnets per shape of tile, and uploads that do not wait.
+
+Written for CUDA and not yet run on one: graphs are off unless `IRNSCALE_CUDA_GRAPHS=1`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from irnscale.engine.subnets import Border, Subnets
+
+WORTH = 3
+"""Times that a shape is run before its graph is made: shapes at the image's borders may never come again."""
+MOST_GRAPHS = 8
+"""Shapes per coupling; a graph keeps its buffers."""
+
+Key = tuple[bool, tuple[int, ...], Border]
+Results = tuple[Tensor, ...]
+
+
+def wants_graphs(device: torch.device) -> bool:
+    """Whether subnets on this device are to be run as graphs."""
+    return device.type == "cuda" and os.environ.get("IRNSCALE_CUDA_GRAPHS") == "1"
+
+
+@dataclass
+class Graph:
+    """A recorded run: copy into `source`, `replay`, and read `results` before the next graph is replayed."""
+
+    source: Tensor
+    results: Results
+    replay: Callable[[], Any]
+
+
+def capture(run: Callable[[Tensor], Results], source: Tensor, pool: Any) -> Graph:
+    """Record `run` on a copy of `source`. All graphs of a pool share memory, so they must be replayed in turn."""
+    static = source.clone(memory_format=torch.channels_last)
+    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):  # cuDNN chooses its algorithms, and libraries allocate, outside the graph
+        run(static)
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, pool=pool):
+        results = run(static)
+    return Graph(static, results, graph.replay)
+
+
+class GraphedSubnets:
+    """Subnets that are recorded once per shape and replayed: one launch instead of dozens.
+
+    Not for several threads at once: a recorded run has one place for its source.
+    """
+
+    def __init__(
+        self, inner: Subnets, pool: Any, record: Callable[[Callable[[Tensor], Results], Tensor, Any], Graph] = capture
+    ) -> None:
+        self._inner, self._pool, self._record = inner, pool, record
+        self._seen: Counter[Key] = Counter()
+        self._graphs: dict[Key, Graph] = {}
+
+    def p(self, source: Tensor, border: Border) -> Tensor:
+        """See `Subnets`."""
+        return self._run(False, source, border)[0]
+
+    def st(self, source: Tensor, border: Border) -> tuple[Tensor, Tensor]:
+        """See `Subnets`."""
+        s, t = self._run(True, source, border)
+        return s, t
+
+    def _run(self, affine: bool, source: Tensor, border: Border) -> Results:
+        key = affine, tuple(source.shape), border
+        graph = self._graphs.get(key)
+        if graph is None:
+            self._seen[key] += 1
+            if self._seen[key] <= WORTH or len(self._graphs) >= MOST_GRAPHS:
+                return self._plain(affine, source, border)
+            graph = self._record(lambda x: self._plain(affine, x, border), source, self._pool)
+            self._graphs[key] = graph
+        graph.source.copy_(source)
+        graph.replay()
+        return graph.results
+
+    def _plain(self, affine: bool, source: Tensor, border: Border) -> Results:
+        return self._inner.st(source, border) if affine else (self._inner.p(source, border),)
+
+
+class Upload:
+    """Host to device through two pinned buffers in turn, so that the next rows are copied while these are computed."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._buffers: list[Tensor | None] = [None, None]
+        self._free = [torch.cuda.Event() for _ in range(2)]  # type: ignore[no-untyped-call]
+        self._turn = 0
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """`x` on the device; the copy is queued on the current stream."""
+        turn, self._turn = self._turn, 1 - self._turn
+        self._free[turn].synchronize()  # until the upload before last has left this buffer
+        buffer = self._buffers[turn]
+        if buffer is None or buffer.numel() < x.numel() or buffer.dtype != x.dtype:
+            buffer = self._buffers[turn] = torch.empty(x.numel(), dtype=x.dtype, pin_memory=True)
+        pinned = buffer[: x.numel()].view(x.shape)
+        pinned.copy_(x)
+        result = pinned.to(self._device, non_blocking=True)
+        self._free[turn].record()
+        return result

@@ -1,0 +1,92 @@
+"""Graphs and uploads. Without a GPU, what decides when a graph is made; with one, that nothing changes by it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import irnscale
+from irnscale.engine import cuda
+from irnscale.engine.cuda import Graph, GraphedSubnets, Upload
+from irnscale.engine.subnets import Border
+
+EDGE = Border(5, 5, 5, 5)
+
+
+class Doubling:
+    """Subnets that are easy to predict, and count their runs."""
+
+    runs = 0
+
+    def p(self, source, border):
+        self.runs += 1
+        return border.crop(2 * source)
+
+    def st(self, source, border):
+        self.runs += 1
+        return border.crop(source), border.crop(-source)
+
+
+def recorded(run, source, pool):
+    """A stand-in for a graph: like one, it writes into the same results each time."""
+    static = source.clone()
+    results = tuple(x.clone() for x in run(static))
+
+    def replay():
+        for result, new in zip(results, run(static), strict=True):
+            result.copy_(new)
+
+    return Graph(static, results, replay)
+
+
+def test_a_shape_that_comes_again_is_recorded_once():
+    made = []
+    graphed = GraphedSubnets(Doubling(), None, lambda *a: made.append(a[1].shape) or recorded(*a))
+    for _ in range(cuda.WORTH + 3):
+        x = torch.randn(1, 3, 14, 16)
+        assert torch.equal(graphed.p(x, EDGE), EDGE.crop(2 * x))
+        s, t = graphed.st(x, EDGE)
+        assert torch.equal(s, EDGE.crop(x))
+        assert torch.equal(t, EDGE.crop(-x))
+    assert len(made) == 2, "one for p, one for s and t"
+    for border in (Border(0, 5, 5, 5), Border(5, 0, 5, 5)):
+        assert torch.equal(graphed.p(x, border), border.crop(2 * x))
+    assert len(made) == 2, "other borders are other shapes"
+
+
+def test_the_number_of_graphs_is_bounded():
+    made = []
+    graphed = GraphedSubnets(Doubling(), None, lambda *a: made.append(1) or recorded(*a))
+    for width in range(11, 40):
+        for _ in range(cuda.WORTH + 1):
+            x = torch.randn(1, 3, 11, width)
+            assert torch.equal(graphed.p(x, EDGE), EDGE.crop(2 * x))
+    assert len(made) == cuda.MOST_GRAPHS
+
+
+def test_graphs_are_off_by_default(monkeypatch):
+    device = torch.device("cuda")
+    monkeypatch.delenv("IRNSCALE_CUDA_GRAPHS", raising=False)
+    assert not cuda.wants_graphs(device)
+    monkeypatch.setenv("IRNSCALE_CUDA_GRAPHS", "1")
+    assert cuda.wants_graphs(device)
+    assert not cuda.wants_graphs(torch.device("cpu"))
+
+
+@pytest.mark.gpu
+def test_graphs_change_nothing(photo, monkeypatch):
+    plain = irnscale.load(2, device="cuda", tile=24)
+    small = plain.down(photo)
+    monkeypatch.setenv("IRNSCALE_CUDA_GRAPHS", "1")
+    graphed = irnscale.load(2, device="cuda", tile=24)
+    assert np.array_equal(graphed.down(photo), small)
+    assert np.array_equal(graphed.up(small), plain.up(small))
+
+
+@pytest.mark.gpu
+def test_uploads_arrive():
+    upload = Upload(torch.device("cuda"))
+    sources = [torch.randn(n, 3, 1000) for n in (5, 3, 9, 2, 9)]
+    uploaded = [upload(x) for x in sources]
+    assert all(torch.equal(a.cpu(), b) for a, b in zip(uploaded, sources, strict=True))
