@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from commandline import Run, picture, runner
+from commandline import Run, picture, runner, tiny_model
 from conftest import synthetic_photo
 from PIL import Image
 
@@ -183,11 +183,30 @@ def test_the_table_json_and_csv(run, photos, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["-s", "5"], ["-s", "two"], ["-m", "irn-x2", "--jpeg", "0"], ["--limit", "0"], ["--temperature", "a"]]
+    "arguments",
+    [
+        ["-s", "5"],
+        ["-s", "two"],
+        ["-m", "irn-x2", "--jpeg", "0"],
+        ["--limit", "0"],
+        ["--temperature", "a"],
+        ["--csv", "no/a.csv"],
+    ],
 )
 def test_wrong_options(run, photos, arguments):
     result = run("evaluate", "--data", photos, *arguments)
     assert (result.code, len(result.lines)) == (2, 1)
+
+
+def test_installed_models_are_measured_and_broken_cards_named(run, photos, tmp_path):
+    tiny_model(tmp_path / "models")
+    (tmp_path / "models" / "broken.json").write_text("{")
+    result = run("evaluate", "--data", photos, "-s", 2, "--limit", 1, "--json")
+    assert result.code == 0
+    assert len(result.lines) == 1
+    assert "broken.json" in result.lines[0]
+    methods = [json.loads(line)["method"] for line in result.text.splitlines()]
+    assert methods == ["bicubic", "lanczos", "irn-x2", "tiny"]
 
 
 def test_folders_without_pictures(tmp_path, run):

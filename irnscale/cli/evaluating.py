@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from irnscale.errors import ExitCode, IrnscaleError, UsageError
+from irnscale.errors import ExitCode, IrnscaleError, ModelError, UsageError
 
 if TYPE_CHECKING:
     from irnscale.engine.rescaler import Rescaler
@@ -136,6 +136,8 @@ def _refuse_existing(paths: Sequence[tuple[str, Path | None]], overwrite: bool) 
     for option, path in paths:
         if path is not None and path.exists() and not overwrite:
             raise UsageError(f"{option} {path}: exists", "add --overwrite to replace it")
+        if path is not None and not path.parent.is_dir():
+            raise UsageError(f"{option} {path}: its folder does not exist", "create it first")
 
 
 def _numbers(option: str, text: str, allowed: Sequence[int]) -> list[int]:
@@ -167,6 +169,7 @@ def _rescalers(request: Request) -> list[Rescaler]:
 
     With --sr, the assistants of these too.
     """
+    from irnscale.cli.models import report_broken
     from irnscale.engine.rescaler import Rescaler
     from irnscale.zoo import base_of, compose, find_all, models
 
@@ -176,7 +179,9 @@ def _rescalers(request: Request) -> list[Rescaler]:
         chosen = [several for several in named if several[0].card.kind == "irn"]
         assistants = [model for several in named for model in several if model.card.kind == "assistant"]
     else:
-        chosen = [[m] for m in models({}) if m.card.kind == "irn" and m.card.scale in scales]
+        broken: dict[Path, ModelError] = {}
+        chosen = [[m] for m in models(broken) if m.card.kind == "irn" and m.card.scale in scales]
+        report_broken(broken)
         trained = {model.card.scale for (model,) in chosen}
         chosen += [list(compose(scale)) for scale in scales if scale > 4 and scale not in trained]
     options: dict[str, Any] = {"device": request.device, "precision": request.precision}
