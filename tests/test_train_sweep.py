@@ -19,8 +19,9 @@ FIXED = {name: TINY.to_dict()[name] for name in ("inv_per_ds", "growth", "batch_
 
 
 @pytest.fixture
-def sweep_file(photos, tmp_path):
-    """A file of a sweep with some changes."""
+def sweep_file(photos, tmp_path, monkeypatch):
+    """A file of a sweep with some changes; its trials draw no curves, which would take longer than they do."""
+    monkeypatch.setattr("irnscale.train.report.draw_curves", lambda *_: True)
 
     def make(**changes):
         content = {

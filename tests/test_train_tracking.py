@@ -27,13 +27,14 @@ from irnscale.train.tracking import Log, Trackers
 from irnscale.train.trainer import Trainer
 
 
-@pytest.fixture
-def whole_run(photos, tmp_path):
+@pytest.fixture(scope="module")
+def whole_run(photos, tmp_path_factory):
     """Forty steps with validation, every crop challenging, and a loss that is alarming."""
     recipe = replace(TINY, budget="45", alert_loss=1.0, challenge_factor=0.01, batch_size=2)
     said: list[str] = []
-    train(tmp_path / "run", photos, recipe, val=[photos], report=True, say=said.append)
-    return tmp_path / "run", said
+    out = tmp_path_factory.mktemp("tracked") / "run"
+    train(out, photos, recipe, val=[photos], report=True, say=said.append)
+    return out, said
 
 
 def test_what_a_run_leaves(whole_run, photos):
