@@ -133,12 +133,12 @@ def test_no_sweep_without_its_file_or_optuna(sweep_file, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_two_processes_share_a_study(sweep_file, tmp_path):
-    path = sweep_file(trials=6, parameters={"initial_lr": {"low": 1e-4, "high": 1e-2}})
+    path = sweep_file(trials=4, parameters={"initial_lr": {"low": 1e-4, "high": 1e-2}})
     command = [sys.executable, "-m", "irnscale", "train", "sweep", str(path), "--no-progress", "--device", "cpu"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     both = [subprocess.Popen(command, stdout=-1, stderr=-1, text=True, env=environment) for _ in range(2)]
     results = [process.communicate(timeout=300) for process in both]
     assert [process.returncode for process in both] == [0, 0], results
     said = [errors.count("photographs, 0 too small") for _, errors in results]
-    assert 6 <= sum(said) <= 7, "a trial that was begun is ended"
+    assert 4 <= sum(said) <= 5, "a trial that was begun is ended"
     assert len(list((tmp_path / "sweep").glob("trial-*/report.md"))) == sum(said)
