@@ -48,7 +48,8 @@ def _introduction(ruler: Ruler) -> str:
         f"irnscale {irnscale.__version__}. PSNR (dB) and SSIM, {where}. HR: the restored picture against the "
         f"original, the scale's number of pixels cut off every side. LR: the small picture, as it is read back from "
         f"its file, against bicubic; equal pictures read 100 dB. Luma {luma}. Seconds are for both directions on the "
-        "machine that measured. Gray italics are published figures, measured by their authors."
+        "machine that measured. Gray italics are published figures, measured by their authors; the published rows of "
+        "bicubic were made with luma rounded, small pictures in floating point, and gray pictures as they are."
     )
 
 
