@@ -14,7 +14,7 @@ from irnscale.engine.memory import mapped_file
 from irnscale.engine.prepared import Prepared, work_of
 from irnscale.networks import IRN, AssistantConfig, AssistantFlow, DenseBlock, IRNConfig
 
-SIZES = [(2, 2), (14, 18), (84, 92), (2, 420), (206, 66)]
+SIZES = [(2, 2), (14, 18), (84, 92), (2, 420), (150, 42)]
 """Height and width of the image: tiny, odd, square, long; rounded up to the scale."""
 ORDERS = [
     (32, None, False),
@@ -23,7 +23,7 @@ ORDERS = [
     (512, None, False),
     (32, 3, False),
     (32, 5, True),
-    (7, 1, False),
+    (9, 1, False),
 ]
 """Tile, rows of the small image per band (None: the plain order), whether columns are swept."""
 
