@@ -133,7 +133,8 @@ def test_lists_of_names_with_every_odd_name(run, tmp_path):
     assert sorted(os.listdir(tmp_path / "out")) == expected  # noqa: PTH208 - names that are not UTF-8
     assert [e["input"] for e in events(result)[:-1]] == [*names, odd]
     assert not any("\x1b" in line for line in result.lines)
-    assert len(result.lines) == 8 + 1
+    plans = [line for line in result.lines if line.startswith("plan: ")]
+    assert (len(plans), len(result.lines)) == (8, 8 + 8 + 1)  # of each picture its plan and what was done
     again = run("up", "-r", "out", "-o", "back/")
     assert again.code == 0
     missing = run("down", "--", "-gone\n.png")
