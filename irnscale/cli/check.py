@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from irnscale import batch
+from irnscale.cli.choosing import Wanted
 from irnscale.cli.options import DEBUG, DEVICE, PRECISION, TILE
 from irnscale.errors import ExitCode, InputError, IrnscaleError, OutputError, UsageError
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from irnscale.engine.rescaler import Rescaler
     from irnscale.evaluation.check import Checked
     from irnscale.evaluation.curves import Curve
-    from irnscale.zoo import Model
 
 PATH = click.Path(path_type=Path)
 
@@ -28,7 +28,11 @@ PATH = click.Path(path_type=Path)
 @click.option("-r", "--recursive", is_flag=True, help="Take the pictures in folders.")
 @click.option("-s", "--scale", type=int, help="2, 3, 4, 8 or 16 [default: 4, or that of -m].")
 @click.option("-m", "--model", metavar="NAME|FILE", help="A model by name or .safetensors file.")
-@click.option("--jpeg-resistant", is_flag=True, help="The model whose small images survive JPEG.")
+@click.option(
+    "--jpeg-resistant/--no-jpeg-resistant",
+    default=None,
+    help="The model whose small images survive JPEG [default: where -f is lossy].",
+)
 @click.option("-f", "--format", "format_", default="png", show_default=True, help="What the small image is stored as.")
 @click.option("-q", "--quality", type=int, help="Quality of jpg, webp or avif.")
 @click.option("--subsampling", metavar="4:4:4|4:2:2|4:2:0", help="Chroma of jpg or avif [default: 4:4:4].")
@@ -47,7 +51,7 @@ def command(
     recursive: bool,
     scale: int | None,
     model: str | None,
-    jpeg_resistant: bool,
+    jpeg_resistant: bool | None,
     format_: str,
     quality: int | None,
     subsampling: str | None,
@@ -70,7 +74,7 @@ def command(
     --plot also measures JPEG, WebP and AVIF of the whole photographs at the same number of bytes, which takes a while;
     needs matplotlib (pip install 'irnscale[plots]').
     """
-    from irnscale.images.formats import canonical_format
+    from irnscale.images.formats import canonical_format, is_lossy
     from irnscale.images.write import check_options
 
     format_ = canonical_format(format_)
@@ -79,14 +83,18 @@ def command(
     _check_outputs(picture, plot, report, several=len(items) != 1, overwrite=overwrite)
     if plot is not None and any(item.source is None for item in items):
         raise UsageError("--plot reads its inputs twice, which stdin does not allow", "save it to a file first")
-    models = _models(scale, model, jpeg_resistant)
+    wanted, lossy = Wanted(scale, model, jpeg_resistant), is_lossy(format_, quality)
+    models = wanted.models(lossy=lossy)
+    said = wanted.chosen_for_loss(models)
+    if said is not None:
+        click.echo(f"irnscale: {format_} is lossy: {said}", err=True)
 
     from irnscale.engine.rescaler import Rescaler
     from irnscale.evaluation.check import check
     from irnscale.images.atomic import write_bytes_atomic
 
     rescaler = Rescaler(models, device=device, precision=precision, tile=tile)
-    if format_ in ("jpg", "avif") and not rescaler.jpeg_resistant:
+    if lossy and not rescaler.jpeg_resistant:
         _warn(f"{rescaler.name} is not made for {format_}, which destroys much of what its small images hide")
     results: list[Checked] = []
     crops, failures = [], []
@@ -119,21 +127,6 @@ def command(
 
         write_bytes_atomic(check_report(results, crops, curves), report, overwrite=overwrite)
     return ExitCode.INPUT if failures else ExitCode.OK
-
-
-def _models(scale: int | None, name: str | None, jpeg_resistant: bool) -> Sequence[Model]:
-    from irnscale.zoo import combined_scale, compose, find_all
-
-    if scale is not None and scale not in (2, 3, 4, 8, 16):
-        raise UsageError(f"-s {scale}: no such scale", "choose one of 2, 3, 4, 8, 16")
-    if name is None:
-        return compose(scale or 4, jpeg_resistant=jpeg_resistant)
-    models = find_all(name)
-    if scale is not None and scale != combined_scale(models):
-        raise UsageError(f"-s {scale} contradicts -m {name}, which is x{combined_scale(models)}", "leave -s out")
-    if jpeg_resistant and not all(m.card.jpeg_resistant for m in models):
-        raise UsageError(f"--jpeg-resistant contradicts -m {name}", "leave one of them out")
-    return models
 
 
 def _check_outputs(

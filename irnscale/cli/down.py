@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from irnscale import batch
+from irnscale.cli.choosing import Wanted
 from irnscale.cli.main import EPILOG
 from irnscale.cli.options import Common, RescaleCommand, shared
-from irnscale.errors import UsageError
 
 if TYPE_CHECKING:
     from irnscale.cli.rescale import Choice
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from irnscale.images.picture import Picture
     from irnscale.images.provenance import Provenance
     from irnscale.images.read import Header
-    from irnscale.zoo import Model
-
-SCALES = (2, 3, 4, 8, 16)
 
 
 @click.command(cls=RescaleCommand, epilog=EPILOG)
@@ -37,28 +34,16 @@ def command(scale: int | None, common: Common) -> int:
     from irnscale.cli.rescale import Choice, execute
     from irnscale.zoo import combined_digest, combined_scale
 
-    models = _models(scale, common)
+    wanted = Wanted(scale, common.model, common.jpeg_resistant)
+    models = wanted.models(lossy=common.files.lossy)
+    said = wanted.chosen_for_loss(models)
+    if said is not None:
+        common.note(f"{common.files.resolve_format()} is lossy: {said}")
     factor = combined_scale(models)
     name = "+".join(m.card.name for m in models)
     choice = Choice(models, factor, f"down {name} {combined_digest(models)} {common.files.settings}")
     naming = batch.Naming(common.files.name or "{stem}_down{scale}x.{ext}", common.files.resolve_format())
     return execute(common, Down(choice, common), naming)
-
-
-def _models(scale: int | None, common: Common) -> Sequence[Model]:
-    from irnscale.zoo import combined_scale, compose, find_all
-
-    if scale is not None and scale not in SCALES:
-        raise UsageError(f"-s {scale}: no such scale", f"choose one of {', '.join(map(str, SCALES))}")
-    if not common.model:
-        return compose(scale or 4, jpeg_resistant=bool(common.jpeg_resistant))
-    models = find_all(common.model)
-    own = combined_scale(models)
-    if scale is not None and scale != own:
-        raise UsageError(f"-s {scale} contradicts -m {common.model}, which is x{own}", "leave -s out")
-    if common.jpeg_resistant and not all(m.card.jpeg_resistant for m in models):
-        raise UsageError(f"--jpeg-resistant contradicts -m {common.model}", "leave one of them out")
-    return models
 
 
 @dataclass
@@ -75,7 +60,7 @@ class Down:
         """The one scale of all inputs."""
         return (self.choice.scale,)
 
-    def choose(self, label: str, record: Provenance | None) -> Choice:
+    def choose(self, label: str, record: Provenance | None, format: str | None = None) -> Choice:
         """The same for all."""
         return self.choice
 
@@ -111,6 +96,6 @@ class Down:
             self._warned = True
             self.common.warn(
                 f"{files.resolve_format()} is lossy and changes the pixels that `up` restores from: several dB are "
-                "lost (use png, webp without -q, or tiff)"
+                "lost (use png, webp without -q, or tiff, or a JPEG-resistant model)"
             )
         return shrink_all(rescaler, pictures, settings=settings, depth=files.depth or 8, progress=progress)

@@ -61,7 +61,7 @@ _SHARED = [
     click.option(
         "--jpeg-resistant/--no-jpeg-resistant",
         default=None,
-        help="The model whose small images survive JPEG.",
+        help="The model whose small images survive JPEG [default: where -f is lossy].",
     ),
     click.option("-r", "--recursive", is_flag=True, help="Take the pictures in folders; -o repeats the tree."),
     click.option("--files-from", metavar="FILE|-", help="Read names of inputs, one per line."),
@@ -146,6 +146,11 @@ class Common:
         """What happened, for people who watch: on a terminal, or with -v."""
         if not self.quiet and (self.verbose or sys.stderr.isatty()):
             click.echo(one_line(message), err=True)
+
+    def note(self, message: str) -> None:
+        """What was chosen for people who may want otherwise."""
+        if not self.quiet:
+            click.echo(f"irnscale: {one_line(message)}", err=True)
 
     def warn(self, message: str) -> None:
         """What people should know."""

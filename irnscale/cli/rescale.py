@@ -65,8 +65,11 @@ class Verb(Protocol):
     def scales(self) -> Sequence[int]:
         """The scales that inputs may have."""
 
-    def choose(self, label: str, record: Provenance | None) -> Choice:
-        """The models for an input with this record. Raises IrnscaleError. Does not import torch."""
+    def choose(self, label: str, record: Provenance | None, format: str | None = None) -> Choice:
+        """The models for an input with this record, stored as `format`. Raises IrnscaleError. Does not import torch.
+
+        The scale does not depend on the format.
+        """
 
     def size(self, choice: Choice, header: Header) -> tuple[int, int]:
         """(width, height) of the output."""
@@ -123,7 +126,7 @@ class Rescaling:
         if job.item.found and header.record is not None and header.record.kind == self._verb.kind:
             _skip(outcome, None, f"it was itself made by `irnscale {self._verb.kind}`")
             return None
-        choice = self._verb.choose(label, header.record)
+        choice = self._verb.choose(label, header.record, header.format)
         outcome.scale, outcome.model = choice.scale, choice.name
         outcome.new_size = size = self._verb.size(choice, header)
         check_format_limits(self._format, *size)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from irnscale import batch
+from irnscale.cli.choosing import Wanted, check_scale
 from irnscale.cli.main import EPILOG
 from irnscale.cli.options import Common, RescaleCommand, parse_size, shared
 from irnscale.errors import InputError, ModelError, UsageError
@@ -61,8 +62,7 @@ def command(
     from irnscale.cli.rescale import execute
 
     wanted = parse_size(size)
-    if scale is not None and scale not in (2, 3, 4, 8, 16):
-        raise UsageError(f"-s {scale}: no such scale", "choose one of 2, 3, 4, 8, 16")
+    check_scale(scale)
     if ignore_provenance and require_provenance:
         raise UsageError("--ignore-provenance contradicts --require-provenance", "leave one of them out")
     if sr:
@@ -90,7 +90,7 @@ class Up:
     scales: Sequence[int] = SCALES
     _warned: bool = False
 
-    def choose(self, label: str, record: Provenance | None) -> Choice:
+    def choose(self, label: str, record: Provenance | None, format: str | None = None) -> Choice:
         """The models that the record names, or those of the options where there is none."""
         from irnscale.cli.rescale import Choice
         from irnscale.zoo import assistant as find_assistant
@@ -112,9 +112,9 @@ class Up:
                 )
             assert self.scale is not None
             assistant, base = find_assistant(self.scale)
-            models = [base]
+            models: Sequence[Model] = [base]
         elif record is None:
-            models = _without_record(label, self.scale, common, self.require)
+            models = _without_record(label, self.scale, common, self.require, lossy=_is_lossy(format))
         else:
             models = _from_record(label, record, self.scale, common)
         name, digest = "+".join(m.card.name for m in models), combined_digest(models)
@@ -188,22 +188,19 @@ def _sr_hint(choice: Choice) -> str:
     return "; --sr prepares such images"
 
 
-def _without_record(label: str, scale: int | None, common: Common, required: bool) -> list[Model]:
-    from irnscale.zoo import combined_scale, compose, find_all
-
+def _without_record(label: str, scale: int | None, common: Common, required: bool, *, lossy: bool) -> Sequence[Model]:
     if required:
         raise InputError(
             f"{label}: has no irnscale record, and --require-provenance is given", "leave the option out, and give -s"
         )
-    if common.model:
-        models = find_all(common.model)
-        own = combined_scale(models)
-        if scale is not None and scale != own:
-            raise UsageError(f"-s {scale} contradicts -m {common.model}, which is x{own}", "leave -s out")
-        return models
-    if scale is None:
+    if common.model is None and scale is None:
         raise UsageError(f"{label}: has no irnscale record that names the scale", "say it: -s 2, -s 4, -s 8 or -s 16")
-    return compose(scale, jpeg_resistant=bool(common.jpeg_resistant))
+    return Wanted(scale, common.model, common.jpeg_resistant).models(lossy=lossy)
+
+
+def _is_lossy(format: str | None) -> bool:
+    """Of a small image as it was stored; a WebP does not tell."""
+    return format in FORMATS and is_lossy(format)
 
 
 def _from_record(label: str, record: Provenance, scale: int | None, common: Common) -> list[Model]:
@@ -254,9 +251,11 @@ def _doubts(label: str, record: Provenance, picture: Picture, wanted: tuple[int,
             f"is {picture.width}x{picture.height}, but its record says {record.lr_width}x{record.lr_height}: it was "
             "resized, cropped or turned since, and restores poorly; the whole of it is enlarged"
         ]
-    if picture.format in FORMATS and is_lossy(picture.format):
+    if _is_lossy(picture.format):
         lossy_note = f"is stored as {picture.format}, and its model is not JPEG-resistant: several dB are lost"
         return [] if record.jpeg_resistant else [lossy_note]
+    if record.jpeg_resistant and picture.format == "webp":
+        return []  # it may be a lossy one, whose pixels never are those that `down` made
     if picture.depth == picture.stored_depth and pixel_crc(picture) != record.crc:
         return ["was edited or recompressed since `down` wrote it, and restores less well"]
     return []
