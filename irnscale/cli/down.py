@@ -36,22 +36,20 @@ def command(scale: int | None, common: Common) -> int:
 
     wanted = Wanted(scale, common.model, common.jpeg_resistant)
     models = wanted.models(lossy=common.files.lossy)
-    said = wanted.chosen_for_loss(models)
-    if said is not None:
-        common.note(f"{common.files.resolve_format()} is lossy: {said}")
     factor = combined_scale(models)
     name = "+".join(m.card.name for m in models)
     choice = Choice(models, factor, f"down {name} {combined_digest(models)} {common.files.settings}")
     naming = batch.Naming(common.files.name or "{stem}_down{scale}x.{ext}", common.files.resolve_format())
-    return execute(common, Down(choice, common), naming)
+    return execute(common, Down(choice, common, wanted.chosen_for_loss(models)), naming)
 
 
 @dataclass
 class Down:
-    """What `cli.rescale` needs to know; the same models for every input."""
+    """What `cli.rescale` needs to know; the same models for every input. `said` is said before a lossy output."""
 
     choice: Choice
     common: Common
+    said: str | None = None
     kind: str = "down"
     _warned: bool = False
 
@@ -92,10 +90,16 @@ class Down:
         from irnscale.engine.pictures import shrink_all
 
         files = self.common.files
-        if files.lossy and not rescaler.jpeg_resistant and not self._warned:
+        if files.lossy and not self._warned:
             self._warned = True
-            self.common.warn(
-                f"{files.resolve_format()} is lossy and changes the pixels that `up` restores from: several dB are "
-                "lost (use png, webp without -q, or tiff, or a JPEG-resistant model)"
-            )
+            self._tell_of_loss(files.resolve_format(), rescaler.jpeg_resistant)
         return shrink_all(rescaler, pictures, settings=settings, depth=files.depth or 8, progress=progress)
+
+    def _tell_of_loss(self, format: str, jpeg_resistant: bool) -> None:
+        if not jpeg_resistant:
+            self.common.warn(
+                f"{format} is lossy and changes the pixels that `up` restores from: several dB are lost (use png, "
+                "webp without -q, or tiff, or a JPEG-resistant model)"
+            )
+        elif self.said is not None:
+            self.common.note(f"{format} is lossy: {self.said}")
