@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from commandline import Run, files, picture, runner
 from PIL import Image
 
+from irnscale.cli import streams
 from irnscale.errors import InputError
 from irnscale.images import opening
 from irnscale.images.opening import read_bytes
@@ -48,6 +50,63 @@ def test_closed_streams(tmp_path, arguments, code, words):
     assert words in done.stderr
     assert len(done.stderr.splitlines()) == bool(words)
     assert files(tmp_path) == ["a.png"]
+
+
+PRINTING = ["--help", "models list", "models verify irn-x2", "info a.png", "train recipes", "doctor", "check a.png"]
+
+
+def unread_pipe() -> int:
+    """The end to write to of a pipe that nobody reads."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    return writer
+
+
+@pytest.mark.parametrize("place", ["full disk", "unread pipe"])
+@pytest.mark.parametrize("arguments", [*PRINTING, "down a.png -n"])
+def test_stdout_that_takes_nothing(run, tmp_path, monkeypatch, arguments, place):
+    picture(tmp_path / "a.png")
+    descriptor = os.open("/dev/full", os.O_WRONLY) if place == "full disk" else unread_pipe()
+    with streams.guarded(descriptor) as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        result = run(*arguments.split())
+    monkeypatch.undo()
+    os.close(descriptor)
+    assert (result.code, len(result.lines)) == (5, 1), result.lines
+    reason = "No space left on device" if place == "full disk" else "Broken pipe"
+    assert f"irnscale: error: stdout: could not write: {reason} (" in result.lines[0]
+
+
+@pytest.mark.parametrize("arguments", PRINTING)
+def test_tables_are_written_in_one_piece(run, tmp_path, monkeypatch, arguments):
+    """So that what `| head -1` does to them does not depend on who is faster."""
+    picture(tmp_path / "a.png")
+    pieces: list[bytes] = []
+
+    class Raw(io.RawIOBase):
+        def writable(self):
+            return True
+
+        def write(self, data):
+            pieces.append(bytes(data))
+            return len(data)
+
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BufferedWriter(Raw())))
+    assert run(*arguments.split()).code == 0
+    monkeypatch.undo()
+    assert len(pieces) == 1
+    assert pieces[0].endswith(b"\n")
+
+
+def test_streams_of_the_process(tmp_path):
+    picture(tmp_path / "a.png")
+    (tmp_path / "b.png").write_text("text")
+    for arguments, code in (("info a.png >/dev/full", 5), ("info a.png b.png 2>/dev/full", 1)):
+        done = subprocess.run(
+            f"{TOOL} {arguments}", shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert (done.returncode, len(done.stderr.splitlines())) == (code, code == 5), done.stderr
+    assert "irnscale: no record" in done.stdout
 
 
 @pytest.mark.parametrize("option", [[], ["--overwrite"], ["--skip-existing"]])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,9 +103,12 @@ def test_import_and_use(run, tmp_path):
     assert run("models", "import", path, "--name", "theirs").code == 5
     assert run("models", "import", path, "--name", "theirs", "--overwrite").code == 0
     assert "theirs" in run("models", "list").text
+    path.write_bytes(b"junk that is never read, since the name is refused first")
     for name in ("irn-x2", "a/b", "../a", "", ".hidden", "a+b", "x.safetensors"):
-        result = run("models", "import", path, "--name", name)
-        assert (result.code, len(result.lines)) == (3, 1), name
+        for command in ("import", "export"):
+            result = run("models", command, path, "--name", name)
+            assert (result.code, len(result.lines)) == (3, 1), name
+            assert f"{name!r} is " in result.lines[0]
     assert files(tmp_path / "models") == ["theirs.json", "theirs.safetensors"]
 
 
@@ -175,16 +179,25 @@ def test_foreign_checkpoints(run, tmp_path, kind):
 def test_pickles_are_not_executed(run, tmp_path):
     path, mark = tmp_path / "trap.pth", tmp_path / "mark"
     torch.save(official() | {"operations.1.F.conv1.bias": Trap(mark)}, path)
-    contents = [path.read_bytes(), pickle.dumps(Trap(mark), protocol=2), b"", b"PK\x03\x04 no archive", b"text"]
-    for content in contents:
+    code, junk = f"would run {os.mkdir.__module__}.mkdir of", "no checkpoint of PyTorch"
+    for content, reason in [
+        (path.read_bytes(), code),
+        (pickle.dumps(Trap(mark), protocol=2), code),
+        (b"", "empty"),
+        (b"PK\x03\x04 no archive", junk),
+        (b"text", junk),
+        (random.Random(0).randbytes(300), junk),
+    ]:
         path.write_bytes(content)
         result = run("models", "import", path, "--name", "x")
         assert (result.code, len(result.lines)) == (3, 1)
-        assert "loaded safely" in result.lines[0]
+        assert result.lines[0].startswith(f"irnscale: error: {path}: ")
+        assert reason in result.lines[0]
+        assert result.lines[0].endswith(" (give an IRN checkpoint of the paper's code)")
         assert files(tmp_path) == ["trap.pth"]
     for missing in (tmp_path / "none.pth", tmp_path):
         assert "no such file" in run("models", "import", missing, "--name", "x").lines[0]
-    pickle.loads(contents[1])
+    pickle.loads(pickle.dumps(Trap(mark), protocol=2))
     assert mark.exists(), "the trap itself works"
 
 

@@ -2,6 +2,6 @@
 
 import sys
 
-from irnscale.cli.main import main
+from irnscale.cli.main import run
 
-sys.exit(main(["train", *sys.argv[1:]]))
+run(["train", *sys.argv[1:]])

@@ -78,8 +78,10 @@ def command(output: Path, scale: str, device: str, precision: str, debug: bool) 
     for name, content in files.items():
         write_bytes_atomic(content, output / name, overwrite=True)
 
-    click.echo(f"{PHOTOGRAPH}: {original.width}x{original.height} -> {small.width}x{small.height} and back, x{factor}")
-    for name, (decibel, similarity) in scores.items():
-        click.echo(f"  {name:9} PSNR {decibel:.2f} dB  SSIM {similarity:.4f}   (luma)")
-    click.echo(f"wrote {', '.join(files)} to {output}/")
+    sizes = f"{original.width}x{original.height} -> {small.width}x{small.height} and back, x{factor}"
+    lines = [
+        f"  {name:9} PSNR {decibel:.2f} dB  SSIM {likeness:.4f}   (luma)"
+        for name, (decibel, likeness) in scores.items()
+    ]
+    click.echo("\n".join([f"{PHOTOGRAPH}: {sizes}", *lines, f"wrote {', '.join(files)} to {output}/"]))
     return ExitCode.OK

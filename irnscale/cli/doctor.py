@@ -57,9 +57,11 @@ def command(
     if as_json:
         click.echo(json.dumps(facts))
     else:
-        for key, value in facts.items():
-            text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
-            click.echo(f"{key}: {text}")
+        texts = {
+            key: ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+            for key, value in facts.items()
+        }
+        click.echo("\n".join(f"{key}: {text}" for key, text in texts.items()))
     return report_broken(broken)
 
 
@@ -74,8 +76,7 @@ def _plan(size: str, scale: int, as_json: bool, **options: Any) -> int:
     if as_json:
         click.echo(json.dumps([plan.to_dict() for plan in plans]))
     else:
-        for plan in plans:
-            click.echo(plan.describe())
+        click.echo("\n".join(plan.describe() for plan in plans))
     return ExitCode.OK
 
 

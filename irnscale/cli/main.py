@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import errno
 import sys
 import traceback
 import warnings
@@ -11,6 +11,7 @@ from importlib import import_module
 import click
 
 import irnscale
+from irnscale.cli.streams import open_standard_streams
 from irnscale.errors import ExitCode, IrnscaleError, one_line
 
 COMMANDS = {
@@ -33,7 +34,7 @@ Exit codes:
   2    the command line is wrong, or contradicts the file's record
   3    a model is missing, corrupt or unfit
   4    a device is unavailable or out of memory
-  5    an output could not be written, or exists already
+  5    an output could not be written (stdout counts), or exists already
   130  interrupted by Ctrl-C, SIGTERM or SIGHUP
 Where all failures of a run are of one kind, its code is that kind's; else 1."""
 
@@ -101,35 +102,18 @@ def main(arguments: list[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("irnscale: interrupted", err=True)
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        # Nobody reads on; the interpreter must not try to flush stdout again on its way out.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.OUTPUT
     except Exception as error:  # noqa: BLE001 - the last line of defence of a command-line tool
         if debug:
             traceback.print_exc()
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            fail(f"{error.filename or 'a file'}: could not be written: {error.strerror} (free some space)")
+            return ExitCode.OUTPUT
         text = " ".join(str(error).split())[:300]
         fail(f"internal error: {type(error).__name__}: {text} (run again with --debug and report it)")
         return ExitCode.INPUT
 
 
-def _open_standard_streams() -> None:
-    """Take the numbers 0 to 2 of streams that the caller closed, lest a picture be opened under one of them.
-
-    What is closed stays so: reading gives nothing, writing to stdout fails, messages are lost.
-    """
-    for number, mode in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, mode)  # gets the lowest free number, which is this one
-    if sys.stdin is None:
-        sys.stdin = open(0, closefd=False)  # noqa: SIM115 - as long as the process
-    if sys.stderr is None:
-        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
-
-
-def run() -> None:
+def run(arguments: list[str] | None = None) -> None:
     """Entry point of the console script."""
-    _open_standard_streams()
-    sys.exit(main())
+    open_standard_streams()
+    sys.exit(main(arguments))

@@ -44,8 +44,8 @@ def list_models(debug: bool = False) -> int:
             )
         )
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    click.echo("\n".join(lines))  # in one piece, so that `| head -1` cuts nothing short
     return report_broken(broken)
 
 
@@ -100,13 +100,12 @@ def import_model(file: Path, name: str, overwrite: bool, debug: bool) -> int:
     Nothing in the file is executed. The model is kept as float16 safetensors in $IRNSCALE_MODELS or the user's data
     folder.
     """
-    from irnscale.zoo import models, user_folder
+    from irnscale.zoo import user_folder
     from irnscale.zoo.cards import file_sha256
     from irnscale.zoo.official import read_official
     from irnscale.zoo.save import save_model
 
-    if any(m.shipped and m.card.name == name for m in models({})):
-        raise ModelError(f"{name!r} is the name of a model that comes with irnscale", "choose another --name")
+    _check_name(name)
     config, tensors = read_official(file)
     model = save_model(
         user_folder(),
@@ -135,6 +134,7 @@ def export_model(run: Path, name: str, to: Path | None, overwrite: bool, debug: 
     from irnscale.zoo import user_folder
     from irnscale.zoo.save import save_model
 
+    _check_name(name, shipped=to is not None)
     tensors, state = export(run)
     recipe = recipe_from_dict(state["recipe"])
     card: dict[str, Any] = {
@@ -170,3 +170,13 @@ def export_model(run: Path, name: str, to: Path | None, overwrite: bool, debug: 
     )
     click.echo(f"{model.weights}: use it with -m {name if to is None else model.weights}", err=True)
     return ExitCode.OK
+
+
+def _check_name(name: str, *, shipped: bool = False) -> None:
+    """Before any work. Raises ModelError; where `shipped` is set, a shipped model's name will do."""
+    from irnscale.zoo import models
+    from irnscale.zoo.save import check_name
+
+    check_name(name)
+    if not shipped and any(m.shipped and m.card.name == name for m in models({})):
+        raise ModelError(f"{name!r} is the name of a model that comes with irnscale", "choose another --name")

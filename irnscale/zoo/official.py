@@ -33,10 +33,7 @@ def read_official(path: Path) -> tuple[IRNConfig, dict[str, Tensor]]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise ModelError(
-            f"{path}: not a PyTorch checkpoint that can be loaded safely: {_reason(error)}",
-            "it must be a plain dictionary of tensors",
-        ) from error
+        raise ModelError(f"{path}: {_reason(path, error)}", _LAYOUT) from error
     for wrapper in ("state_dict", "params", "params_ema"):
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
             state = state[wrapper]
@@ -76,9 +73,15 @@ def read_official(path: Path) -> tuple[IRNConfig, dict[str, Tensor]]:
     return config, tensors
 
 
-def _reason(error: Exception) -> str:
-    lines = str(error).splitlines()  # none where the file is empty
-    return lines[0][:120] if lines else type(error).__name__
+def _reason(path: Path, error: Exception) -> str:
+    """Why torch refused a file; its own words are paragraphs about its settings, or about its pickle machine."""
+    if isinstance(error, OSError):
+        return f"cannot be read: {error.strerror or error}"
+    if not path.stat().st_size:
+        return "the file is empty"
+    if match := re.search(r"[Uu]nsupported (?:global: )?GLOBAL ([\w.]+\w)", str(error)):
+        return f"is no plain dictionary of tensors: loading it would run {match[1]} of its own choice"
+    return "is no checkpoint of PyTorch, or a damaged one"
 
 
 def _is_plain(value: object) -> bool:

@@ -18,6 +18,13 @@ from irnscale.zoo.store import Model
 MAX_BYTES = 15 * 10**6
 
 
+def check_name(name: str) -> None:
+    """Raise ModelError where no model can be called that."""
+    plain = name.replace("-", "").replace("_", "").replace(".", "").isalnum()
+    if not plain or name.startswith(".") or name.endswith(".safetensors"):
+        raise ModelError(f"{name!r} is not a model name", "use letters, digits, '-', '_' and '.'")
+
+
 def save_model(
     folder: Path,
     name: str,
@@ -34,9 +41,7 @@ def save_model(
     Raises ModelError for weights that float16 cannot hold or a bad name, OutputError where a file exists
     or cannot be written.
     """
-    plain = name.replace("-", "").replace("_", "").replace(".", "").isalnum()
-    if not plain or name.startswith(".") or name.endswith(".safetensors"):
-        raise ModelError(f"{name!r} is not a model name", "use letters, digits, '-', '_' and '.'")
+    check_name(name)
     halves = {k: v.detach().to("cpu", torch.float16).contiguous() for k, v in sorted(tensors.items())}
     for key, value in halves.items():
         if not torch.isfinite(value).all():
