@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -203,6 +204,10 @@ def test_train_export_and_use(run, tmp_path, photos):
     assert again.code == 2, "an existing run needs --resume"
     assert "--resume" in again.lines[-1]
     assert run(*train, "--budget", "3", "--resume").code == 0
+    elsewhere = [*train, "--budget", "1", "--resume", "--out", tmp_path / "anew"]
+    result = run(*elsewhere)
+    assert result.code == 0
+    assert f"{tmp_path / 'anew'}: nothing to resume, starting anew" in result.lines, "as unattended loops want it"
     assert run("train", "report", out).text == f"{out / 'report.md'}\n"
     pack = tmp_path / "photos.pack"
     assert run("train", "pack", photos, "-o", pack).code == 0
@@ -229,29 +234,50 @@ def test_training_that_cannot_start(run, tmp_path, photos):
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("")
     for arguments, code in [
-        (["irn-x2", *data, "--budget", "1"], 2),
-        (["irn-x2", "--data", tmp_path / "empty", *out], 2),
+        (["irn-x2", *data, "--budget", "1"], 1),
+        (["irn-x2", "--data", tmp_path / "empty", *out], 1),
+        (["irn-x2", "--data", tmp_path / "none.pack", *out], 1),
+        (["irn-x2", "img_size=16", "--data", photos, "--val", tmp_path / "none", *out], 1),
+        (["none.yaml", *data], 1),
+        (["sweep", "none.yaml"], 1),
         (["nobody", *data], 2),
         (["irn-x2", "growht=4", *data], 2),
         (["irn-x2", "img_size=145", *data], 2),
         (["irn-x2", *data, "--budget", "soon"], 2),
-        (["irn-x2", "--data", photos, *out, "--resume", "0123abcd"], 2),
+        (["irn-x2", "--data", photos, *out, "--resume", "0123abcd"], 1),
+        (["irn-x2", "--data", photos, *out, "--resume", tmp_path / "empty"], 1),
         (["irn-x2", "--data", photos, "--out", tmp_path / "file"], 2),
         (["irn-x2", "img_size=16", "--data", photos, "--out", tmp_path / "file" / "run"], 5),
         (["irn-x2", "init=nobody", "--data", photos, *out], 3),
         (["irn-x2", "--track", "paper", "--data", photos, *out], 2),
         (["irn-x2"], 2),
-        (["pack", tmp_path / "empty", "-o", tmp_path / "a.pack"], 2),
+        (["pack", tmp_path / "empty", "-o", tmp_path / "a.pack"], 1),
+        (["recipes", "irn-x5"], 2),
         (["report", tmp_path / "empty"], 1),
     ]:
         result = run("train", *arguments)
         assert (result.code, len(result.lines)) == (code, 1), result.lines
+        assert len(result.lines[0]) < 200 + len(str(tmp_path)), "a line that one reads"
+        assert code != 1 or result.lines[0].endswith(")"), "a remedy"
     assert files(tmp_path) == ["empty", "file"], "nothing is left behind"
     result = run("models", "export", tmp_path / "run", "--name", "x")
     assert (result.code, len(result.lines)) == (1, 1)
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("two\nlines")])
+def test_the_settings_of_a_recipe(run):
+    assert "irn-x4-budget" in run("train", "recipes").text
+    for recipe, line in (("irn-x2", "img_size=144"), ("glow-torch", "backend=torch")):
+        settings = run("train", "recipes", recipe).text.splitlines()
+        assert f"name={recipe}" in settings
+        assert line in settings
+        assert run("train", "recipes", recipe, line.replace("=", "=x")).code == 2
+    settings = run("train", "recipes", "irn-x2", "lr_milestones=[1,2]", "budget=9m").text.splitlines()
+    assert {"lr_milestones=[1, 2]", "budget=9m", "init=null", "actnorm=false"} <= set(settings)
+
+
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt(), RuntimeError("two\nlines"), OSError(errno.ENOSPC, "No space left", "log.jsonl")]
+)
 def test_what_nobody_foresaw(run, tmp_path, monkeypatch, error):
     def broken(*_args, **_options):
         raise error
@@ -261,6 +287,9 @@ def test_what_nobody_foresaw(run, tmp_path, monkeypatch, error):
     assert files(tmp_path) == ["a.png"]
     if isinstance(error, KeyboardInterrupt):
         assert (result.code, result.lines[-1]) == (130, "irnscale: interrupted")
+    elif isinstance(error, OSError):
+        line = "irnscale: error: log.jsonl: could not be written: No space left (free some space)"
+        assert (result.code, result.lines) == (5, [line])
     else:
         assert len(result.lines) == 1
         assert (result.code, "two lines" in result.lines[0]) == (1, True)

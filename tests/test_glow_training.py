@@ -354,8 +354,8 @@ def test_the_train_command(irnscale, tmp_path):
         (("glow-torch", "--data", "photos"), "--data"),
         (("glow-torch", "--val", "photos"), "--val"),
         (("glow-torch", "--device", "cuda"), "--device"),
-        (("glow-tosh",), "glow-freia"),
-        (("glow-none.yaml",), "no such recipe file"),
+        (("glow-tosh",), "did you mean glow-torch"),
+        (("glow-torch", "hiden=3"), "did you mean hidden? `irnscale train recipes glow-torch` lists all"),
         (("irn-x2",), "--data"),
     ],
 )
@@ -420,7 +420,8 @@ def test_the_evaluate_command(irnscale, tmp_path, monkeypatch):
         (("--seeds", "0"), 2, "--seeds"),
         (("--recipe", "glow-none"), 2, "no recipe"),
         (("--recipe", "glow-torch", "--recipe", "glow-torch"), 2, "two recipes"),
-        (("--inception", "absent.pth"), 2, "no such file"),
+        (("--recipe", "glow-none.yaml"), 1, "no such recipe file"),
+        (("--inception", "absent.pth"), 1, "no such file"),
         (("--data", "photos"), 2, "--data"),
     ],
 )

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from training import CPU, TINY, batch, kept, names, records, train
 
-from irnscale.errors import InputError, ModelError, OutputError, UsageError
+from irnscale.errors import InputError, ModelError, OutputError
 from irnscale.train import checkpoints as store
 from irnscale.train.objective import network_of
 from irnscale.train.trainer import Trainer
@@ -148,8 +148,10 @@ def test_a_run_is_found_by_its_id(photos, tmp_path):
     assert final.parent == tmp_path / "a"
     assert store.load_state(final)["step"] == 2
     assert not (tmp_path / "elsewhere").exists()
-    with pytest.raises(UsageError, match="no checkpoint of such a run"):
-        store.find_run("12345678", tmp_path / "b")
+    (tmp_path / "empty").mkdir()
+    for name in ("12345678", str(tmp_path / "empty")):
+        with pytest.raises(InputError, match=r"holds no checkpoint|no checkpoint of such a run"):
+            store.find_run(name, tmp_path / "b")
 
 
 def test_a_full_disk_while_training(photos, tmp_path, monkeypatch):

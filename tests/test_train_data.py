@@ -12,7 +12,7 @@ import torch
 from conftest import synthetic_photo
 from PIL import Image
 
-from irnscale.errors import ModelError, OutputError, UsageError
+from irnscale.errors import InputError, ModelError, OutputError, UsageError
 from irnscale.images.bicubic import bicubic_down
 from irnscale.train import data as data_module
 from irnscale.train.data import Photographs
@@ -143,11 +143,11 @@ def test_what_is_no_pack(folder, tmp_path):
     pack = tmp_path / "all.pack"
     with pytest.raises(UsageError, match="is named"):
         write_pack([folder], tmp_path / "all.bin")
-    with pytest.raises(UsageError, match="no photographs of at least 400 x 400"):
+    with pytest.raises(InputError, match="no photographs of at least 400 x 400"):
         write_pack([folder], pack, minimum=400)
     with pytest.raises(OutputError, match="could not be written"):
         write_pack([folder], tmp_path / "nowhere" / "all.pack")
-    with pytest.raises(UsageError, match="no such pack"):
+    with pytest.raises(InputError, match="no such pack"):
         load_pack(pack)
     write_pack([folder], pack)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["all.pack", "all.pack.json", "folder"]
@@ -184,5 +184,5 @@ def test_nothing_to_train_on(folder, tmp_path):
         ("bad.tar", 16, "archive"),
         ("deep.png", 16, "1 unreadable"),
     ]:
-        with pytest.raises(UsageError, match=word):
+        with pytest.raises(InputError, match=word):
             Photographs([tmp_path / source], scale=2, crop=crop)

@@ -10,7 +10,7 @@ import torch
 from conftest import synthetic_photo
 from PIL import Image
 
-from irnscale.errors import UsageError
+from irnscale.errors import InputError, UsageError
 from irnscale.train.config import Budget, Recipe, load_recipe, recipe_from_dict, recipe_names
 from irnscale.train.losses import charbonnier_sum, l2_sum, latent_sum
 from irnscale.train.objective import objective_of
@@ -53,7 +53,8 @@ def test_overrides_and_files(tmp_path):
     ("override", "word"),
     [
         ("scales=2", "did you mean scale"),
-        ("nonsense=2", "unknown key 'nonsense'"),
+        ("lambda=2", "did you mean lambda_"),
+        ("nonsense=2", "unknown key 'nonsense' (`irnscale train recipes irn-x4` lists all)"),
         ("scale", "key=value"),
         ("scale=x", "scale: Value 'x'"),
         ("batch_size=1.5", "batch_size"),
@@ -104,9 +105,9 @@ def test_broken_recipe_files_are_one_line(tmp_path, text):
 
 
 def test_missing_recipes():
-    with pytest.raises(UsageError, match="irn-x4"):
+    with pytest.raises(UsageError, match=r"did you mean irn-x.*\? `irnscale train recipes` lists all"):
         load_recipe("irn-x5", [])
-    with pytest.raises(UsageError, match="no such recipe file"):
+    with pytest.raises(InputError, match="no such recipe file"):
         load_recipe("nowhere.yaml", [])
     with pytest.raises(UsageError, match="does not know: colour"):
         recipe_from_dict({"colour": 1})
@@ -165,7 +166,7 @@ def test_losses_by_hand():
 
 
 def test_validation(folder):
-    with pytest.raises(UsageError, match="damaged"):
+    with pytest.raises(InputError, match="damaged"):
         validation_images([folder], scale=2, limit=9)
     (folder / "damaged.jpg").unlink()
     images = validation_images([folder], scale=4, limit=2)
@@ -179,5 +180,5 @@ def test_validation(folder):
     for name in ("ssim_y", "ssim_rgb"):
         assert 0.3 < scores[name] < 1
     assert "lr_ssim_y" not in scores, "9 x 12 pixels are too few"
-    with pytest.raises(UsageError, match="to validate on"):
+    with pytest.raises(InputError, match="to validate on"):
         validation_images([folder / "2.png"], scale=4, limit=2)

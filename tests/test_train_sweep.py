@@ -10,7 +10,7 @@ import sys
 import pytest
 from training import CPU, TINY
 
-from irnscale.errors import UsageError
+from irnscale.errors import InputError, UsageError
 from irnscale.train import sweep as module
 from irnscale.train.sweep import load_sweep, run_sweep
 
@@ -112,7 +112,7 @@ def test_an_interrupted_trial_is_made_again(sweep_file, monkeypatch):
         ({"parameters": {"growth": {"low": 3}}}, "low, high, log"),
         ({"parameters": {"growth": {"low": 3, "high": 2}}}, "below"),
         ({"method": "grid", "parameters": {"growth": {"low": 1, "high": 2}}}, "list"),
-        ({"colour": 1}, "unknown key"),
+        ({"colour": 1}, "unknown key 'colour' (`irnscale train sweep --help` lists all)"),
         ({"fixed": {"growht": 1}}, "did you mean growth"),
     ],
 )
@@ -124,7 +124,7 @@ def test_impossible_sweeps_are_one_line(sweep_file, changes, word):
 
 
 def test_no_sweep_without_its_file_or_optuna(sweep_file, tmp_path, monkeypatch):
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(InputError, match="cannot be read"):
         load_sweep(tmp_path / "none.yaml")
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(UsageError, match=r"irnscale\[sweep\]"):

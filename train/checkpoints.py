@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from irnscale.errors import InputError, ModelError, OutputError, UsageError
+from irnscale.errors import InputError, ModelError, OutputError
 
 SHARD_BYTES = 15 * 2**20
 HEADER_BYTES = 1024
@@ -87,15 +87,19 @@ def checkpoints(run: Path) -> list[Path]:
 def find_run(run: str, out: Path) -> Path:
     """The folder of `run`: a folder itself, or the id of a run in `out` or in a folder beside it.
 
-    Raises UsageError where there is none.
+    Raises InputError where there is none.
     """
     if Path(run).is_dir():
         folder = Path(run)
-        return folder.parent if (folder / "state.json").is_file() else folder
+        if (folder / "state.json").is_file():
+            return folder.parent
+        if not checkpoints(folder):
+            raise InputError(f"--resume {run}: the folder holds no checkpoint", "give that of a run, or a run's id")
+        return folder
     for folder in (out, *sorted(path for path in out.parent.glob("*") if path.is_dir() and path != out)):
         if any(path.name.endswith(f"_{run}") for path in checkpoints(folder)):
             return folder
-    raise UsageError(f"--resume {run}: no checkpoint of such a run in {out} or beside it", "give its folder as --out")
+    raise InputError(f"--resume {run}: no checkpoint of such a run in {out} or beside it", "give its folder as --out")
 
 
 def save_checkpoint(

@@ -11,7 +11,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from irnscale.errors import UsageError
+from irnscale.errors import InputError, UsageError
 from irnscale.kernels import ACTIVATIONS
 from irnscale.networks import AssistantConfig, IRNConfig
 from irnscale.train.jpeg import GRADIENTS, SUBSAMPLINGS
@@ -301,12 +301,15 @@ def describe(recipe: Traversable) -> str:
 
 
 def load_recipe(source: str, overrides: list[str]) -> Recipe:
-    """A recipe by name or YAML file, with `key=value` overrides. Raises UsageError naming what is wrong."""
+    """A recipe by name or YAML file, with `key=value` overrides. Raises InputError, UsageError naming what is wrong."""
     return parse_recipe(Recipe, source, recipe_text(source, RECIPES, recipe_names()), overrides)
 
 
-def parse_recipe(kind: type[R], source: str, text: str, overrides: list[str]) -> R:
-    """The dataclass `kind` from YAML `text`, read from `source`, and `key=value` overrides. Raises UsageError."""
+def parse_recipe(kind: type[R], source: str, text: str, overrides: list[str], *, listed_by: str = "") -> R:
+    """The dataclass `kind` from YAML `text`, read from `source`, and `key=value` overrides. Raises UsageError.
+
+    listed_by: the command that lists all keys, to name where one is unknown.
+    """
     try:
         from omegaconf import OmegaConf
         from omegaconf.errors import OmegaConfBaseException
@@ -327,8 +330,7 @@ def parse_recipe(kind: type[R], source: str, text: str, overrides: list[str]) ->
     except OmegaConfBaseException as error:
         key = str(error.full_key or "").split(".")[0].split("[")[0]
         if key not in known:
-            close = difflib.get_close_matches(key, known, 1)
-            hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
+            hint = _known(key, known, listed_by or f"irnscale train recipes {source}")
             raise UsageError(f"recipe {source}: unknown key {key!r}", hint) from error
         raise UsageError(f"recipe {source}: {key}: {str(error).splitlines()[0]}") from error
     except (YAMLError, AssertionError) as error:  # OmegaConf asserts that YAML is more than a scalar
@@ -337,18 +339,31 @@ def parse_recipe(kind: type[R], source: str, text: str, overrides: list[str]) ->
 
 
 def recipe_text(source: str, folder: Traversable, names: list[str]) -> str:
-    """The YAML of a file, or of one of the recipes `names` in the package's `folder`. Raises UsageError."""
+    """The YAML of a file, or of one of the recipes `names` in the package's `folder`.
+
+    Raises InputError for a file that cannot be read, UsageError for a name that is none of them.
+    """
     path = Path(source)
     if path.suffix in (".yaml", ".yml"):
         try:
             return path.read_text(encoding="utf-8")
         except FileNotFoundError as error:
-            raise UsageError(f"{source}: no such recipe file") from error
+            raise InputError(
+                f"{source}: no such recipe file", "`irnscale train recipes` lists those of irnscale"
+            ) from error
         except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"{source}: the recipe cannot be read: {error}") from error
+            raise InputError(f"{source}: the recipe cannot be read: {error}", "give a YAML file") from error
     if source in names:
         return (folder / f"{source}.yaml").read_text(encoding="utf-8")
-    raise UsageError(f"no recipe {source!r}", f"have {', '.join(names)}, or name a .yaml file")
+    raise UsageError(
+        f"no recipe {source!r}", _known(source, names, "irnscale train recipes") + ", or name a .yaml file"
+    )
+
+
+def _known(word: str, known: list[str], listed_by: str) -> str:
+    """A hint: names that look like `word`, and the command that lists all."""
+    close = difflib.get_close_matches(word, known, 3)
+    return (f"did you mean {' or '.join(close)}? " if close else "") + f"`{listed_by}` lists all"
 
 
 def recipe_from_dict(values: dict[str, Any]) -> Recipe:

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from irnscale.errors import UsageError
+from irnscale.errors import InputError, UsageError
 from irnscale.train.pack import collect, load_pack
 from irnscale.train.photos import PACK_SUFFIX
 
@@ -54,7 +54,7 @@ class Photographs:
 
     Those smaller than the crop are skipped and counted (`too_small`), unreadable ones listed
     (`unreadable`). What fits half of the free memory is kept on `device`; else packs stay on the disk and
-    are read as needed, by workers in `batches`. Raises UsageError where nothing is left, or where folders
+    are read as needed, by workers in `batches`. Raises InputError where nothing is left, UsageError where folders
     of photographs fit no memory and must be packed first.
     """
 
@@ -79,7 +79,7 @@ class Photographs:
         )
         self.height, self.width = height[keep], width[keep]
         if not self.names:
-            raise UsageError(
+            raise InputError(
                 f"no photographs of at least {crop} x {crop} pixels in {', '.join(map(str, sources))}",
                 f"{self.too_small} too small, {len(self.unreadable)} unreadable",
             )

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from irnscale.errors import ModelError, OutputError, UsageError
+from irnscale.errors import InputError, ModelError, OutputError, UsageError
 from irnscale.images.atomic import write_bytes_atomic
 from irnscale.train.photos import PACK_SUFFIX, decoded
 
@@ -78,8 +78,8 @@ def write_pack(
 ) -> tuple[Index, list[str]]:
     """Pack the photographs of folders and archives that have at least `minimum` pixels a side.
 
-    Returns the index and a line for each unreadable one. Raises UsageError where nothing is left or the
-    target exists, OutputError where it cannot be written; then nothing of it stays behind.
+    Returns the index and a line for each unreadable one. Raises InputError where nothing is left,
+    OutputError where the target exists or cannot be written; then nothing of it stays behind.
     """
     if target.suffix != PACK_SUFFIX:
         raise UsageError(f"{target}: a pack is named *{PACK_SUFFIX}")
@@ -102,7 +102,7 @@ def write_pack(
             file.flush()
             os.fsync(file.fileno())
         if not names:
-            raise UsageError(
+            raise InputError(
                 f"no photographs of at least {minimum} x {minimum} pixels in {', '.join(map(str, sources))}",
                 f"{skipped} too small, {len(unreadable)} unreadable",
             )
@@ -124,10 +124,10 @@ def write_pack(
 def load_pack(path: Path) -> tuple[Tensor, Index]:
     """The pixels, mapped into memory, and the index.
 
-    Raises UsageError where it is missing, ModelError where it is damaged.
+    Raises InputError where it is missing, ModelError where it is damaged.
     """
     if not path.is_file():
-        raise UsageError(f"{path}: no such pack")
+        raise InputError(f"{path}: no such pack", "make it with `irnscale train pack`")
     try:
         content = json.loads(_index_file(path).read_text(encoding="utf-8"))
         if content["version"] != VERSION:

@@ -15,7 +15,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from irnscale.errors import UsageError
+from irnscale.errors import InputError
 
 PACK_SUFFIX = ".pack"
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"}
@@ -26,7 +26,7 @@ UNREADABLE = (OSError, ValueError, SyntaxError, IndexError, struct.error, Image.
 def image_files(sources: list[Path]) -> Iterator[tuple[str, bytes | Path]]:
     """(name, file) of every image in folders (recursively), .tar archives and single files, sorted.
 
-    Raises UsageError for what does not exist or is no archive.
+    Raises InputError for what does not exist or is no archive.
     """
     for source in sources:
         if source.suffix.lower() == ".tar" and source.is_file():
@@ -38,7 +38,7 @@ def image_files(sources: list[Path]) -> Iterator[tuple[str, bytes | Path]]:
                             assert stream is not None
                             yield f"{source.name}/{member.name}", stream.read()
             except (OSError, tarfile.TarError) as error:
-                raise UsageError(f"{source}: cannot be read as a .tar archive: {error}") from error
+                raise InputError(f"{source}: cannot be read as a .tar archive: {error}", "pack it again") from error
         elif source.is_dir():
             for path in sorted(source.rglob("*")):
                 if path.suffix.lower() == ".tar" and path.is_file():
@@ -48,7 +48,7 @@ def image_files(sources: list[Path]) -> Iterator[tuple[str, bytes | Path]]:
         elif source.is_file():
             yield str(source), source
         else:
-            raise UsageError(f"{source}: no such file or folder")
+            raise InputError(f"{source}: no such file or folder", "give a folder or .tar of photographs")
 
 
 def decode(item: tuple[str, bytes | Path]) -> Tensor | str:

@@ -78,12 +78,14 @@ class Sweep:
 
 
 def load_sweep(source: Path) -> Sweep:
-    """A sweep from its YAML file. Raises UsageError."""
+    """A sweep from its YAML file. Raises InputError, UsageError."""
     try:
         text = source.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{source}: cannot be read: {error}") from error
-    return parse_recipe(Sweep, str(source), text, [])
+        raise InputError(
+            f"{source}: cannot be read: {getattr(error, 'strerror', None) or error}", "give a YAML file"
+        ) from error
+    return parse_recipe(Sweep, str(source), text, [], listed_by="irnscale train sweep --help")
 
 
 def run_sweep(sweep: Sweep, *, device: torch.device, progress: bool, say: Say) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from irnscale.errors import UsageError
+from irnscale.errors import InputError
 from irnscale.images.bicubic import bicubic_down
 from irnscale.kernels import quantize
 from irnscale.metrics import psnr, ssim
@@ -21,19 +21,21 @@ SSIM_WINDOW = 11
 def validation_images(sources: list[Path], *, scale: int, limit: int) -> list[Tensor]:
     """Up to `limit` images, (3, H, W) uint8, cut to multiples of the scale, spread over the sources.
 
-    Raises UsageError for an unreadable image, or where none is larger than the border that scores leave out.
+    Raises InputError for an unreadable image, or where none is larger than the border that scores leave out.
     """
     items = list(image_files(sources))
     images = []
     for item in items[:: max(1, len(items) // limit)][:limit]:
         image = decode(item)
         if isinstance(image, str):
-            raise UsageError(image, "validation needs readable images")
+            raise InputError(image, "validation needs readable images")
         height, width = (n - n % scale for n in image.shape[1:])
         if min(height, width) > 2 * scale:
             images.append(image[:, :height, :width])
     if not images:
-        raise UsageError(f"no photographs to validate on in {', '.join(map(str, sources))}")
+        raise InputError(
+            f"no photographs to validate on in {', '.join(map(str, sources))}", "give larger ones with --val"
+        )
     return images
 
 

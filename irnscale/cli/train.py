@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ def command() -> None:
 
     \b
       irnscale train recipes                                                  what there is to train
+      irnscale train recipes irn-x4                                           every KEY=VALUE of a recipe
       irnscale train irn-x4-budget --data PHOTOS --val OTHERS --budget 75m    train for 75 minutes
       irnscale train irn-x4-budget --data PHOTOS --budget 75m --resume        go on after Ctrl-C or a crash
       irnscale train run --help                                               all options
@@ -51,7 +53,8 @@ def command() -> None:
     is_flag=False,
     flag_value="",
     metavar="[RUN]",
-    help="Go on from the newest checkpoint in --out, or of RUN: a run's id or folder.",
+    help="Go on from the newest checkpoint in --out; where there is none, say so and start anew. With RUN, a run's id "
+    "or folder: from that run's, which must be there.",
 )
 @click.option("--track", multiple=True, type=click.Choice(["tensorboard", "wandb"]), help="Report there, too.")
 @DEVICE
@@ -111,12 +114,20 @@ def run_command(
 
 
 @command.command("recipes")
+@click.argument("recipe", required=False)
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @DEBUG
-def recipes_command(debug: bool) -> int:
-    """List the recipes that come with irnscale, with a line about each."""
+def recipes_command(recipe: str | None, overrides: tuple[str, ...], debug: bool) -> int:
+    """List the recipes that come with irnscale, with a line about each; or every KEY=VALUE of one RECIPE."""
     from irnscale.train import config
     from irnscale.train.glow import recipe as glow
 
+    if recipe is not None:
+        load = glow.load_glow_recipe if glow.is_glow(recipe) else config.load_recipe
+        settings = load(recipe, list(overrides)).to_dict()
+        words = {key: value if isinstance(value, str) else json.dumps(value) for key, value in settings.items()}
+        click.echo("\n".join(f"{key}={word}" for key, word in words.items()))
+        return ExitCode.OK
     lines = [
         (name, config.describe(folder / f"{name}.yaml"))
         for folder, names in (
@@ -126,8 +137,7 @@ def recipes_command(debug: bool) -> int:
         for name in names
     ]
     width = max(len(name) for name, _ in lines)
-    for name, about in lines:
-        click.echo(f"{name.ljust(width)}  {about}")
+    click.echo("\n".join(f"{name.ljust(width)}  {about}" for name, about in lines))
     return ExitCode.OK
 
 

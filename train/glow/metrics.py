@@ -65,9 +65,9 @@ def frechet_distance(one: Tensor, other: Tensor) -> float:
 
 
 def check_inception(weights: Path) -> None:
-    """Raise UsageError where the packages or the file are missing, InputError where the file is not of weights."""
+    """Raise UsageError where the packages are missing, InputError where the file is, or is not of weights."""
     if not weights.is_file():
-        raise UsageError(
+        raise InputError(
             f"{weights}: no such file", "give torch-fidelity's Inception weights, or leave --inception out"
         )
     try:

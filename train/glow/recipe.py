@@ -99,5 +99,5 @@ def glow_recipe_names() -> list[str]:
 
 
 def load_glow_recipe(source: str, overrides: list[str]) -> GlowRecipe:
-    """A recipe by name or YAML file, with `key=value` overrides. Raises UsageError naming what is wrong."""
+    """A recipe by name or YAML file, with `key=value` overrides. Raises InputError, UsageError naming what is wrong."""
     return parse_recipe(GlowRecipe, source, recipe_text(source, RECIPES, glow_recipe_names()), overrides)
