@@ -18,9 +18,13 @@ def parse_memory(text: str) -> int:
     return int(float(match[1]) * _UNITS[match[2].upper()])
 
 
-def format_memory(size: float) -> str:
-    """Bytes for people: 1.2 GiB, 34 MiB."""
+def format_memory(size: float, *, up: bool = False) -> str:
+    """Bytes for people: 1.20 GiB, 34 MiB; rounded to the nearest, or with `up` to what is surely enough."""
     for unit, name in ((2**30, "GiB"), (2**20, "MiB")):
         if size >= unit:
-            return f"{size / unit:.2f} {name}" if size < 10 * unit else f"{size / unit:.0f} {name}"
+            digits = 2 if size < 10 * unit else 0
+            shown = math.ceil(size / unit * 10**digits) / 10**digits if up else size / unit
+            return f"{shown:.{digits}f} {name}"
+    if 0 < size < 2**10:
+        return f"{math.ceil(size)} byte{'s' if size > 1 else ''}"
     return f"{math.ceil(size / 2**10)} KiB"

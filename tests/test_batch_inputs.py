@@ -104,6 +104,30 @@ def test_lists_of_names(tmp_path, monkeypatch, data, null, expected):
     assert labels(collect(Selection(("z.png",), files_from="-", null=null))) == ["z.png", *expected]
 
 
+def test_lists_repeat_the_folders_of_their_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tree(tmp_path, "a.png", "in/a.png", "in/sub/b.png", "beside/c.png"))
+    named = {
+        "a.png": "",
+        "./in//a.png": "in",
+        "in/x/../sub/b.png": "in/sub",
+        "../../beside/c.png": "beside",
+        "/photos/2024/d.png": "photos/2024",
+        "a/../../e.png": "",
+    }
+    Path("list").write_text("\n".join([*named, "in/a.png", "z.png"]))
+    found = collect(Selection(("z.png",), files_from="list"))
+    assert {item.label: str(item.below) for item in found.items} == {"z.png": "."} | {
+        name: below or "." for name, below in named.items()
+    }
+    Path("list").write_text("in\nbeside/c.png\n")
+    found = collect(Selection(files_from="list", recursive=True))
+    assert [(item.label, str(item.below)) for item in found.items] == [
+        ("in/a.png", "in"),
+        ("in/sub/b.png", "in/sub"),
+        ("beside/c.png", "beside"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("selection", "words"),
     [

@@ -60,11 +60,24 @@ def test_a_tree_there_and_back(run, photos, tmp_path):
 def test_outputs_beside_the_inputs_are_not_inputs_the_next_time(run, photos):
     assert run("down", "in", "-r", "-s", 2).code == 0
     assert len(files(photos)) == 5 + 3
+    refused = run("down", "in", "-r", "-s", 2)
+    assert (refused.code, len(refused.lines)) == (5, 3 + 1), refused.lines
+    assert all("already exists" in line and "--skip-existing" in line for line in refused.lines[:3])
     again = run("down", "in", "-r", "-s", 2, "--skip-existing", "-v")
     assert again.code == 0
     assert len(files(photos)) == 5 + 3
     assert sum("made by `irnscale down`" in line for line in again.lines) == 3
     assert again.lines[-1] == "0 of 6 done, 6 skipped"
+    picture(photos / "b.jpg", 17, 9)
+    changed = run("down", "in", "-r", "-s", 2, "--skip-existing")
+    assert (changed.code, "--overwrite" in changed.lines[0]) == (5, True)
+    assert run("down", "in", "-r", "-s", 2, "--skip-existing", "--overwrite").code == 0
+    assert read_provenance(photos / "b_down2x.png").width == 17
+    (photos / "b_down2x.png").unlink()
+    picture(photos / "b_down2x.png")
+    other = run("down", "in", "-r", "-s", 2, "--overwrite")
+    assert other.code == 5, "a picture that only has the name of an output is an input"
+    assert any("would replace the input in/b_down2x.png" in line for line in other.lines)
 
 
 def test_skipping_is_by_content_and_settings(run, photos, tmp_path):

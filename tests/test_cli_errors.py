@@ -6,6 +6,8 @@ import errno
 import hashlib
 import json
 import os
+import re
+import sys
 
 import pytest
 import torch
@@ -86,6 +88,8 @@ def test_unwritable_targets(refused, run, tmp_path):
     assert "no such folder" in refused(5, "down", photo, "-o", photo / "b.png")
     assert "cannot create" in refused(5, "down", photo, "-o", f"{photo}/deeper/")
     assert "too long" in refused(5, "down", photo, "-o", "n" * 300 + ".png")
+    if sys.platform == "linux":
+        assert "/proc/x.png: its folder takes no new files" in refused(5, "down", photo, "-o", "/proc/x.png")
 
 
 @pytest.mark.parametrize(
@@ -204,6 +208,7 @@ def test_models_that_are_not_there(refused, tmp_path):
     assert "'nobody'" in refused(3, "down", photo, "-m", "nobody")
     assert "'nobody'" in refused(3, "up", photo, "-m", "nobody")
     assert "nobody.safetensors" in refused(3, "down", photo, "-m", "nobody.safetensors")
+    assert "`irnscale train recipes`" in refused(3, "down", photo, "-s", "3")
     assert "JPEG-resistant" in refused(3, "down", photo, "--jpeg-resistant")
     assert "models import" in refused(3, "down", photo, "-m", "weights.pth")
     assert "no model" in refused(3, "down", photo, "-m", "n" * 300)
@@ -221,6 +226,15 @@ def test_devices_that_are_not_there(refused, tmp_path):
 
 def test_too_many_pixels(refused, tmp_path):
     assert "--max-pixels" in refused(1, "down", picture(tmp_path / "a.png"), "--max-pixels", "100")
+
+
+def test_the_least_memory_is_enough(refused, run, tmp_path):
+    photo = picture(tmp_path / "a.png", 150, 90)
+    line = refused(4, "down", photo, "-s", "2", "--max-memory", "1")
+    assert "does not fit into --max-memory 1 byte" in line
+    least = int(re.search(r"at least (\d+) MiB", line)[1])
+    assert f"--max-memory {least - 1} MiB" in refused(4, "down", photo, "-s", "2", "--max-memory", f"{least - 1}M")
+    assert run("down", photo, "-s", "2", "--max-memory", f"{least}M").code == 0
 
 
 def test_impossible_size(refused, tmp_path):

@@ -64,7 +64,9 @@ def test_what_is_no_size(text):
 
 
 def test_sizes_for_people():
-    assert [format_memory(n) for n in (100, 5 << 20, 3 << 29, 40 << 30)] == ["1 KiB", "5.00 MiB", "1.50 GiB", "40 GiB"]
+    sizes = (100, 1000 << 10, 5 << 20, 3 << 29, 40 << 30)
+    assert [format_memory(n) for n in sizes] == ["100 bytes", "1000 KiB", "5.00 MiB", "1.50 GiB", "40 GiB"]
+    assert format_memory((40 << 30) + 1, up=True) == "41 GiB", "what is surely enough"
 
 
 def plan(width, height, **more):

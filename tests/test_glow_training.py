@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -393,6 +394,12 @@ def test_the_evaluate_command(irnscale, tmp_path, monkeypatch):
     assert freia.startswith("glow-freia ")
     assert torch_.startswith("glow-torch ")
     assert freia.count("±") == torch_.count("±") == 10
+    said = [line for line in first.lines if " of 4: " in line]
+    assert [line.split(":")[0] for line in said[::2]] == [
+        f"glow-{kind}-seed{seed}, training {n} of 4"
+        for n, (seed, kind) in enumerate(product("01", ("freia", "torch")), 1)
+    ]
+    assert all("nats" in line and " s" in line for line in said[1::2]), "each ends with its result and time"
     folders = [f"glow-{kind}-seed{seed}" for kind in ("freia", "torch") for seed in (0, 1)]
     assert names(tmp_path) == [*folders, "samples.png", "table.json"]
 

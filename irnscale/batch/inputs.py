@@ -53,7 +53,8 @@ SUFFIXES = frozenset(
 
 @dataclass(frozen=True)
 class Item:
-    """One input. `below` is its folder relative to the folder that `--recursive` started from.
+    """One input. `below` is where the tree of outputs has it: its folder relative to that which `--recursive` started
+    from, or as its name in `--files-from` has it.
 
     `found` says that it was found in a folder rather than named. `problem` is why it cannot be read, where
     that is known already.
@@ -100,6 +101,7 @@ def collect(selection: Selection, *, avoid: Path | None = None) -> Found:
 
     With `recursive`, folders are searched in sorted order without following links to folders; hidden names
     and the folder `avoid` (where the outputs go) are left out. A folder without it is an input that fails.
+    The names of a list keep their folders, as rsync's `--files-from` has it.
     """
     if "" in selection.inputs:
         raise UsageError("an empty file name", "is a shell variable unset?")
@@ -107,27 +109,29 @@ def collect(selection: Selection, *, avoid: Path | None = None) -> Found:
         raise UsageError("stdin (-) can be read only once", "name it once")
     if selection.null and selection.files_from is None:
         raise UsageError("-0 belongs to --files-from", "for example: find . -print0 | ... --files-from - -0")
-    named = list(selection.inputs)
+    named, listed = list(selection.inputs), []
     if selection.files_from is not None:
         if selection.files_from == STREAM and STREAM in named:
             raise UsageError("stdin (-) can be read only once", "give the list in a file")
-        named += _read_list(selection.files_from, selection.null)
+        listed = _read_list(selection.files_from, selection.null)
     elif not named:
         raise UsageError("no INPUT is given", "name pictures, - for stdin, or use --files-from")
     items: dict[tuple[str, Path], Item] = {}
     empty: list[str] = []
     passed = [0]
-    for name in named:
+    for index, name in enumerate([*named, *listed]):
+        from_list = index >= len(named)
         if name == STREAM:
             items[STREAM, Path()] = Item("stdin", None)
         elif selection.recursive and os.path.isdir(name):  # noqa: PTH112 - Path.is_dir raises for long names
             before = len(items)
-            for item in _walk(Path(name), avoid, passed):
+            for item in _walk(Path(name), avoid, passed, _inside(name) if from_list else Path()):
                 items.setdefault((_normal(item.label), item.below), item)
             if len(items) == before:
                 empty.append(name)
-        else:
-            items.setdefault((_normal(name), Path()), Item(name, Path(name)))
+        elif not (from_list and (_normal(name), Path()) in items):
+            below = _inside(os.path.dirname(name)) if from_list else Path()  # noqa: PTH120
+            items.setdefault((_normal(name), below), Item(name, Path(name), below))
     return Found(list(items.values()), empty, passed[0])
 
 
@@ -174,8 +178,14 @@ def _read_list(path: str, null: bool) -> list[str]:
     return ["./-" if name == STREAM else name for name in names]
 
 
-def _walk(root: Path, avoid: Path | None, passed: list[int]) -> Iterator[Item]:
-    """The pictures in a tree, in sorted order; `passed[0]` counts the other files."""
+def _inside(folder: str) -> Path:
+    """A folder's name as a path that cannot lead out of where it is put: without root, drive and leading `..`."""
+    path = Path(os.path.normpath(folder))
+    return Path(*(part for part in path.parts if part not in (path.anchor, "..")))
+
+
+def _walk(root: Path, avoid: Path | None, passed: list[int], below: Path) -> Iterator[Item]:
+    """The pictures in a tree, in sorted order, the tree itself put `below`; `passed[0]` counts the other files."""
     avoided = os.path.realpath(avoid) if avoid is not None else None
     problems: list[OSError] = []
     for folder, folders, names in os.walk(root, onerror=problems.append):
@@ -192,7 +202,7 @@ def _walk(root: Path, avoid: Path | None, passed: list[int]) -> Iterator[Item]:
                 continue
             if _is_picture(here / name):
                 path = here / name
-                yield Item(str(path), path, here.relative_to(root), found=True)
+                yield Item(str(path), path, below / here.relative_to(root), found=True)
             else:
                 passed[0] += 1
     while problems:

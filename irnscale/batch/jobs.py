@@ -110,12 +110,18 @@ def _place(item: Item, to: str | None) -> tuple[Path | None, Path | None]:
 
 
 class Targets:
-    """Refuses outputs that would land on an input, on each other, or on what exists."""
+    """Refuses outputs that would land on an input, on each other, or on what exists.
 
-    def __init__(self, jobs: Sequence[Job], *, overwrite: bool) -> None:
-        self._overwrite = overwrite
+    `is_own` says of a file that was found in a folder whether an earlier run wrote it: such a one is no input.
+    """
+
+    def __init__(
+        self, jobs: Sequence[Job], *, overwrite: bool, is_own: Callable[[Path], bool] = lambda _: False
+    ) -> None:
+        self._overwrite, self._is_own = overwrite, is_own
         # os.path.realpath and not Path.resolve, which raises for loops of links
         self._inputs = {os.path.realpath(job.item.source): job.label for job in jobs if job.item.source is not None}
+        self._found = {os.path.realpath(job.item.source) for job in jobs if job.item.source and job.item.found}
         self._taken: dict[str, str] = {}
         self._swept: set[Path] = set()
         self._lock = threading.Lock()
@@ -167,7 +173,7 @@ class Targets:
         real = os.path.realpath(target)
         if target.exists() and not target.is_file():
             raise OutputError(f"{target}: is a device or a pipe", "name a file with -o, or - for stdout")
-        if real in self._inputs:
+        if real in self._inputs and not (real in self._found and self._is_own(target)):
             raise OutputError(f"{target}: the output would replace the input {self._inputs[real]}", "choose another -o")
         if real in self._taken:
             what = f"{target}: both {self._taken[real]} and {job.label} would be written there"

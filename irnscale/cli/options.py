@@ -64,7 +64,9 @@ _SHARED = [
         help="The model whose small images survive JPEG [default: where -f is lossy].",
     ),
     click.option("-r", "--recursive", is_flag=True, help="Take the pictures in folders; -o repeats the tree."),
-    click.option("--files-from", metavar="FILE|-", help="Read names of inputs, one per line."),
+    click.option(
+        "--files-from", metavar="FILE|-", help="Read names of inputs, one per line; -o repeats their folders."
+    ),
     click.option("-0", "null", is_flag=True, help="The names of --files-from end with a null byte, not a line."),
     click.option("--overwrite", is_flag=True, help="Replace existing outputs."),
     click.option(

@@ -277,7 +277,9 @@ def execute(common: Common, verb: Verb, name: batch.Naming) -> int:
     check_options(files.resolve_format(), files.quality, files.subsampling, files.depth)
     found = batch.collect(common.selection, avoid=files.folder)
     jobs = batch.plan(found.items, files, name)
-    targets = batch.Targets(jobs, overwrite=files.overwrite or files.skip_existing)
+    targets = batch.Targets(
+        jobs, overwrite=files.overwrite or files.skip_existing, is_own=lambda path: _is_made_by(verb, path)
+    )
     targets.refuse_collisions(jobs, verb.scales, lambda job: _scale_of(verb, job))
     part, parts = batch.parse_shard(common.shard)
     jobs = jobs[part - 1 :: parts]
@@ -296,6 +298,15 @@ def execute(common: Common, verb: Verb, name: batch.Naming) -> int:
         with watcher:
             batch.run(jobs, stages, watcher.emit, workers=common.jobs, fail_fast=common.fail_fast)
     return watcher.report.code
+
+
+def _is_made_by(verb: Verb, path: Path) -> bool:
+    """Whether a file in a folder is one that the same command wrote earlier, which it skips as an input."""
+    try:
+        record = read_provenance(path)
+    except InputError:
+        return False
+    return record is not None and record.kind == verb.kind
 
 
 def _scale_of(verb: Verb, job: Job) -> int | None:

@@ -162,5 +162,5 @@ def make_plan(
             return candidate
     least = min(candidate.total_bytes for candidate in plans)
     what = f"{width}x{height} does not fit into --max-memory {format_memory(max_memory)}"
-    remedy = f"it takes at least {format_memory(least)}" + (f" at --tile {tile}" if tile else "")
+    remedy = f"it takes at least {format_memory(least, up=True)}" + (f" at --tile {tile}" if tile else "")
     raise DeviceError(what, remedy)

@@ -142,6 +142,8 @@ def _exists(target: Path) -> OutputError:
 
 
 def _explain(target: Path, error: OSError) -> OutputError:
+    if isinstance(error, FileNotFoundError) and target.parent.is_dir():  # such as /proc
+        return OutputError(f"{target}: its folder takes no new files", "choose another with -o")
     if isinstance(error, FileNotFoundError):
         return OutputError(f"{target}: its folder does not exist", "create it or choose another with -o")
     if isinstance(error, NotADirectoryError):

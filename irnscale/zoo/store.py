@@ -110,7 +110,8 @@ def default_model(scale: int, *, jpeg_resistant: bool = False) -> Model:
         if model.card.scale == scale:
             return model
     have = ", ".join(sorted({f"x{m.card.scale}" for m in candidates})) or "none"
-    raise ModelError(f"{kind} for scale {scale} is not installed", f"installed: {have}")
+    remedy = f"installed: {have}; others can be trained, see `irnscale train recipes`, and named with -m"
+    raise ModelError(f"{kind} for scale {scale} is not installed", remedy)
 
 
 def compose(scale: int, *, jpeg_resistant: bool = False) -> list[Model]:

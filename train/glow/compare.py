@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -58,23 +59,20 @@ def compare(
     `table.json`. Raises what `run` raises.
     """
     outcomes: dict[str, list[Outcome]] = {recipe.name: [] for recipe in recipes}
-    for seed in range(seeds):
-        for recipe in recipes:
-            name = f"{recipe.name}-seed{seed}"
-            seeded, folder = replace(recipe, seed=seed), out / name
-            found = finished(seeded, folder, inception)
-            outcomes[recipe.name].append(
-                found
-                or run(
-                    seeded,
-                    out=folder,
-                    resume=(folder / NAME).exists(),
-                    inception=inception,
-                    progress=progress,
-                    label=name,
-                    say=say,
-                )
-            )
+    for number, (seed, recipe) in enumerate(product(range(seeds), recipes), 1):
+        name = f"{recipe.name}-seed{seed}"
+        seeded, folder = replace(recipe, seed=seed), out / name
+        outcome = finished(seeded, folder, inception)
+        place = f"{name}, training {number} of {seeds * len(recipes)}"
+        say(f"{place}: {'done earlier' if outcome else f'budget {recipe.budget}'}")
+        if outcome is None:
+            resume = (folder / NAME).exists()
+            options: dict[str, Any] = {"inception": inception, "progress": progress, "label": name, "say": say}
+            outcome = run(seeded, out=folder, resume=resume, **options)
+            nats = outcome.result["log_likelihood_dequantized"]
+            say(f"{place}: {nats:.1f} nats, Frechet {outcome.result['frechet']:.1f}, {outcome.result['seconds']:.0f} s")
+        outcomes[recipe.name].append(outcome)
+    say("timing them beside each other")
     results = {name: [dict(o.result) for o in of] for name, of in outcomes.items()}
     for seed in range(seeds):
         flows = {recipe: outcomes[recipe.name][seed] for recipe in (replace(r, seed=seed) for r in recipes)}
