@@ -1,11 +1,11 @@
-"""Sizes of memory as people write them. Imports nothing, so that the command line stays quick to start."""
+"""Sizes of memory as people write them, and of pictures. Imports nothing heavy: the command line starts quickly."""
 
 from __future__ import annotations
 
 import math
 import re
 
-from irnscale.errors import UsageError
+from irnscale.errors import InputError, UsageError
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -16,6 +16,15 @@ def parse_memory(text: str) -> int:
     if not match or not float(match[1]):
         raise UsageError(f"--max-memory {text}: not a size", "for example --max-memory 800M or --max-memory 2G")
     return int(float(match[1]) * _UNITS[match[2].upper()])
+
+
+def check_original_size(size: tuple[int, int], small: tuple[int, int], scale: int) -> None:
+    """Raise InputError unless `small` (width, height) is what `down` makes of a picture of that size."""
+    if not all(0 <= have * scale - want < scale for want, have in zip(size, small, strict=True)):
+        raise InputError(
+            f"a picture of {small[0]} x {small[1]} cannot come from {size[0]} x {size[1]} at x{scale}",
+            f"at most {small[0] * scale} x {small[1] * scale}, and less than {scale} below",
+        )
 
 
 def format_memory(size: float, *, up: bool = False) -> str:

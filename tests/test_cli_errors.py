@@ -238,8 +238,9 @@ def test_the_least_memory_is_enough(refused, run, tmp_path):
 
 
 def test_impossible_size(refused, tmp_path):
-    line = refused(1, "up", picture(tmp_path / "a.png"), "-s", "4", "--size", "500x500", "--quiet")
-    assert "at most 84 x 56" in line
+    for option in ("--dry-run", "--quiet"):
+        line = refused(1, "up", picture(tmp_path / "a.png"), "-s", "4", "--size", "500x500", option)
+        assert "at most 84 x 56" in line
 
 
 @pytest.mark.parametrize("damage", ["garbage", "truncated", "one bit", "missing", "folder"])

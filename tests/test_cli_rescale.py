@@ -139,12 +139,13 @@ def small(run, tmp_path):
     ],
 )
 def test_options_that_contradict_the_record(run, small, options, given, recorded):
-    result = run("up", small, *options)
-    assert result.code == 2
-    assert len(result.lines) == 1
-    assert given in result.lines[0]
-    assert recorded in result.lines[0]
-    assert "--ignore-provenance" in result.lines[0]
+    for dry_run in (["--dry-run"], []):
+        result = run("up", small, *options, *dry_run)
+        assert (result.code, result.stdout) == (2, b"")
+        assert len(result.lines) == 1
+        assert given in result.lines[0]
+        assert recorded in result.lines[0]
+        assert "--ignore-provenance" in result.lines[0]
 
 
 def test_options_that_agree_with_the_record(run, small):

@@ -9,7 +9,8 @@ import pytest
 from conftest import synthetic_photo
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from jpegxl_files import PIXELS, jpegxl
+from PIL import Image, ImageCms
 
 from irnscale.errors import InputError, UsageError
 from irnscale.images import extras, opening, write
@@ -55,6 +56,63 @@ def test_jpeg_xl(codecs, channels, container):
     np.testing.assert_array_equal(read_picture(deep).pixels, picture.pixels.astype(np.uint16) * 257)
     if channels == 4:
         np.testing.assert_array_equal(picture.alpha, pixels[..., 3])
+
+
+def of_srgb(icc: bytes, *colour: int) -> list[int]:
+    """An sRGB colour in the numbers of another profile."""
+    profiles = ImageCms.createProfile("sRGB"), ImageCms.ImageCmsProfile(io.BytesIO(icc))
+    patch = ImageCms.profileToProfile(Image.new("RGB", (1, 1), colour), *profiles, renderingIntent=1)
+    return np.asarray(patch)[0, 0].astype(int).tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "red"),
+    [
+        ("p3", (234, 51, 35)),
+        ("alpha p3", (234, 51, 35)),
+        ("animated p3", (234, 51, 35)),
+        ("turned p3", (234, 51, 35)),
+        ("p3 lossy", (234, 51, 35)),
+        ("rec2020", (202, 59, 19)),
+        ("linear", (255, 0, 0)),
+        ("custom", (179, 70, 26)),
+    ],
+)
+def test_the_colours_of_a_jpeg_xl_become_a_profile(codecs, name, red):
+    data = jpegxl(name)
+    picture = read_picture(data, frames="first")
+    with opening.open_source(data) as image:
+        assert image.info["icc_profile"] == picture.icc
+    assert np.abs(np.subtract(of_srgb(picture.icc, 255, 0, 0), red)).max() <= 1
+    assert of_srgb(picture.icc, 128, 128, 128)[0] == pytest.approx(
+        {"linear": 55, "custom": 109, "rec2020": 115}.get(name, 128), abs=1
+    )
+    assert not any("colours" in note for note in picture.notes)
+    expected = np.rot90(PIXELS, -1) if name == "turned p3" else PIXELS
+    assert np.abs(picture.pixels.astype(int) - expected).mean() <= (3 if name == "p3 lossy" else 0)
+    assert len(picture.icc) < 3000
+
+
+@pytest.mark.parametrize(
+    ("name", "word", "error"),
+    [("icc", "taken for sRGB", 0), ("pq", "PQ", 0), ("gray gamma", "gray", 0), ("icc lossy", "converted to sRGB", 12)],
+)
+def test_colours_of_a_jpeg_xl_that_are_lost_are_told(codecs, name, word, error):
+    picture = read_picture(jpegxl(name))
+    assert picture.icc is None
+    assert len(picture.notes) == 1
+    assert word in picture.notes[0]
+    expected = PIXELS[..., :1] if name == "gray gamma" else PIXELS
+    assert np.abs(picture.pixels.astype(int) - expected).mean() <= error, "not the linear light that libjxl gives"
+
+
+def test_a_jpeg_in_jpeg_xl_keeps_its_profile(codecs):
+    data = jpegxl("jpeg")
+    picture = read_picture(data)
+    jpeg = read_picture(codecs.jpegxl_decode_jpeg(data))
+    assert (picture.icc, picture.notes) == (jpeg.icc, ())
+    assert picture.icc
+    assert np.abs(picture.pixels.astype(int) - jpeg.pixels).mean() < 2
 
 
 def test_a_jpeg_xl_bomb_is_refused_before_it_is_decoded(codecs, monkeypatch):

@@ -15,6 +15,7 @@ from irnscale.cli.options import Common, RescaleCommand, parse_size, shared
 from irnscale.errors import InputError, ModelError, UsageError
 from irnscale.images.formats import FORMATS, is_lossy
 from irnscale.images.provenance import SCALES
+from irnscale.sizes import check_original_size
 
 if TYPE_CHECKING:
     from irnscale.cli.rescale import Choice
@@ -126,19 +127,29 @@ class Up:
         return Choice(models, combined_scale(models), settings, assistant)
 
     def size(self, choice: Choice, header: Header | Picture) -> tuple[int, int]:
-        """The recorded size, unless the picture was resized since; the wanted one; or all there is."""
-        record = None if self.ignore else header.record
+        """The recorded size, unless the picture was resized since; the wanted one; or all there is.
+
+        Raises UsageError where --size contradicts the record, InputError where it is not possible.
+        """
+        record, wanted = None if self.ignore else header.record, self.wanted
         full = header.width * choice.scale, header.height * choice.scale
         if record is None:
-            return self.wanted or full
+            if wanted is not None:
+                check_original_size(wanted, (header.width, header.height), choice.scale)
+            return wanted or full
+        if wanted is not None and wanted != (record.width, record.height):
+            raise UsageError(
+                f"--size {wanted[0]}x{wanted[1]} contradicts its record: {record.width}x{record.height}",
+                "leave --size out, or use --ignore-provenance",
+            )
         same = (header.width, header.height) == (record.lr_width, record.lr_height)
         return (record.width, record.height) if same else full
 
     def notes(self, label: str, choice: Choice, picture: Picture) -> list[str]:
-        """What makes it restore less well. Raises UsageError where --size contradicts the record."""
+        """What makes it restore less well."""
         record = None if self.ignore else picture.record
         if record is not None:
-            return _doubts(label, record, picture, self.wanted)
+            return _doubts(record, picture)
         if self._warned or self.sr:
             return []
         self._warned = True
@@ -238,14 +249,9 @@ def _from_record(label: str, record: Provenance, scale: int | None, common: Comm
     return models
 
 
-def _doubts(label: str, record: Provenance, picture: Picture, wanted: tuple[int, int] | None) -> list[str]:
+def _doubts(record: Provenance, picture: Picture) -> list[str]:
     from irnscale.images.provenance import pixel_crc
 
-    if wanted is not None and wanted != (record.width, record.height):
-        raise UsageError(
-            f"{label}: --size {wanted[0]}x{wanted[1]} contradicts its record: {record.width}x{record.height}",
-            "leave --size out, or use --ignore-provenance",
-        )
     if (picture.width, picture.height) != (record.lr_width, record.lr_height):
         return [
             f"is {picture.width}x{picture.height}, but its record says {record.lr_width}x{record.lr_height}: it was "

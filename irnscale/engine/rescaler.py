@@ -23,7 +23,7 @@ from irnscale.errors import DeviceError, InputError, ModelError, UsageError
 from irnscale.kernels import philox_normal
 from irnscale.networks import IRN, AssistantFlow
 from irnscale.networks.irn import IMAGE_CHANNELS
-from irnscale.sizes import parse_memory
+from irnscale.sizes import check_original_size, parse_memory
 from irnscale.zoo import Model, combined_digest, compose, find_all, load_assistant, load_network
 from irnscale.zoo import assistant as find_assistant
 
@@ -163,12 +163,7 @@ class Rescaler:
                 "the temperature is at least 0, the seed from 0 to 2^64 - 1",
             )
         if size is not None:
-            for want, have in zip(size, (width, height), strict=True):
-                if not 0 <= have * self.scale - want < self.scale:
-                    raise InputError(
-                        f"a picture of {width} x {height} cannot come from {size[0]} x {size[1]} at x{self.scale}",
-                        f"at most {width * self.scale} x {height * self.scale}, and less than {self.scale} below",
-                    )
+            check_original_size(size, (width, height), self.scale)
         wide, high = size or (width * self.scale, height * self.scale)
         sink = Sink(image, n, high, wide, depth)
         works = self._works("up", height * self.scale, width * self.scale)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import io
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import ImageFile
+from PIL import Image, ImageFile
+
+from .jpegxl_colour import Colour, from_linear, profile, read_colour
+from .modes import Arrays, arrays_of
 
 if TYPE_CHECKING:
     from .picture import Pixels
 
 _BARE, _CONTAINER = b"\xff\x0a", b"\0\0\0\x0cJXL "
+_HEADER = 4096  # bytes that surely hold it, with the names of a few extra channels
 _RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 
 
@@ -31,6 +35,7 @@ class JpegXlHeader:
     height: int
     orientation: int = 1
     animated: bool = False
+    colour: Colour = field(default_factory=Colour)
 
 
 class JpegXlFile(ImageFile.StubImageFile):
@@ -48,6 +53,7 @@ class JpegXlFile(ImageFile.StubImageFile):
         width, height = header.width, header.height
         self._size, self._mode = ((height, width) if header.orientation > 4 else (width, height)), "RGB"
         self.n_frames = 2 if header.animated else 1  # two at least: the header has no number
+        self.info["icc_profile"], _ = profile(header.colour)
         for kind, content in _boxes(self._data):
             if kind == b"Exif" and len(content) > 4:
                 self.info["exif"] = content[4 + int.from_bytes(content[:4], "big") :]
@@ -72,21 +78,50 @@ def jpegxl_planes(data: bytes) -> Pixels:
     return array[0] if array.ndim == 4 else array
 
 
+def jpegxl_arrays(data: bytes) -> Arrays:
+    """The first frame, upright, with its colour profile as far as that is known, and notes of what is not."""
+    colour = jpegxl_header(data).colour
+    planes = jpegxl_planes(data)
+    icc, note = profile(colour)
+    if colour.has_icc and not colour.xyb:
+        icc = _profile_of_jpeg(data)
+        note = None if icc else "its colour profile is one that imagecodecs does not give; colours are taken for sRGB"
+    elif colour.has_icc:
+        colours = 1 if planes.shape[2] < 3 else 3
+        planes = np.dstack([from_linear(planes[..., :colours]), planes[..., colours:]])
+        note = "its colour profile is one that imagecodecs does not give; converted to sRGB, with steps in dark tones"
+    arrays = arrays_of(planes, icc)
+    return replace(arrays, notes=(*arrays.notes, note)) if note else arrays
+
+
+def _profile_of_jpeg(data: bytes) -> bytes | None:
+    """The profile of the JPEG that a file can be turned back into; None where it was not made from one."""
+    if not any(kind == b"jbrd" for kind, _ in _boxes(data)):
+        return None
+    with Image.open(io.BytesIO(import_module("imagecodecs").jpegxl_decode_jpeg(data)), formats=["JPEG"]) as jpeg:
+        icc = jpeg.info.get("icc_profile")
+    return icc if isinstance(icc, bytes) else None
+
+
 def jpegxl_header(data: bytes) -> JpegXlHeader:
     """The beginning of a codestream (ISO/IEC 18181-1, D.2 and D.3). Raises ValueError."""
     stream = data if data.startswith(_BARE) else _codestream(data)
     if not stream.startswith(_BARE) or len(stream) < 12:
         raise ValueError("truncated JPEG XL header")
-    bits = _Bits(stream[2:64])
+    bits = _Bits(stream[2:_HEADER])
     width, height = bits.size()
-    if bits.take(1) or not bits.take(1):  # all is as usual, or at least orientation and animation are
+    if bits.take(1):  # all is as usual
         return JpegXlHeader(width, height)
-    orientation = 1 + bits.take(3)
+    orientation, animated = 1, False
     if bits.take(1):
-        bits.size()  # intrinsic
-    if bits.take(1):
-        bits.preview_size()
-    return JpegXlHeader(width, height, orientation, bool(bits.take(1)))
+        orientation = 1 + bits.take(3)
+        if bits.take(1):
+            bits.size()  # intrinsic
+        if bits.take(1):
+            bits.preview_size()
+        if animated := bool(bits.take(1)):
+            bits.animation()
+    return JpegXlHeader(width, height, orientation, animated, read_colour(bits))
 
 
 class _Bits:
@@ -112,6 +147,12 @@ class _Bits:
             numerator, denominator = _RATIOS[ratio - 1]
             return height * numerator // denominator, height
         return side(), height
+
+    def animation(self) -> None:
+        """Passed over."""
+        for counts in ((0, 0, 10, 30), (0, 0, 8, 10), (0, 3, 16, 32)):  # ticks per second, by what, loops
+            self.take(counts[self.take(2)])
+        self.take(1)
 
     def preview_size(self) -> None:
         """Passed over."""
@@ -151,5 +192,5 @@ def _codestream(data: bytes) -> bytes:
     """The codestream in a container, or its beginning: the box jxlc, or the first of the boxes jxlp."""
     for kind, content in _boxes(data):
         if kind in (b"jxlc", b"jxlp"):
-            return content[4 * (kind == b"jxlp") :][:64]
+            return content[4 * (kind == b"jxlp") :][:_HEADER]
     raise ValueError("truncated JPEG XL container")

@@ -14,7 +14,7 @@ from ..errors import InputError
 from .exif import ORIENTATION, PREFIX, tiff_exif, upright_exif
 from .extras import IO, deep_picture, deep_png, deep_tiff, has_io
 from .iptc import stored_iptc
-from .jpegxl import jpegxl_planes
+from .jpegxl import jpegxl_arrays
 from .modes import Arrays, arrays_of, decode
 from .opening import open_source, read_bytes, source_name
 from .picture import Picture
@@ -261,7 +261,7 @@ def _decode_deep(image: Image.Image, data: bytes, bits: int, name: str) -> Array
     """
     icc = image.info.get("icc_profile")
     if image.format == "JXL":
-        return arrays_of(jpegxl_planes(data), icc)
+        return jpegxl_arrays(data)
     if image.format == "TIFF" and _stored_by_plane(image, bits):
         planes = deep_tiff(data, image.size) if has_io() else None
         if planes is None:
