@@ -173,7 +173,8 @@ class Rescaling:
         started = time.perf_counter()
         if self._common.verbose:
             large = max(first.size, (first.picture.width, first.picture.height))
-            for plan in rescaler.plans(self._verb.kind, *large, bytes_per_pixel=3 * first.picture.depth / 8):
+            given, made = (3 * depth / 8 for depth in (first.picture.depth, self._common.files.depth or 8))
+            for plan in rescaler.plans(self._verb.kind, *large, bytes_per_pixel=given, result_bytes_per_pixel=made):
                 self._common.say(f"plan: {plan.describe()}")
         progress = self._watcher.tiles(outcomes[0].job.label)
         pictures = [loaded.picture for loaded in group]

@@ -32,6 +32,11 @@ class Source:
         self.samples, self._sides = n, (height, width)
         self.height, self.width = (-(-side // multiple) * multiple for side in (height, width))
 
+    @property
+    def bytes_per_pixel(self) -> float:
+        """What the image takes in memory."""
+        return 3.0 * (self._pixels.element_size() if isinstance(self._pixels, Tensor) else self._pixels.itemsize)
+
     def read(self, first: int, last: int, *, columns: bool, device: torch.device) -> Tensor:
         """Rows (or columns) [first, last) on the device: (N, 3, rows, W), float32, or the dtype of a tensor image."""
         pixels = self._pixels
@@ -74,6 +79,11 @@ class Sink:
             self._result = torch.empty((samples, 3, height, width), dtype=image.dtype, device=image.device)
         else:
             self._result = np.empty((samples, height, width, 3), np.uint8 if depth == 8 else np.uint16)
+
+    @property
+    def bytes_per_pixel(self) -> float:
+        """What the result takes in memory."""
+        return 3.0 * (self._result.element_size() if isinstance(self._result, Tensor) else self._result.itemsize)
 
     def write(self, first: int, rows: Tensor, *, columns: bool) -> None:
         """Rows (or columns) from `first` on, (N, 3, rows, W); what is beyond the size of the result is left out."""

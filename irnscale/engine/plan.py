@@ -104,19 +104,20 @@ def make_plan(
     model: str = "",
     tile: int | None = None,
     max_memory: int | None = None,
-    bytes_per_pixel: float = 3.0,
+    pictures: int | None = None,
 ) -> Plan:
     """The fastest way that keeps within `max_memory` bytes; `tile`, where given, is kept as it is.
 
-    width, height: of the large image, multiples of the scale. bytes_per_pixel: what the large picture takes as the
-    caller holds it. Raises DeviceError where nothing fits, naming what would.
+    width, height: of the large image, multiples of the scale. pictures: bytes that the caller's images take in the
+    memory that `max_memory` is about; None: this image and its small one, 8 bits deep, in the host's memory. Raises
+    DeviceError where nothing fits, naming what would.
     """
     length, across = height // net.scale, width // net.scale
     sideways = width > height
     state = 12 * width * height
     on_device = device.type != "cpu"
-    # on a device the pictures stay in the host's memory, which is not what the limit is about
-    picture = 0 if on_device else round(width * height * bytes_per_pixel * (1 + 1 / net.scale**2))
+    if pictures is None:
+        pictures = 0 if on_device else round(3 * width * height * (1 + 1 / net.scale**2))
     couplings = sum(factor_of(module) == 1 for module in net.module_list)
 
     def plan(tile: int, order: str, band: int, trunk: str) -> Plan:
@@ -138,7 +139,7 @@ def make_plan(
             state_bytes=state,
             window_bytes=window_bytes(net, along, over, band, rev=rev),
             tile_bytes=tile_bytes(min(tile, max(width, height) // 2), dtype),
-            picture_bytes=picture,
+            picture_bytes=pictures,
             limit=max_memory,
         )
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from functools import partial
+from itertools import pairwise
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -29,8 +31,11 @@ from irnscale.zoo import assistant as find_assistant
 
 AnyImage = TypeVar("AnyImage", Image.Image, "np.ndarray[Any, Any]", Tensor)
 
-Reader = Callable[[int, int, bool], Tensor]
-"""(first, last, columns) -> rows or columns of the input on the device."""
+
+class Reader(Protocol):
+    """Rows [first, last), or columns, of an input, on the device."""
+
+    def __call__(self, first: int, last: int, *, columns: bool) -> Tensor: ...
 
 
 class Rescaler:
@@ -107,19 +112,48 @@ class Rescaler:
         """Whether LR may go through JPEG."""
         return all(m.card.jpeg_resistant for m in self.models)
 
-    def plans(self, kind: str, width: int, height: int, *, bytes_per_pixel: float = 3.0) -> list[Plan]:
+    def plans(
+        self,
+        kind: str,
+        width: int,
+        height: int,
+        *,
+        bytes_per_pixel: float = 3.0,
+        result_bytes_per_pixel: float | None = None,
+    ) -> list[Plan]:
         """How `down` or `up` (`kind`) would run a large image of this size, one plan per network in order.
 
-        bytes_per_pixel: what the large image takes. Raises DeviceError where it does not fit into `max_memory`.
+        bytes_per_pixel: what the given image takes, and the result (None: as much). Raises DeviceError where it does
+        not fit into `max_memory`.
         """
-        sides = [-(-side // self.scale) * self.scale for side in (width, height)]
+        result = bytes_per_pixel if result_bytes_per_pixel is None else result_bytes_per_pixel
+        return [self._plan(stage, 1) for stage in self._stages(kind, width, height, bytes_per_pixel, result)]
+
+    def _stages(self, kind: str, width: int, height: int, given: float, result: float) -> list[_Stage]:
+        """What runs one after the other for a large image of this size, and what is held in memory meanwhile.
+
+        given, result: bytes per pixel of the image and of what is made of it.
+        """
+        rev = kind == "up"
+        high, wide = (-(-side // self.scale) * self.scale for side in (height, width))
         found = []
         for index, net in enumerate(self.networks):
-            name = self.models[index].card.name
-            given = bytes_per_pixel if not index else 12.0
-            found.append(self._plan(net, sides[0], sides[1], rev=kind == "up", name=name, bytes_per_pixel=given))
-            sides = [side // net.scale for side in sides]
-        return found if kind == "down" else found[::-1]
+            found.append(_Stage(net, self.models[index].card.name, high, wide, rev=rev, index=index))
+            high, wide = high // net.scale, wide // net.scale
+        if rev:
+            found.reverse()
+            if self.flow is not None and self.assistant is not None:
+                found.insert(0, _Stage(self.flow, self.assistant.card.name, high, wide, rev=False))
+        # the pictures stay in the host's memory, which is not what a limit for a device is about
+        large, small = (result, given) if rev else (given, result)
+        pictures = 0.0 if self.device.type != "cpu" else (large * self.scale**2 + small) * high * wide
+        for before, after in pairwise(found):
+            between = before.values * self._prepared[before.net].trunk_dtype.itemsize
+            before.held += between
+            after.held += between
+        for stage in found:
+            stage.held += round(pictures)
+        return found
 
     def down(self, image: AnyImage, *, depth: int = 8, progress: Progress | None = None) -> AnyImage:
         """HR -> LR, ceil(H / scale) x ceil(W / scale), rounded to the grid of `depth` bits.
@@ -130,13 +164,8 @@ class Rescaler:
         source = Source(image, self.scale)
         n, height, width = source.samples, source.height, source.width
         sink = Sink(image, n, height // self.scale, width // self.scale, depth)
-        report = _Progress(progress, sum(self._works("down", height, width)))
-        state: Tensor | None = None
-        for net in self.networks:
-            last = net is self.networks[-1]
-            result = None if last else self._buffer(n, height // net.scale, width // net.scale)
-            self._run(net, (n, height, width), False, _reader(source, state, self.device), sink, result, report, image)
-            state, height, width = result, height // net.scale, width // net.scale
+        stages = self._stages("down", width, height, source.bytes_per_pixel, sink.bytes_per_pixel)
+        self._through(stages, source, sink, _Noise(), progress)
         return sink.finish()  # type: ignore[no-any-return]
 
     def up(
@@ -166,69 +195,53 @@ class Rescaler:
             check_original_size(size, (width, height), self.scale)
         wide, high = size or (width * self.scale, height * self.scale)
         sink = Sink(image, n, high, wide, depth)
-        works = self._works("up", height * self.scale, width * self.scale)
-        if self.flow is not None:
-            works.append(work_of(self.flow, height, width, False))
-        report = _Progress(progress, sum(works))
-        state: Tensor | None = None
-        if self.flow is not None:
-            state = self._buffer(n, height, width)
-            reader = _reader(source, None, self.device)
-            self._run(self.flow, (n, height, width), False, reader, sink, state, report, image)
-        for index, net in reversed(list(enumerate(self.networks))):
-            last = index == 0
-            result = None if last else self._buffer(n, height * net.scale, width * net.scale)
-            shape = n, height * net.scale, width * net.scale
-            # each network draws from channels of its own
-            noise = _Noise(temperature, seed, index << 16, IMAGE_CHANNELS * (net.scale**2 - 1))
-            reader = noise.beside(_reader(source, state, self.device))
-            self._run(net, shape, True, reader, sink, result, report, image)
-            state, height, width = result, shape[1], shape[2]
+        stages = self._stages(
+            "up", width * self.scale, height * self.scale, source.bytes_per_pixel, sink.bytes_per_pixel
+        )
+        self._through(stages, source, sink, _Noise(temperature, seed), progress)
         return sink.finish()  # type: ignore[no-any-return]
 
-    def _works(self, kind: str, height: int, width: int) -> list[int]:
-        works = []
-        for net in self.networks:
-            works.append(work_of(net, height, width, kind == "up"))
-            height, width = height // net.scale, width // net.scale
-        return works
+    def _through(
+        self, stages: Sequence[_Stage], source: Source, sink: Sink, noise: _Noise, progress: Progress | None
+    ) -> None:
+        """The image through the networks; what lies between two of them is not rounded."""
+        report = _Progress(progress, sum(work_of(stage.net, stage.height, stage.width, stage.rev) for stage in stages))
+        reader: Reader = partial(source.read, device=self.device)
+        for stage in stages:
+            result = None if stage is stages[-1] else self._buffer(source.samples, stage)
+            if stage.rev:
+                reader = noise.beside(reader, stage)
+            self._run(stage, source.samples, reader, sink, result, report)
+            if result is not None:
+                reader = _rows_of(result)
 
-    def _buffer(self, samples: int, height: int, width: int) -> Tensor:
-        """An image between two networks, on the device, not rounded."""
+    def _buffer(self, samples: int, stage: _Stage) -> Tensor:
+        """What comes out of a network and goes into the next, on the device."""
+        dtype = self._prepared[stage.net].trunk_dtype
         try:
-            return torch.empty((samples, IMAGE_CHANNELS, height, width), device=self.device)
+            return torch.empty((samples, IMAGE_CHANNELS, *stage.output), device=self.device, dtype=dtype)
         except (RuntimeError, MemoryError) as error:
             raise self._out_of_memory(error, "") from error
 
-    def _plan(
-        self, net: Network, width: int, height: int, *, rev: bool, name: str = "", bytes_per_pixel: float = 3.0
-    ) -> Plan:
+    def _plan(self, stage: _Stage, samples: int) -> Plan:
         return make_plan(
-            net,
-            width,
-            height,
-            rev=rev,
+            stage.net,
+            stage.width,
+            stage.height,
+            rev=stage.rev,
             device=self.device,
             dtype=self.dtype,
-            model=name,
+            model=stage.name,
             tile=self.tile,
-            max_memory=self.max_memory,
-            bytes_per_pixel=bytes_per_pixel,
+            max_memory=self.max_memory // samples if self.max_memory else None,
+            pictures=stage.held,
         )
 
     def _run(
-        self,
-        net: Network,
-        shape: tuple[int, int, int],
-        rev: bool,
-        reader: Reader,
-        sink: Sink,
-        result: Tensor | None,
-        report: _Progress,
-        image: Any,
+        self, stage: _Stage, samples: int, reader: Reader, sink: Sink, result: Tensor | None, report: _Progress
     ) -> None:
         """One network over an image, into `result`, or rounded into the sink."""
-        plan = self._plan(net, shape[2], shape[1], rev=rev, bytes_per_pixel=_bytes_per_pixel(image))
+        plan = self._plan(stage, samples)
         columns = plan.order == "columns"
         axis = 3 if columns else 2
         mapped = plan.trunk == "mapped file"
@@ -250,18 +263,18 @@ class Rescaler:
 
         try:
             sweep = Sweep(
-                self._prepared[net],
-                shape,
-                rev=rev,
+                self._prepared[stage.net],
+                (samples, stage.height, stage.width),
+                rev=stage.rev,
                 tile=plan.tile,
                 band=plan.band,
                 columns=columns,
-                allocate=(lambda size: mapped_file(size, torch.float32)) if mapped else None,
+                allocate=(lambda size: mapped_file(size, self._prepared[stage.net].trunk_dtype)) if mapped else None,
                 shrink=shrink,
                 warn=lambda text: report.once("finite", text, self._warn),
                 progress=report.step,
             )
-            sweep.run(lambda first, last: reader(first, last, columns), write)
+            sweep.run(lambda first, last: reader(first, last, columns=columns), write)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -274,25 +287,48 @@ class Rescaler:
         return DeviceError(f"out of memory on {self.device}{where}", remedy + other)
 
 
+@dataclass
+class _Stage:
+    """One network in its turn. height, width: of its large image. held: bytes of all pictures that are alive then."""
+
+    net: Network
+    name: str
+    height: int
+    width: int
+    rev: bool
+    index: int = 0
+    held: int = 0
+
+    @property
+    def output(self) -> tuple[int, int]:
+        """Height and width of what it makes."""
+        factor = 1 if self.rev else self.net.scale
+        return self.height // factor, self.width // factor
+
+    @property
+    def values(self) -> int:
+        """Numbers that an image of this size has."""
+        return IMAGE_CHANNELS * self.output[0] * self.output[1]
+
+
 @dataclass(frozen=True)
 class _Noise:
     """z for the inverse: zeros, or noise by absolute position, the same in every image of a batch."""
 
-    temperature: float
-    seed: int
-    channel: int
-    channels: int
+    temperature: float = 0.0
+    seed: int = 0
 
-    def beside(self, reader: Reader) -> Reader:
-        """The rows of LR with z after them."""
+    def beside(self, reader: Reader, stage: _Stage) -> Reader:
+        """The rows of LR with the z of this network after them. Each network draws from channels of its own."""
+        channels, channel = IMAGE_CHANNELS * (stage.net.scale**2 - 1), stage.index << 16
 
-        def read(first: int, last: int, columns: bool) -> Tensor:
-            lr = reader(first, last, columns)
+        def read(first: int, last: int, *, columns: bool) -> Tensor:
+            lr = reader(first, last, columns=columns)
             n, _, h, w = lr.shape
             if not self.temperature:
-                return torch.cat((lr, lr.new_zeros(n, self.channels, h, w)), dim=1)
-            origin = (0, self.channel, 0, first) if columns else (0, self.channel, first, 0)
-            z = philox_normal((1, self.channels, h, w), seed=self.seed, origin=origin, device=lr.device)
+                return torch.cat((lr, lr.new_zeros(n, channels, h, w)), dim=1)
+            origin = (0, channel, 0, first) if columns else (0, channel, first, 0)
+            z = philox_normal((1, channels, h, w), seed=self.seed, origin=origin, device=lr.device)
             return torch.cat((lr, (z * self.temperature).to(lr.dtype).expand(n, -1, -1, -1)), dim=1)
 
         return read
@@ -321,17 +357,9 @@ class _Progress:
             warn(text)
 
 
-def _reader(source: Source, state: Tensor | None, device: torch.device) -> Reader:
-    """Rows of the given image, or of what the network before made of it."""
-    if state is None:
-        return lambda first, last, columns: source.read(first, last, columns=columns, device=device)
-    return lambda first, last, columns: state.narrow(3 if columns else 2, first, last - first)
-
-
-def _bytes_per_pixel(image: Any) -> float:
-    if isinstance(image, Tensor):
-        return 3.0 * image.element_size()
-    return 3.0 * (image.itemsize if isinstance(image, np.ndarray) else 1)
+def _rows_of(image: Tensor) -> Reader:
+    """Rows of what the network before has made."""
+    return lambda first, last, *, columns: image.narrow(3 if columns else 2, first, last - first)
 
 
 def _python_warning(text: str) -> None:
