@@ -155,6 +155,7 @@ def test_the_output_never_lands_on_an_input(refused, tmp_path):
         (["--tile", "many"], "many"),
         (["-m", "irn-x2", "-s", "4"], "contradicts"),
         (["-m", "irn-x2", "--jpeg-resistant"], "contradicts"),
+        (["-m", "irn-jpeg-x2", "--no-jpeg-resistant"], "contradicts"),
         (["--nonsense"], "--nonsense"),
         (["-o", ""], "empty"),
     ],
@@ -209,7 +210,7 @@ def test_models_that_are_not_there(refused, tmp_path):
     assert "'nobody'" in refused(3, "up", photo, "-m", "nobody")
     assert "nobody.safetensors" in refused(3, "down", photo, "-m", "nobody.safetensors")
     assert "`irnscale train recipes`" in refused(3, "down", photo, "-s", "3")
-    assert "JPEG-resistant" in refused(3, "down", photo, "--jpeg-resistant")
+    assert "JPEG-resistant" in refused(3, "down", photo, "-s", "3", "--jpeg-resistant")
     assert "models import" in refused(3, "down", photo, "-m", "weights.pth")
     assert "no model" in refused(3, "down", photo, "-m", "n" * 300)
     assert "'nobody'" in refused(3, "models", "show", "nobody")

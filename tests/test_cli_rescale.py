@@ -177,20 +177,6 @@ def test_without_a_record(run, small, tmp_path):
     silent(run("up", bare[0], "-s", 2, "--quiet", "--overwrite"))
 
 
-def test_lossy_outputs_warn(run, tmp_path):
-    photos = [picture(tmp_path / "a.png"), picture(tmp_path / "b.png")]
-    for options in (["-f", "jpg"], ["-f", "webp", "-q", "90"]):
-        result = run("down", *photos, *options, "--overwrite")
-        assert result.code == 0
-        assert len(result.warnings) == len(result.lines) == 1
-        assert "lossy" in result.lines[0]
-    silent(run("down", *photos, "-f", "webp", "--overwrite"))
-    result = run("up", tmp_path / "a_down4x.jpg")
-    assert result.code == 0
-    assert pixels(tmp_path / "a_up4x.png").shape == (14, 21, 3)
-    assert [line for line in result.lines if "not JPEG-resistant" in line] == result.lines
-
-
 @pytest.mark.parametrize("command", [("down",), ("up", "-s", "2", "--quiet")])
 @pytest.mark.parametrize("mode", ["L", "LA", "RGBA"])
 def test_gray_stays_gray_and_alpha_is_kept(run, tmp_path, mode, command):

@@ -243,12 +243,19 @@ def test_on_the_command_line(photo, tmp_path, capsys):
     assert all(plan["total_bytes"] < 16 << 30 for plan in plans)
 
 
-def test_bfloat16_is_repeatable_and_hardly_depends_on_tiles(photo):
-    """Byte-identical with the same settings; with other tiles 99.9 % of samples within one level."""
-    whole, again, tiled = (irnscale.load(2, device="cpu", precision="bfloat16", tile=tile) for tile in (512, 512, 24))
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", pytest.param("float16", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("model", ["irn-x2", "irn-x4", "irn-jpeg-x2"])
+def test_tiles_hardly_show_in_files_of_trained_models(photo, model, precision):
+    """Byte-identical with the same settings; with other tiles within one level, in float32 hardly ever not equal."""
+    device = "cuda" if precision == "float16" else "cpu"
+    whole, again, tiled = (
+        irnscale.load(model, device=device, precision=precision, tile=tile) for tile in (512, 512, 9)
+    )
     lr = whole.down(photo)
     hr = whole.up(lr)
     assert np.array_equal(again.down(photo), lr)
     assert np.array_equal(again.up(lr), hr)
     for other, one in ((tiled.down(photo), lr), (tiled.up(lr), hr)):
-        assert (np.abs(other.astype(int) - one) <= 1).mean() >= 0.999
+        off = np.abs(other.astype(int) - one)
+        assert (off <= 1).mean() >= (1.0 if precision == "float32" else 0.999)
+        assert precision != "float32" or (off > 0).mean() <= 1e-4
