@@ -73,7 +73,7 @@ def test_the_record_survives_a_rewrite_that_keeps_xmp(run, tmp_path, suffix):
     if suffix == "avif" and not features.check("avif"):
         pytest.skip("this Pillow has no AVIF")
     picture(tmp_path / "a.png")
-    assert run("down", "a.png", "-s", 2, "-o", f"s.{suffix}").code == 0
+    assert run("down", "a.png", "-s", 2, "--no-jpeg-resistant", "-o", f"s.{suffix}").code == 0
     with Image.open(tmp_path / f"s.{suffix}") as image:
         packet = image.info["xmp"]
         lossless = {"webp": {"lossless": True}, "jpg": {"quality": "keep"}}.get(suffix, {})

@@ -15,7 +15,7 @@ from conftest import HAS_CUDA
 import irnscale
 from irnscale.cli import main as cli
 from irnscale.cli.main import COMMANDS
-from irnscale.zoo import find
+from irnscale.zoo import find, models
 
 
 @pytest.fixture
@@ -96,10 +96,16 @@ def test_models(run, tmp_path):
         result = run(*command)
         assert (result.code, result.lines) == (0, [])
         rows = [line.split() for line in result.text.splitlines()]
-        assert [row[:4] for row in rows[1:]] == [["irn-x2", "x2", "no", "shipped"], ["irn-x4", "x4", "no", "shipped"]]
+        assert [row[:4] for row in rows[1:]] == [
+            ["irn-jpeg-x2", "x2", "yes", "shipped"],
+            ["irn-jpeg-x4", "x4", "yes", "shipped"],
+            ["irn-sr-x4", "x4", "--sr", "no"],
+            ["irn-x2", "x2", "no", "shipped"],
+            ["irn-x4", "x4", "no", "shipped"],
+        ]
     shown = run("models", "show", "irn-x4")
     assert json.loads(shown.text)["sha256"] == find("irn-x4").card.sha256
-    assert run("models", "verify").text == "irn-x2: ok\nirn-x4: ok\n"
+    assert run("models", "verify").text == "".join(f"{model.card.name}: ok\n" for model in models())
     assert run("models", "verify", "irn-x4").text == "irn-x4: ok\n"
 
 

@@ -163,20 +163,21 @@ def test_what_cannot_be_read_is_never_averaged_in(run, photos):
 
 
 def test_the_table_json_and_csv(run, photos, tmp_path):
-    command = ["evaluate", "--data", photos, "-s", "2,4", "--jpeg", "80", "--sr", "--csv", "rows.csv"]
+    models = ["-m", "irn-x2", "-m", "irn-x4"]
+    command = ["evaluate", "--data", photos, "-s", "2,4", *models, "--jpeg", "80", "--sr", "--csv", "rows.csv"]
     table = run(*command)
     assert table.code == 0, table.lines
     lines = [line.split() for line in table.text.splitlines() if line.strip()]
     assert lines[0][:3] == ["set", "scale", "method"]
-    assert len(lines) == 1 + 2 * (2 + 1 + 1) * 2
+    assert len(lines) == 1 + 2 * (2 * (2 + 1 + 1) + 1), "as PNG and JPEG; the assistant of irn-x4 besides"
     records = [json.loads(line) for line in run(*command[:-2], "--json").text.splitlines()]
-    assert len(records) == 16
+    assert len(records) == 18
     wanted = {"psnr_y", "ssim_y", "psnr_rgb", "ssim_rgb", "lr_psnr_y", "lr_ssim_y", "bytes", "seconds", "min", "max"}
     assert all(wanted <= set(record) for record in records)
     best = {record["method"]: record["psnr_y"] for record in records if record["codec"] == "png"}
     assert best["irn-x4"] > best["bicubic"]
     rows = list(csv.DictReader((tmp_path / "rows.csv").read_text().splitlines()))
-    assert len(rows) == 32
+    assert len(rows) == 36
     mean = np.mean([float(r["psnr_y"]) for r in rows if r["method"] == "irn-x4" and r["stored"] == "png"])
     assert mean == pytest.approx(best["irn-x4"])
     assert run(*command).code == 2, "an existing file is not replaced"
@@ -206,7 +207,7 @@ def test_installed_models_are_measured_and_broken_cards_named(run, photos, tmp_p
     assert len(result.lines) == 1
     assert "broken.json" in result.lines[0]
     methods = [json.loads(line)["method"] for line in result.text.splitlines()]
-    assert methods == ["bicubic", "lanczos", "irn-x2", "tiny"]
+    assert methods == ["bicubic", "lanczos", "irn-jpeg-x2", "irn-x2", "tiny"]
 
 
 def test_folders_without_pictures(tmp_path, run):
