@@ -35,7 +35,7 @@ class Source:
     @property
     def bytes_per_pixel(self) -> float:
         """What the image takes in memory."""
-        return 3.0 * (self._pixels.element_size() if isinstance(self._pixels, Tensor) else self._pixels.itemsize)
+        return 3.0 * self._pixels.itemsize
 
     def read(self, first: int, last: int, *, columns: bool, device: torch.device) -> Tensor:
         """Rows (or columns) [first, last) on the device: (N, 3, rows, W), float32, or the dtype of a tensor image."""
@@ -83,7 +83,7 @@ class Sink:
     @property
     def bytes_per_pixel(self) -> float:
         """What the result takes in memory."""
-        return 3.0 * (self._result.element_size() if isinstance(self._result, Tensor) else self._result.itemsize)
+        return 3.0 * self._result.itemsize
 
     def write(self, first: int, rows: Tensor, *, columns: bool) -> None:
         """Rows (or columns) from `first` on, (N, 3, rows, W); what is beyond the size of the result is left out."""
