@@ -37,8 +37,11 @@ class Source:
         """What the image takes in memory."""
         return 3.0 * self._pixels.itemsize
 
-    def read(self, first: int, last: int, *, columns: bool, device: torch.device) -> Tensor:
-        """Rows (or columns) [first, last) on the device: (N, 3, rows, W), float32, or the dtype of a tensor image."""
+    def read(self, first: int, last: int, *, columns: bool, device: torch.device, levels: bool = False) -> Tensor:
+        """Rows (or columns) [first, last) on the device: (N, 3, rows, W), float32, or the dtype of a tensor image.
+
+        levels: 8-bit pixels stay grey levels, uint8, for a Haar transform that reads them itself.
+        """
         pixels = self._pixels
         axis = (3 if columns else 2) if isinstance(pixels, Tensor) else (2 if columns else 1)
         pixels = _padded(pixels, axis, first, last, self._sides[columns])
@@ -51,7 +54,7 @@ class Source:
         top = float(np.iinfo(pixels.dtype).max)
         if pixels.dtype == np.uint8:
             part = self._to(torch.from_numpy(np.array(pixels)), device).permute(0, 3, 1, 2)
-            return part.to(torch.float32).div_(top)
+            return part if levels else part.to(torch.float32).div_(top)
         # torch has little arithmetic for uint16
         return self._to(torch.from_numpy(pixels.astype(np.float32)), device).permute(0, 3, 1, 2).div_(top)
 
@@ -85,6 +88,11 @@ class Sink:
         """What the result takes in memory."""
         return 3.0 * self._result.itemsize
 
+    @property
+    def takes_levels(self) -> bool:
+        """Whether `write` may be given grey levels, uint8, rather than values in [0, 1]."""
+        return self._depth == 8 and not isinstance(self._result, Tensor)
+
     def write(self, first: int, rows: Tensor, *, columns: bool) -> None:
         """Rows (or columns) from `first` on, (N, 3, rows, W); what is beyond the size of the result is left out."""
         height, width = self._sides
@@ -95,7 +103,8 @@ class Sink:
             axis = 3 if columns else 2
             self._result.narrow(axis, first, rows.shape[axis]).copy_(quantize(rows, depth=self._depth))
             return
-        whole = quantize(rows, depth=self._depth, to_integer=True).permute(0, 2, 3, 1).cpu().numpy()
+        levels = rows if rows.dtype == torch.uint8 else quantize(rows, depth=self._depth, to_integer=True)
+        whole = levels.permute(0, 2, 3, 1).cpu().numpy()
         if columns:
             self._result[:, :, first : first + whole.shape[2]] = whole
         else:

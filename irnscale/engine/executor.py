@@ -27,8 +27,8 @@ from irnscale.engine.prepared import Network, Prepared, Step, factor_of, segment
 from irnscale.engine.subnets import Border, Subnets
 from irnscale.engine.window import Allocate, Window
 from irnscale.errors import InputError
-from irnscale.kernels import additive_forward, additive_inverse
-from irnscale.networks import DenseBlock, EnhancedAffineCoupling
+from irnscale.kernels import additive_forward, additive_inverse, haar_inverse
+from irnscale.networks import DenseBlock, EnhancedAffineCoupling, HaarTransform
 
 Progress = Callable[[int, int], None]
 Read = Callable[[int, int], Tensor]
@@ -115,8 +115,9 @@ class Sweep:
 
     shape: (N, H, W) of the large image. tile: positions per side at the level being computed; band: rows of the
     *small* image that are read at once (its height: the plain order). columns: sweep from left to right rather
-    than from top to bottom, for images much wider than high. `shrink` is asked for a smaller tile where memory
-    runs out, and `warn` told what the user should know.
+    than from top to bottom, for images much wider than high. levels: where a Haar transform is the last step, it
+    rounds to grey levels itself, so that `write` is given uint8. `shrink` is asked for a smaller tile where
+    memory runs out, and `warn` told what the user should know.
     """
 
     def __init__(
@@ -128,6 +129,7 @@ class Sweep:
         tile: int,
         band: int,
         columns: bool = False,
+        levels: bool = False,
         allocate: Allocate | None = None,
         shrink: Shrink | None = None,
         warn: Warn | None = None,
@@ -163,6 +165,7 @@ class Sweep:
             )
             self._levels.append(Level(steps, [0] * len(steps), window, after, factor_of(after)))
             self._work += sum(step.cost for step in steps) * window.length * window.width
+        self._rounds = levels and rev and isinstance(self._levels[-1].after, HaarTransform)
 
     def _allocate(self, shape: Sequence[int]) -> Tensor:
         return torch.empty(tuple(shape), dtype=self._prepared.trunk_dtype, device=self._prepared.device)
@@ -171,9 +174,10 @@ class Sweep:
     def run(self, read: Read, write: Write) -> None:
         """From the first row to the last. Raises InputError where the result is not finite.
 
-        read(first, last): rows of the input, (N, C, rows, W), or its columns. write(first, head, rest): rows of
-        the output from `first` on; head (N, 3, rows, W), rest the other channels, in the trunk's dtype. They
-        are views of memory that is used again once it returns.
+        read(first, last): rows of the input, (N, C, rows, W), or its columns; grey levels, uint8, only where a
+        Haar transform is first. write(first, head, rest): rows of the output from `first` on; head
+        (N, 3, rows, W), rest the other channels, in the trunk's dtype. They are views of memory that is used
+        again once it returns.
         """
         per_row = 1 if self._rev else self._scale
         for first in range(0, self._length, self._band):
@@ -194,7 +198,9 @@ class Sweep:
         window = self._levels[0].window
         rows = _piece(factor_of(self._first), window)
         for start in range(first, last, rows):
-            x = read(start, min(start + rows, last)).to(self._prepared.device, self._prepared.trunk_dtype)
+            x = read(start, min(start + rows, last)).to(self._prepared.device)
+            if x.dtype != torch.uint8:
+                x = x.to(self._prepared.trunk_dtype)
             if self._first is not None:
                 (x,), _ = self._first((x,), jac=False)
             window.append(self._from_image(x))
@@ -222,13 +228,15 @@ class Sweep:
         while level.sent < end:
             stop = min(end, level.sent + _piece(take, level.window))
             x = self._to_image(level.window.joined(level.sent, stop))
-            if level.after is not None:
+            if following is None and not _are_finite((x,)):  # before it is rounded, which makes NaN black
+                raise InputError("the network's result is not finite, nothing is written", EXTREME)
+            if following is None and self._rounds:
+                x = haar_inverse(x, to_uint8=True)
+            elif level.after is not None:
                 (x,), _ = level.after((x,), rev=self._rev, jac=False)
             if following is not None:
                 following.window.append(self._from_image(x))
             else:
-                if not _are_finite((x,)):
-                    raise InputError("the network's result is not finite, nothing is written", EXTREME)
                 write(level.sent * make, x[:, :3], x[:, 3:])
             level.sent = stop
         if following is not None:

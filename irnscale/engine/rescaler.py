@@ -20,10 +20,10 @@ from irnscale.engine.executor import Progress, Sweep, Warn
 from irnscale.engine.memory import is_out_of_memory, mapped_file
 from irnscale.engine.plan import SMALLEST_TILE, Plan, make_plan
 from irnscale.engine.precision import choose_precision
-from irnscale.engine.prepared import Network, Prepared, work_of
+from irnscale.engine.prepared import Network, Prepared, segments, work_of
 from irnscale.errors import DeviceError, InputError, ModelError, UsageError
 from irnscale.kernels import philox_normal
-from irnscale.networks import IRN, AssistantFlow
+from irnscale.networks import IRN, AssistantFlow, HaarTransform
 from irnscale.networks.irn import IMAGE_CHANNELS
 from irnscale.sizes import check_original_size, parse_memory
 from irnscale.zoo import Model, combined_digest, compose, find_all, load_assistant, load_network
@@ -206,7 +206,9 @@ class Rescaler:
     ) -> None:
         """The image through the networks; what lies between two of them is not rounded."""
         report = _Progress(progress, sum(work_of(stage.net, stage.height, stage.width, stage.rev) for stage in stages))
-        reader: Reader = partial(source.read, device=self.device)
+        # the Haar kernels read and write 8-bit pixels themselves
+        levels = isinstance(segments(stages[0].net, stages[0].rev)[0].before, HaarTransform)
+        reader: Reader = partial(source.read, device=self.device, levels=levels)
         for stage in stages:
             result = None if stage is stages[-1] else self._buffer(source.samples, stage)
             if stage.rev:
@@ -269,6 +271,7 @@ class Rescaler:
                 tile=plan.tile,
                 band=plan.band,
                 columns=columns,
+                levels=result is None and sink.takes_levels,
                 allocate=(lambda size: mapped_file(size, self._prepared[stage.net].trunk_dtype)) if mapped else None,
                 shrink=shrink,
                 warn=lambda text: report.once("finite", text, self._warn),
