@@ -89,10 +89,12 @@ def command(
     if said is not None:
         click.echo(f"irnscale: {format_} is lossy: {said}", err=True)
 
+    from irnscale.engine.memory import keep_freed_memory
     from irnscale.engine.rescaler import Rescaler
     from irnscale.evaluation.check import check
     from irnscale.images.atomic import write_bytes_atomic
 
+    keep_freed_memory()
     rescaler = Rescaler(models, device=device, precision=precision, tile=tile)
     if lossy and not rescaler.jpeg_resistant:
         _warn(f"{rescaler.name} is not made for {format_}, which destroys much of what its small images hide")

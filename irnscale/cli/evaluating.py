@@ -170,9 +170,11 @@ def _rescalers(request: Request) -> list[Rescaler]:
     With --sr, the assistants of these too.
     """
     from irnscale.cli.models import report_broken
+    from irnscale.engine.memory import keep_freed_memory
     from irnscale.engine.rescaler import Rescaler
     from irnscale.zoo import base_of, compose, find_all, models
 
+    keep_freed_memory()
     scales, assistants = _scales(request), []
     if request.names:
         named = [find_all(name) for name in request.names]

@@ -237,8 +237,10 @@ class Rescaling:
         """The rescaler of the chosen models, loaded on first use. Imports torch."""
         key = _key(choice)
         if key not in self._rescalers:
+            from irnscale.engine.memory import keep_freed_memory
             from irnscale.engine.rescaler import Rescaler
 
+            keep_freed_memory()
             common = self._common
             try:
                 self._rescalers[key] = Rescaler(
