@@ -11,8 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from FrEIA.modules import InvertibleModule
 from torch import Tensor
+
+from irnscale.freia import InvertibleModule
 
 
 def through_inverses(modules: list[InvertibleModule], x: Tensor, rev: bool = False) -> Tensor:

@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from FrEIA.modules import InvertibleModule
 from torch import Tensor
 
 from irnscale.engine.memory import is_out_of_memory
@@ -27,6 +26,7 @@ from irnscale.engine.prepared import Network, Prepared, Step, factor_of, segment
 from irnscale.engine.subnets import Border, Subnets
 from irnscale.engine.window import Allocate, Window
 from irnscale.errors import InputError
+from irnscale.freia import InvertibleModule
 from irnscale.kernels import additive_forward, additive_inverse, haar_inverse
 from irnscale.networks import DenseBlock, EnhancedAffineCoupling, HaarTransform
 

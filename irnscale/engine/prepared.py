@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
-from FrEIA.modules import InvertibleModule
 
 from irnscale.engine.cuda import GraphedSubnets, wants_graphs
 from irnscale.engine.packed import PackedSubnets, packs
 from irnscale.engine.subnets import ModuleSubnets, Subnets
+from irnscale.freia import InvertibleModule
 from irnscale.networks import IRN, AssistantFlow, EnhancedAffineCoupling, HaarTransform, UnshuffleMatrix
 from irnscale.networks.irn import IMAGE_CHANNELS
 

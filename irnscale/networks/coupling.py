@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from FrEIA.modules.coupling_layers import _BaseCouplingBlock
 from torch import Tensor, nn
 
+from irnscale.freia import BaseCouplingBlock
 from irnscale.kernels import (
     Activation,
     additive_forward,
@@ -21,7 +21,7 @@ from irnscale.networks.haar import Shape
 SubnetConstructor = Callable[[int, int], nn.Module]
 
 
-class EnhancedAffineCoupling(_BaseCouplingBlock):
+class EnhancedAffineCoupling(BaseCouplingBlock):
     """y1 = x1 + p(x2); y2 = x2 exp(c g(k s(y1))) + t(y1), with x1 the first `split_len` channels.
 
     (N, C, H, W) <-> (N, C, H, W). `subnet_constructor(in_channels, out_channels)` makes p, s and t;

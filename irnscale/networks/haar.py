@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 
 import torch
-from FrEIA.modules import InvertibleModule
 from torch import Tensor
 
+from irnscale.freia import InvertibleModule
 from irnscale.kernels import haar_forward, haar_inverse
 
 Shape = tuple[int, int, int]

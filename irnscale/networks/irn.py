@@ -8,10 +8,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from FrEIA.framework import SequenceINN
-from FrEIA.modules import InvertibleModule
 from torch import Tensor
 
+from irnscale.freia import InvertibleModule, SequenceINN
 from irnscale.kernels import Activation
 from irnscale.networks.coupling import EnhancedAffineCoupling
 from irnscale.networks.dense_block import DenseBlock

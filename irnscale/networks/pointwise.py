@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from FrEIA.modules import InvertibleModule
 from torch import Tensor, nn
 
+from irnscale.freia import InvertibleModule
 from irnscale.networks.haar import Shape
 
 SMALLEST_SPREAD = 1e-3

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from FrEIA.modules import InvertibleModule
 from torch import Tensor, nn
 
+from irnscale.freia import InvertibleModule
 from irnscale.networks.haar import Shape
 
 

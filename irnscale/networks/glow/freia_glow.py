@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 import torch
 from FrEIA import modules as blocks
-from FrEIA.framework import SequenceINN
 from torch import Tensor
 
+from irnscale.freia import SequenceINN
 from irnscale.networks.glow.actnorm import channel_statistics
 from irnscale.networks.glow.clamps import LOG_SCALES
 from irnscale.networks.glow.flow import Glow, GlowConfig
