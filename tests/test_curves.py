@@ -136,6 +136,53 @@ def test_the_page(run, photos, tmp_path):
     assert (page.read_text(), (tmp_path / "page.svg").read_bytes()) == (text, svg), "two runs are equal"
 
 
+def test_a_page_is_begun_where_there_is_none(run, photos, tmp_path):
+    pytest.importorskip("matplotlib")
+    (photos / "broken.png").write_bytes(b"junk")
+    page = tmp_path / "new.md"
+    command = ["evaluate", "--data", photos, "-m", "tiny", "--jpeg", "50", "--no-cache", "--rate-distortion"]
+    (tmp_path / "new.csv").write_text("mine\n")
+    result = run(*command, page)
+    assert (result.code, len(result.lines)) == (5, 1)
+    assert "new.csv: already exists" in result.lines[0]
+    assert (tmp_path / "new.csv").read_text() == "mine\n"
+    result = run(*command, page, "--overwrite")
+    assert result.code == 1
+    assert sum("broken.png" in line for line in result.lines) == 1, "said once, though each curve goes over the set"
+    assert "| tiny, jpg q50 4:2:0 |" in page.read_text()
+    assert (tmp_path / "new.svg").is_file()
+
+
+def test_what_cannot_be_written_is_said_before_the_work(run, photos, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+
+    def never(*args, **options):
+        raise AssertionError("hours of work")
+
+    monkeypatch.setattr("irnscale.evaluation.curves.measured_curves", never)
+    monkeypatch.setattr("irnscale.evaluation.loop.evaluate", never)
+    (tmp_path / "plain.md").write_text("no block\n")
+    (tmp_path / "file").write_text("")
+    (tmp_path / "taken.csv").write_text("mine\n")
+    tries = [
+        ("--rate-distortion", "plain.md", 2, "there are no lines"),
+        ("--rate-distortion", "nowhere/page.md", 5, "its folder does not exist"),
+        ("--rate-distortion", "page.svg", 2, "name it .md"),
+        ("--rate-distortion", ".", 1, "cannot be read"),
+        ("--readme", "plain.md", 2, "there are no lines"),
+        ("--readme", "absent.md", 1, "absent.md: cannot be read: No such file"),
+        ("--csv", "taken.csv", 5, "already exists"),
+        ("--csv", "file/x.csv", 5, "no folder"),
+        ("--report", "nowhere/x.html", 5, "its folder does not exist"),
+    ]
+    for option, name, code, said in tries:
+        result = run("evaluate", "--data", photos, "-m", "tiny", option, tmp_path / name)
+        assert (result.code, len(result.lines)) == (code, 1), (option, name, result.lines)
+        assert said in result.lines[0]
+    assert (tmp_path / "taken.csv").read_text() == "mine\n"
+    assert not list(tmp_path.glob(".irnscale-*"))
+
+
 def test_the_page_in_the_repository_is_complete():
     text = (ROOT / "docs" / "rate-distortion.md").read_text()
     assert (ROOT / "docs" / "rate-distortion.svg").is_file()

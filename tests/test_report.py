@@ -161,6 +161,6 @@ def test_the_command(run, folder, tmp_path):
     assert (result.code, result.lines) == (0, [])
     assert b"irn-x2: small" in (tmp_path / "r.html").read_bytes()
     result = run(*command)
-    assert (result.code, len(result.lines)) == (2, 1), "an existing report is not replaced"
+    assert (result.code, len(result.lines)) == (5, 1), "an existing report is not replaced"
     assert run(*command, "--overwrite", "--crops", 0).code == 0
     assert b"<select>" not in (tmp_path / "r.html").read_bytes()

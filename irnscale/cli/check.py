@@ -13,7 +13,7 @@ import click
 from irnscale import batch
 from irnscale.cli.choosing import Wanted
 from irnscale.cli.options import DEBUG, DEVICE, PRECISION, TILE
-from irnscale.errors import ExitCode, InputError, IrnscaleError, OutputError, UsageError
+from irnscale.errors import ExitCode, InputError, IrnscaleError, UsageError
 
 if TYPE_CHECKING:
     from irnscale.engine.rescaler import Rescaler
@@ -135,17 +135,15 @@ def _check_outputs(
     picture: Path | None, plot: Path | None, report: Path | None, *, several: bool, overwrite: bool
 ) -> None:
     """Before any work: what would fail at its end."""
+    from irnscale.images.atomic import check_writable
+
     if picture is not None and several:
         if not picture.is_dir():
             raise UsageError(f"--picture {picture}: is no folder, and there are several inputs", "create the folder")
         picture = None
-    for option, path in (("--picture", picture), ("--plot", plot), ("--report", report)):
-        if path is None:
-            continue
-        if path.exists() and not overwrite:
-            raise OutputError(f"{option} {path}: exists", "add --overwrite to replace it")
-        if not path.parent.is_dir():
-            raise OutputError(f"{option} {path}: its folder does not exist", "create it first")
+    for path in (picture, plot, report):
+        if path is not None:
+            check_writable(path, overwrite=overwrite)
     if plot is not None:
         from irnscale.evaluation.plot import check_format, require_matplotlib
 

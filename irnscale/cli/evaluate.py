@@ -52,7 +52,8 @@ class EvaluateCommand(click.Command):
     "--rate-distortion",
     type=PATH,
     metavar="PAGE.md",
-    help="Instead: quality over bytes beside JPEG, WebP and AVIF, into this page, with .svg and .csv beside it.",
+    help="Instead: quality over bytes beside JPEG, WebP and AVIF, into this page (where it "
+    "exists, into its block of curves), with .svg and .csv beside it.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace existing outputs.")
 @click.option("--no-progress", is_flag=True, help="No progress bar.")

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from irnscale.evaluation.ruler import Ruler
 
 
+NEW_PAGE = "# Quality over bytes\n\n<!-- curves: begin -->\n<!-- curves: end -->\n"
+
+
 @dataclass(frozen=True)
 class Request:
     """The options, as given; `evaluate --help` says what they mean."""
@@ -63,7 +66,7 @@ def run(request: Request) -> int:
     if request.update_card and not _is_for_cards(request):
         what = "--update-card is for whole sets, by the default protocol, and models named with -m"
         raise UsageError(what, "leave --limit, --luma, --crop-to and --fast out")
-    _refuse_existing([("--csv", request.csv_path), ("--report", request.report)], request.overwrite)
+    _check_outputs(request)
     code = ExitCode.OK
     if request.folders:
         rescalers = _rescalers(request)
@@ -132,12 +135,17 @@ def _write_files(request: Request, results: Sequence[Summary], ruler: Ruler) -> 
         write_bytes_atomic(report(results, crops, ruler), request.report, overwrite=request.overwrite)
 
 
-def _refuse_existing(paths: Sequence[tuple[str, Path | None]], overwrite: bool) -> None:
-    for option, path in paths:
-        if path is not None and path.exists() and not overwrite:
-            raise UsageError(f"{option} {path}: exists", "add --overwrite to replace it")
-        if path is not None and not path.parent.is_dir():
-            raise UsageError(f"{option} {path}: its folder does not exist", "create it first")
+def _check_outputs(request: Request) -> None:
+    """Before hours of work: that what is asked for can be written."""
+    from irnscale.evaluation.scores import page_with_block
+    from irnscale.images.atomic import check_writable
+
+    for path in (request.csv_path, request.report):
+        if path is not None:
+            check_writable(path, overwrite=request.overwrite)
+    if request.readme is not None:
+        page_with_block(request.readme, "models")
+        check_writable(request.readme, overwrite=True)
 
 
 def _numbers(option: str, text: str, allowed: Sequence[int]) -> list[int]:
@@ -272,18 +280,25 @@ def _write_readme(path: Path) -> None:
 
 
 def _rate_distortion(request: Request, path: Path) -> int:
-    """Only the curves: to the page's block, and beside the page as SVG and CSV."""
+    """Only the curves: to the page's block, and beside the page as SVG and CSV. Begins a page that is not there."""
     from irnscale.evaluation.cache import Cache, default_folder
     from irnscale.evaluation.curves import as_csv, as_markdown, measured_curves, verdict
     from irnscale.evaluation.methods import baselines, model_method
     from irnscale.evaluation.pictures import files_of
     from irnscale.evaluation.plot import rate_distortion, require_matplotlib
-    from irnscale.evaluation.scores import replace_block
-    from irnscale.images.atomic import write_bytes_atomic
+    from irnscale.evaluation.scores import page_with_block, with_block
+    from irnscale.images.atomic import check_writable, write_bytes_atomic
 
     if len(request.folders) != 1:
         raise UsageError("--rate-distortion is of one set", "give --data once")
     require_matplotlib()
+    picture, table = path.with_suffix(".svg"), path.with_suffix(".csv")
+    if path in (picture, table):
+        raise UsageError(f"--rate-distortion {path}: is the name of what stands beside the page", "name it .md")
+    begun = path.exists()
+    page = page_with_block(path, "curves") if begun else NEW_PAGE
+    for output in (path, picture, table):
+        check_writable(output, overwrite=begun or request.overwrite)
     rescalers = [rescaler for rescaler in _rescalers(request) if rescaler.assistant is None]
     methods = [model_method(rescaler) for rescaler in rescalers]
     if not request.no_baselines:
@@ -302,9 +317,9 @@ def _rate_distortion(request: Request, path: Path) -> int:
         bar.close()
     title = f"{folder.name}, {len(paths)} photographs"
     block = f"![{title}]({path.stem}.svg)\n\n{title}. {verdict(curves)}\n\n{as_markdown(curves)}"
-    replace_block(path, block, "curves")
-    write_bytes_atomic(rate_distortion(curves, title), path.with_suffix(".svg"), overwrite=True)
-    write_bytes_atomic(as_csv(curves), path.with_suffix(".csv"), overwrite=True)
+    write_bytes_atomic(rate_distortion(curves, title), picture, overwrite=True)
+    write_bytes_atomic(as_csv(curves), table, overwrite=True)
+    write_bytes_atomic(with_block(page, block, "curves").encode(), path, overwrite=True)
     click.echo(f"{path}: curves written, and beside it .svg and .csv", err=True)
     return ExitCode.INPUT if bar.failed else ExitCode.OK
 
@@ -317,8 +332,13 @@ class _Bar:
 
         self._shown = shown
         self._bar: Any = None
-        self.failed = False
+        self._said: set[str] = set()
         self.watch = Watch(self._begin, self._step, self._skipped)
+
+    @property
+    def failed(self) -> bool:
+        """Whether a photograph could not be read."""
+        return bool(self._said)
 
     def close(self) -> None:
         """End the bar of the last set."""
@@ -341,7 +361,9 @@ class _Bar:
     def _skipped(self, error: IrnscaleError) -> None:
         from irnscale.cli.main import fail
 
-        self.failed = True
+        if str(error) in self._said:  # each curve goes over the set once more
+            return
+        self._said.add(str(error))
         if self._bar is not None:
             self._bar.clear()
         fail(str(error))

@@ -101,14 +101,21 @@ def with_block(text: str, block: str, name: str) -> str:
     return f"{before}{found}\n{block}\n{closed}{after}"
 
 
-def replace_block(path: Path, block: str, name: str) -> None:
-    """`with_block` on a Markdown file. Raises InputError, UsageError or OutputError naming it."""
+def page_with_block(path: Path, name: str) -> str:
+    """A Markdown file that has that block. Raises InputError or UsageError naming it."""
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}", "give a Markdown file") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}", "give a Markdown file") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is not UTF-8 text", "give a Markdown file") from error
     try:
-        text = with_block(text, block, name)
+        with_block(text, "", name)
     except UsageError as error:
         raise UsageError(f"{path}: {error.what}", error.hint) from error
-    write_bytes_atomic(text.encode(), path, overwrite=True)
+    return text
+
+
+def replace_block(path: Path, block: str, name: str) -> None:
+    """`with_block` on a Markdown file. Raises InputError, UsageError or OutputError naming it."""
+    write_bytes_atomic(with_block(page_with_block(path, name), block, name).encode(), path, overwrite=True)

@@ -57,6 +57,26 @@ def write_bytes_atomic(data: bytes, target: Path, *, overwrite: bool = False) ->
             file.close()
 
 
+def check_writable(target: Path, *, overwrite: bool = False) -> None:
+    """Raise the OutputError of `write_bytes_atomic` before long work is spent on what it would refuse.
+
+    Tries an empty file in the target's folder, which is removed again.
+    """
+    if target.is_dir():
+        raise OutputError(f"{target}: is a folder", "give a file name")
+    if not overwrite and os.path.lexists(target):
+        raise _exists(target)
+    probe = target.parent / f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}"
+    try:
+        file = _write(b"", probe)
+    except OSError as error:
+        raise _explain(target, error) from error
+    with contextlib.suppress(OSError):
+        probe.unlink()
+    if file is not None:
+        file.close()
+
+
 def remove_stale(folder: Path) -> None:
     """Remove the temporary files that killed processes left in `folder`; those being written stay.
 
