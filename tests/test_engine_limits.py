@@ -97,6 +97,7 @@ def test_what_does_not_fit_is_refused():
     assert fits.tile == 512, "a tile that was asked for is kept"
     with pytest.raises(DeviceError, match="--tile 4096"):
         plan(10_000, 10_000, max_memory=1 << 30, tile=4096)
+    assert plan(20_000, 64, max_memory=1 << 30, tile=10**6).tile == 10**6, "no larger than a strip's 10,000 x 32"
     # a window that does not fit goes into a file, as long as the pictures fit
     mapped = plan(100_000, 100_000, max_memory=33 << 30, tile=16)
     assert mapped.trunk in ("host memory", "mapped file")

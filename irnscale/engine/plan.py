@@ -88,9 +88,9 @@ def window_bytes(net: Network, length: int, across: int, band: int, *, rev: bool
     return total
 
 
-def tile_bytes(tile: int, dtype: torch.dtype) -> int:
-    """Memory of the dense blocks on one tile."""
-    return (tile + 10) ** 2 * (CHANNELS_PER_TILE * dtype.itemsize + 200 * 4)
+def tile_bytes(width: int, height: int, dtype: torch.dtype) -> int:
+    """Memory of the dense blocks on one tile of so many positions."""
+    return (width + 10) * (height + 10) * (CHANNELS_PER_TILE * dtype.itemsize + 200 * 4)
 
 
 def make_plan(
@@ -138,7 +138,7 @@ def make_plan(
             trunk=trunk,
             state_bytes=state,
             window_bytes=window_bytes(net, along, over, band, rev=rev),
-            tile_bytes=tile_bytes(min(tile, max(width, height) // 2), dtype),
+            tile_bytes=tile_bytes(min(tile, width // 2), min(tile, height // 2), dtype),
             picture_bytes=pictures,
             limit=max_memory,
         )
