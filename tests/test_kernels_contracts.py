@@ -234,7 +234,9 @@ def test_a_16_bit_dense_block_under_a_float32_trunk(device, gradients, monkeypat
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_a_photograph_there_and_back_on_the_kernels(device, photo, monkeypatch):
-    """`Rescaler` on 8-bit pixels: the same pictures; each, small and restored, is rounded to bytes by one kernel."""
+    """`Rescaler` on 8-bit pixels: the same pictures. The Haar kernels read and write bytes; the small picture, which
+    no Haar transform makes, is rounded by a kernel of its own.
+    """
     model = irnscale.load("x2", device=device, precision="float32")
     image = photo[:10, :14]
     pictures = []
@@ -244,7 +246,7 @@ def test_a_photograph_there_and_back_on_the_kernels(device, photo, monkeypatch):
         small = model.down(image)
         pictures.append((small, model.up(small)))
     seen = K.launches(reset=True)
-    assert (seen["haar_forward"], seen["haar_inverse"], seen["quantize"]) == (1, 1, 2), seen
+    assert (seen["haar_forward"], seen["haar_inverse"], seen["quantize"]) == (1, 1, 1), seen
     for got, wanted in zip(*pictures, strict=True):
         assert got.dtype == wanted.dtype
         assert np.abs(got.astype(int) - wanted.astype(int)).max() <= 1
