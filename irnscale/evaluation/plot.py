@@ -39,7 +39,7 @@ def rate_distortion(curves: Sequence[Curve], title: str, format: str = "svg") ->
     from matplotlib.ticker import FuncFormatter
 
     with mpl.rc_context({"svg.hashsalt": "irnscale", "svg.fonttype": "none", "font.size": 10}):
-        figure = Figure(figsize=(9, 5.6), layout="constrained")
+        figure = Figure(figsize=(11, 5.6), layout="constrained")
         axes = figure.add_subplot()
         models = list(dict.fromkeys(curve.name.split(",")[0] for curve in curves if curve.small))
         for curve in curves:
@@ -59,7 +59,7 @@ def rate_distortion(curves: Sequence[Curve], title: str, format: str = "svg") ->
         axes.set_ylabel("PSNR of luma (dB)")
         axes.set_title(title)
         axes.grid(visible=True, which="both", color="#ddd", linewidth=0.6)
-        axes.legend(loc="lower right", fontsize=9)
+        figure.legend(loc="outside right upper", fontsize=9)  # within the axes it would hide points
         file = io.BytesIO()
         metadata = {"svg": {"Date": None, "Creator": "irnscale"}, "pdf": {"CreationDate": None}}.get(format)
         figure.savefig(file, format=format, dpi=120, metadata=metadata)
