@@ -14,8 +14,8 @@ from irnscale.engine.memory import mapped_file
 from irnscale.engine.prepared import Prepared, work_of
 from irnscale.networks import IRN, AssistantConfig, AssistantFlow, DenseBlock, IRNConfig
 
-SIZES = [(2, 2), (14, 18), (84, 92), (2, 420), (150, 42)]
-"""Height and width of the image: tiny, odd, square, long; rounded up to the scale."""
+SIZES = [(2, 2), (14, 18), (84, 92), (2, 420), (150, 42), (6, 2100)]
+"""Height and width of the image: tiny, odd, square, long, and too long for a tile of 512; rounded up to the scale."""
 ORDERS = [
     (32, None, False),
     (64, None, True),
@@ -64,10 +64,11 @@ def test_tiled_is_untiled(nets, scale, size, order):
 
 
 @pytest.mark.parametrize("order", ORDERS[:5], ids=str)
+@pytest.mark.parametrize("size", [(136, 104), (2104, 8)], ids=str)
 @pytest.mark.parametrize("scale", [2, 4, 8])
-def test_tiled_is_untiled_in_float32(scale, order):
+def test_tiled_is_untiled_in_float32(scale, size, order):
     tile, band, columns = order
-    x = torch.rand(1, 3, 136, 104)
+    x = torch.rand(1, 3, *size)
     assert max(both_ways(random_net(scale), x, tile=tile, band=band, columns=columns)) < 1e-5
 
 
