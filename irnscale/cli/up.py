@@ -57,8 +57,8 @@ def command(
     """Restore small images MADE BY `irnscale down` to their original size.
 
     INPUT is a picture file, a folder (with -r), or - for stdin. The model and the size are read from the file's
-    record, so that no option is needed. Small images that `down` did not make come out worse than with an ordinary
-    resizer, unless --sr (with -s) prepares them.
+    record, so that no option is needed. In small images that `down` did not make there is nothing to restore: they come
+    out much as from an ordinary resizer, sharpened ones worse; --sr (with -s) prepares them.
     """
     from irnscale.cli.rescale import execute
 
@@ -154,8 +154,8 @@ class Up:
             return []
         self._warned = True
         return [
-            "has no irnscale record; a small image that `irnscale down` did not make comes out worse than with an "
-            "ordinary resizer" + _sr_hint(choice)
+            "has no irnscale record; in a small image that `irnscale down` did not make there is nothing to restore, "
+            "and a sharpened one comes out worse than with an ordinary resizer" + _sr_hint(choice)
         ]
 
     def compute(
