@@ -165,7 +165,7 @@ def test_failures_hold_no_pixels(run, tmp_path):
     tracemalloc.stop()
     assert result.code == 1
     assert len(result.lines) == 41
-    assert peak < 20 * len(data), "a failed file must not be kept until the end of the run"
+    assert peak < 5 * len(data), "a failed file must not be kept until the end of the run"
 
 
 def test_debug_shows_the_traceback_of_a_file(run, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -228,8 +229,18 @@ def _compute(stages: Stages[Any, Any], group: list[_Entry]) -> list[Any]:
 
 
 def _forget_frames(error: BaseException) -> None:
-    """The report keeps the errors of all jobs, whose tracebacks would keep the bytes and pixels of their files."""
-    error.__traceback__ = error.__cause__ = error.__context__ = None
+    """The report keeps the errors of all jobs, whose tracebacks would keep the bytes and pixels of their files.
+
+    Their causes' too, and what the frames hold: `contextlib`'s keep the error that their traceback belongs to, a ring
+    that only the collector undoes, some day.
+    """
+    chain: list[BaseException | None] = [error]
+    while chain:
+        link = chain.pop()
+        if link is not None:
+            chain += [link.__cause__, link.__context__]
+            traceback.clear_frames(link.__traceback__)
+            link.__traceback__ = link.__cause__ = link.__context__ = None
 
 
 def _nothing() -> None:
