@@ -56,7 +56,7 @@ def test_a_run_leaves_checkpoint_and_log(photos, tmp_path):
 
 @pytest.mark.parametrize("optimizer", ["adam", "muon"])
 def test_resuming_changes_nothing(photos, tmp_path, optimizer):
-    recipe = replace(TINY, budget="8", optimizer=optimizer, weight_decay=1e-3, zerosample=False)
+    recipe = replace(TINY, budget="8", optimizer=optimizer, weight_decay=1e-3, zerosample=False, lr_cells=[1, 4])
     whole = train(tmp_path / "whole", photos, recipe)
     # Stopped after every third step, with the schedule of the whole run.
     monkeyed = replace(recipe, checkpoint_minutes=0)

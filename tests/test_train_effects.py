@@ -60,6 +60,8 @@ CHANGES = [
     {"sr_mode": True},
     {"compression_mode": True},
     {"compression_mode": True, "compression_quality": "20"},
+    {"lr_cells": [4]},
+    {"lr_cells": [1, 16]},
 ]
 
 
@@ -70,7 +72,7 @@ def test_every_setting_changes_what_is_learnt(photos, tmp_path, change):
     assert one.shape == other.shape
     assert other.isfinite().all()
     assert (one - other).abs().max() > 1e-6
-    if "zerosample" in change or "compression_mode" in change:
+    if {"zerosample", "compression_mode", "lr_cells"} & change.keys():
         again = learnt(replace(TINY, **change), photos, tmp_path / "again")
         assert torch.equal(other, again), "what is drawn is a function of the recipe"
 

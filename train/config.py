@@ -60,6 +60,9 @@ class Recipe:
     assistant_of: name or file of a model; what is trained is then an `AssistantFlow` of `assistant_steps`
     before that model's inverse, by the losses A.1 to A.3 with the weights lambda_a1, lambda_a2 and lambda_a3, see
     `assistance.Assistance`, which is measured by `recon_norm`.
+    lr_cells: on what grid the inverse gets the small picture: cells of so many of the 256 levels, each a divisor of
+    256, one of the list drawn for each crop; [1, 2] is 8 bits for half of them and 7 for the others, see
+    `cells.quantize_cells`. Validation, samples and what is shipped are 8 bits always.
     codec_blocks: couplings more at the end that model the codec, see `IRN`, trained by `lambda_codec` (None: scale
     squared / 4) times three squared distances, see `Objective`.
     """
@@ -110,6 +113,7 @@ class Recipe:
     compression_subsampling: str = "420"
     compression_gradient: str = "identity"
     lambda_codec: float | None = None
+    lr_cells: list[int] = field(default_factory=lambda: [1])
     ema: float = 0.999
     seed: int = 10
     budget: str = "60m"
@@ -200,6 +204,10 @@ class Recipe:
             raise UsageError(f"loss_flip_period={self.loss_flip_period} must be above 0", "or null for no flipping")
         if self.loss_flip_scale != 1 and self.loss_flip_period is None:
             raise UsageError(f"loss_flip_scale={self.loss_flip_scale} does nothing without a loss_flip_period")
+        if not self.lr_cells or any(m < 1 or 256 % m for m in self.lr_cells):
+            raise UsageError(f"lr_cells={self.lr_cells} must be divisors of 256", "for example lr_cells=[1,2]")
+        if self.lr_cells != [1] and (self.compression_mode or self.sr_mode):
+            raise UsageError("lr_cells are of the network's own LR, stored without loss", "leave one of them out")
         if self.codec_blocks and not self.compression_mode:
             raise UsageError("codec_blocks model a codec", "add compression_mode=true")
         if self.codec_blocks and self.sr_mode:
@@ -213,6 +221,8 @@ class Recipe:
         for name in ("sr_mode", "compression_mode", "actnorm", "loss_flip_period", "quantize_guide_loss"):
             if getattr(self, name):
                 raise UsageError(f"{name} has no meaning for the assistant of {self.assistant_of}", "leave one out")
+        if self.lr_cells != [1]:
+            raise UsageError(f"lr_cells has no meaning for the assistant of {self.assistant_of}", "leave one out")
 
     def network(self) -> IRNConfig:
         """The network that the recipe trains."""

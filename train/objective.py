@@ -12,6 +12,7 @@ from irnscale.images.bicubic import bicubic_down
 from irnscale.kernels import quantize
 from irnscale.networks import IRN, AssistantFlow
 from irnscale.networks.irn import IMAGE_CHANNELS
+from irnscale.train.cells import quantize_cells
 from irnscale.train.config import Recipe
 from irnscale.train.jpeg import SUBSAMPLINGS, Gradient, jpeg
 from irnscale.train.losses import image_loss, l2_sum, latent_sum
@@ -56,6 +57,9 @@ def draw(recipe: Recipe, count: int, *, step: int, epochs: float = 0.0, device: 
             draws["subsampling"] = torch.randint(len(SUBSAMPLINGS), (count,), generator=generator, device=device)
     if recipe.loss_flip_period is not None:
         draws["flip"] = torch.tensor([loss_flip(recipe, epochs)] * count, device=device)
+    if recipe.lr_cells != [1]:
+        which = torch.randint(len(recipe.lr_cells), (count,), generator=generator, device=device)
+        draws["cells"] = torch.tensor(recipe.lr_cells, device=device)[which]
     return draws
 
 
@@ -130,7 +134,12 @@ class Rescaling(Objective):
         return self.net.upscale(lr)
 
     def stored(self, lr: Tensor, draws: Draws) -> Tensor:
-        """LR as it comes back from the file it is stored in: 8 bits, and through JPEG in `compression_mode`."""
+        """LR as it comes back from the file it is stored in: 8 bits, and through JPEG in `compression_mode`.
+
+        With `lr_cells`, each crop's on the grid that was drawn for it.
+        """
+        if "cells" in draws:
+            return quantize_cells(lr, draws["cells"])
         lr = quantize(lr)
         if not self.recipe.compression_mode:
             return lr
