@@ -258,6 +258,8 @@ def test_card_round_trip(tmp_path):
         {"scores": {"Set5": {"psnr_y": "good"}}},
         {"precisions": 5},
         {"precisions": [1]},
+        {"precision_costs": [0.1]},
+        {"precision_costs": {"bfloat16": {"Set5": "little"}}},
         {"jpeg_resistant": "no"},
         {"training": "long"},
     ],

@@ -96,7 +96,9 @@ def collect(broken: dict[Path, ModelError]) -> dict[str, Any]:
     from irnscale.engine.precision import choose_precision, cpu_multiplies_bfloat16
     from irnscale.zoo import models, user_folder
 
-    device = choose_device("auto")
+    device, found = choose_device("auto"), models(broken)
+    precision = str(choose_precision("auto", device)).removeprefix("torch.")
+    exact = [m.card.name for m in found if precision not in {"float32", *m.card.automatic}]
     probe = torch.empty(0, device=device)
     facts: dict[str, Any] = {
         "irnscale": irnscale.__version__,
@@ -109,10 +111,11 @@ def collect(broken: dict[Path, ModelError]) -> dict[str, Any]:
         if torch.cuda.is_available()
         else "none",
         "device used": str(device),
-        "precision used": str(choose_precision("auto", device)).removeprefix("torch."),
+        "precision used": precision,
+        "in float32 all the same": ", ".join(exact) or "none",
         "kernels used": ("triton" if kernels.use_triton(probe) else "torch")
         + f" (IRNSCALE_KERNELS={kernels.mode()}, triton {'found' if kernels.triton_available() else 'not found'})",
-        "models": ", ".join(f"{m.card.name} ({m.card.digest})" for m in models(broken)) or "none",
+        "models": ", ".join(f"{m.card.name} ({m.card.digest})" for m in found) or "none",
         "imported models in": str(user_folder()),
     }
     return facts

@@ -38,7 +38,7 @@ def list_models(debug: bool = False) -> int:
                 card.name,
                 f"x{card.scale}" if card.kind == "irn" else f"x{card.scale} --sr",
                 "yes" if card.jpeg_resistant else "no",
-                "shipped" if model.shipped else str(model.weights.parent),
+                "shipped" if model.shipped else "archive" if model.archived else str(model.weights.parent),
                 f"{score['psnr_y']:.2f} dB" if "psnr_y" in score else "-",
                 f"{score['lr_psnr_y']:.2f} dB" if "lr_psnr_y" in score else "-",
             )
@@ -173,10 +173,10 @@ def export_model(run: Path, name: str, to: Path | None, overwrite: bool, debug: 
 
 
 def _check_name(name: str, *, shipped: bool = False) -> None:
-    """Before any work. Raises ModelError; where `shipped` is set, a shipped model's name will do."""
+    """Before any work. Raises ModelError; where `shipped` is set, a shipped or archived model's name will do."""
     from irnscale.zoo import models
     from irnscale.zoo.save import check_name
 
     check_name(name)
-    if not shipped and any(m.shipped and m.card.name == name for m in models({})):
+    if not shipped and any((m.shipped or m.archived) and m.card.name == name for m in models({})):
         raise ModelError(f"{name!r} is the name of a model that comes with irnscale", "choose another --name")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from irnscale.zoo.cards import ModelCard, read_card
+from irnscale.zoo.names import newest
+from irnscale.zoo.recorded import recorded
 from irnscale.zoo.store import (
     Model,
     assistant,
@@ -34,7 +36,9 @@ __all__ = [
     "load_assistant",
     "load_network",
     "models",
+    "newest",
     "read_card",
+    "recorded",
     "user_folder",
     "verify",
 ]

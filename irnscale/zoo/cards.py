@@ -10,6 +10,8 @@ from typing import Any
 
 from irnscale.errors import ModelError
 
+MOST_LOST = 0.03
+"""dB of luma PSNR that a number format may cost a model on any set, for `auto` to choose it."""
 TEXTS = ("kind", "base", "base_digest", "description", "origin", "data", "licence")
 
 
@@ -21,7 +23,8 @@ class ModelCard:
     name is `base` and whose digest is `base_digest`; such a model's `scale` is that of the IRN.
     architecture: keyword arguments of `IRNConfig` or `AssistantConfig`. scores: by data set, `psnr_y` and
     `ssim_y` of the restored picture and `lr_psnr_y`, `lr_ssim_y` of the small one against bicubic. precisions:
-    number formats whose round trip was measured to stay within 0.03 dB of float32 (what `auto` may choose from).
+    number formats that `auto` may choose from, of which it takes none that costs more than `MOST_LOST` on any set.
+    precision_costs: by number format and set, what its round trip loses against float32, in dB of luma PSNR.
     sha256: of the weights file.
     """
 
@@ -40,11 +43,19 @@ class ModelCard:
     licence: str = ""
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
     precisions: tuple[str, ...] = ("float32",)
+    precision_costs: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
         """The first 12 hexadecimal digits of the weights' sha256: what provenance records."""
         return self.sha256[:12]
+
+    @property
+    def automatic(self) -> set[str]:
+        """The number formats that `auto` chooses from."""
+        return {
+            name for name in self.precisions if max(self.precision_costs.get(name, {}).values(), default=0) <= MOST_LOST
+        }
 
     def to_json(self) -> str:
         """Indented JSON, one trailing newline."""
@@ -74,16 +85,19 @@ def read_card(path: Path) -> ModelCard:
 
 def _sound(values: dict[str, Any]) -> bool:
     """Whether the optional fields are of the kinds that `ModelCard` says."""
-    scores, precisions = values.get("scores", {}), values.get("precisions", [])
+    precisions = values.get("precisions", [])
+    tables = [values.get(key, {}) for key in ("scores", "precision_costs")]
     return (
         all(isinstance(values.get(key, ""), str) for key in TEXTS)
         and isinstance(values.get("jpeg_resistant", False), bool)
         and isinstance(values.get("training", {}), dict)
         and isinstance(precisions, list)
         and all(isinstance(name, str) for name in precisions)
-        and isinstance(scores, dict)
-        and all(isinstance(row, dict) for row in scores.values())
-        and all(isinstance(number, int | float) for row in scores.values() for number in row.values())
+        and all(isinstance(table, dict) for table in tables)
+        and all(isinstance(row, dict) for table in tables for row in table.values())
+        and all(
+            isinstance(number, int | float) for table in tables for row in table.values() for number in row.values()
+        )
     )
 
 

@@ -10,25 +10,37 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from irnscale.errors import ModelError
 from irnscale.zoo.cards import ModelCard, file_sha256, read_card
+from irnscale.zoo.names import newest
 
 if TYPE_CHECKING:
     from irnscale.networks import IRN, AssistantFlow
 
 N = TypeVar("N", bound="IRN | AssistantFlow")
 
+ARCHIVE = "irnscale_models_archive"
+ARCHIVE_COMMAND = "`pip install ./archive` in irnscale's repository"
+"""What brings the models that the wheel has no room for."""
+
 
 @dataclass(frozen=True)
 class Model:
-    """A card and the safetensors file it describes."""
+    """A card and the safetensors file it describes. `archived`: from the package of older models."""
 
     card: ModelCard
     weights: Path
     shipped: bool
+    archived: bool = False
+
+    @property
+    def remedy(self) -> str:
+        """What to do where its file is damaged."""
+        return "reinstall irnscale" if self.shipped else "reinstall it" if self.archived else "import the model again"
 
 
 def shipped_folder() -> Path:
@@ -49,14 +61,21 @@ def user_folder() -> Path:
     return base / "irnscale" / "models"
 
 
-def models(broken: dict[Path, ModelError] | None = None) -> list[Model]:
-    """All models, shipped first, each by name.
+def archive_folder() -> Path | None:
+    """The folder of the package `irnscale-models-archive`, which holds older models; None where it is not installed."""
+    spec = find_spec(ARCHIVE)
+    return Path(spec.origin).parent if spec is not None and spec.origin is not None else None
+
+
+def installed(broken: dict[Path, ModelError] | None = None) -> list[Model]:
+    """All models: shipped first, then archived, then imported, each by name; two may have one name.
 
     A card that cannot be read is left out and put into `broken`; without `broken` it is a ModelError.
     """
-    found: dict[str, Model] = {}
-    for folder, shipped in ((shipped_folder(), True), (user_folder(), False)):
-        for path in sorted(folder.glob("*.json")) if folder.is_dir() else ():
+    shipped, archive = shipped_folder(), archive_folder()
+    found = []
+    for folder in (shipped, archive, user_folder()):
+        for path in sorted(folder.glob("*.json")) if folder is not None and folder.is_dir() else ():
             try:
                 card = read_card(path)
             except ModelError as error:
@@ -64,7 +83,15 @@ def models(broken: dict[Path, ModelError] | None = None) -> list[Model]:
                     raise
                 broken[path] = error
                 continue
-            found.setdefault(card.name, Model(card, path.with_suffix(".safetensors"), shipped))
+            found.append(Model(card, path.with_suffix(".safetensors"), folder == shipped, folder == archive))
+    return found
+
+
+def models(broken: dict[Path, ModelError] | None = None) -> list[Model]:
+    """`installed` without those whose name another one has that comes before."""
+    found: dict[str, Model] = {}
+    for model in installed(broken):
+        found.setdefault(model.card.name, model)
     return list(found.values())
 
 
@@ -101,12 +128,15 @@ def find_all(names: str) -> list[Model]:
 
 
 def default_model(scale: int, *, jpeg_resistant: bool = False) -> Model:
-    """The shipped model for a scale. Raises ModelError naming what there is."""
+    """The newest shipped model for a scale. Raises ModelError naming what there is.
+
+    Archived ones do not count: which model a scale means depends on the version of irnscale alone.
+    """
     kind = "a JPEG-resistant model" if jpeg_resistant else "a model"
     candidates = [
         m for m in models({}) if m.shipped and m.card.kind == "irn" and m.card.jpeg_resistant == jpeg_resistant
     ]
-    for model in candidates:
+    for model in newest(candidates):
         if model.card.scale == scale:
             return model
     have = ", ".join(sorted({f"x{m.card.scale}" for m in candidates})) or "none"
@@ -152,29 +182,30 @@ def verify(model: Model) -> None:
         sound = _verified(path, status.st_size, status.st_mtime_ns, model.card.sha256)
     except OSError as error:
         what = f"{path}: the weights of {model.card.name} are missing or unreadable: {error.strerror}"
-        raise ModelError(what, "reinstall irnscale" if model.shipped else "import the model again") from error
+        raise ModelError(what, model.remedy) from error
     if not sound:
-        raise ModelError(
-            f"{path}: damaged: its sha256 is not the one on the card of {model.card.name}",
-            "reinstall irnscale" if model.shipped else "import the model again",
-        )
+        raise ModelError(f"{path}: damaged: its sha256 is not the one on the card of {model.card.name}", model.remedy)
 
 
 def assistant(scale: int) -> tuple[Model, Model]:
     """The assistant for small pictures of `scale` that no model made, and the IRN it was trained for.
 
-    Shipped ones come first. Raises ModelError where there is none, or its IRN is missing or another one.
+    Shipped ones come first, of a family the newest. Raises ModelError where there is none, or its IRN is missing.
     """
     found = [m for m in models({}) if m.card.kind == "assistant" and m.card.scale == scale]
     if not found:
         have = ", ".join(sorted({f"x{m.card.scale}" for m in models({}) if m.card.kind == "assistant"})) or "none"
         raise ModelError(f"no super-resolution assistant for scale {scale} is installed", f"installed: {have}")
-    return found[0], base_of(found[0])
+    chosen = newest(found)[0]
+    return chosen, base_of(chosen)
 
 
 def base_of(model: Model) -> Model:
-    """The IRN that an assistant was trained for. Raises ModelError where it is missing or another one."""
+    """The IRN that an assistant was trained for, whatever it is called. Raises ModelError where it is missing."""
     card = model.card
+    same = [m for m in installed({}) if m.card.kind == "irn" and m.card.digest == card.base_digest]
+    if same:
+        return min(same, key=lambda m: m.card.name != card.base)
     base = find(card.base)
     if base.card.digest != card.base_digest:
         raise ModelError(

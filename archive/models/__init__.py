@@ -1,0 +1,1 @@
+"""Older models of irnscale: weights (`.safetensors`, fp16) with one JSON card each."""
