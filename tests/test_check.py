@@ -31,7 +31,7 @@ def test_the_scores_are_those_of_down_and_up(run, tmp_path):
     assert (result.code, result.lines) == (0, [])
     record = json.loads(result.text)
     assert files(tmp_path) == ["a.png"], "nothing is written unasked"
-    run("down", photo, "-s", 2)
+    run("down", photo, "-s", 2, "--detail", "none")
     run("up", tmp_path / "a_down2x.png")
     one, other = (pixels(tmp_path / name)[2:-2, 2:-2] for name in ("a.png", "a_up2x.png"))
     assert record["psnr_rgb"] == pytest.approx(decibel(one, other))

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 import torch
-from commandline import Run, copied_model, files, picture, resave, runner
+from commandline import Run, copied_model, files, picture, resave, runner, tiny_model
 
 from irnscale.batch import outputs
 from irnscale.images import atomic
@@ -286,15 +286,16 @@ def test_a_card_of_the_garbage_itself(refused, tmp_path):
 
 
 def test_records_of_other_models(refused, run, tmp_path):
-    weights = copied_model(tmp_path / "models")
+    weights = tmp_path / "models" / f"{tiny_model(tmp_path / 'models', 'own')}.safetensors"
     small = tmp_path / "small.png"
     assert run("down", picture(tmp_path / "a.png"), "-m", "own", "-o", small).code == 0
     card = weights.with_suffix(".json")
     weights.rename(tmp_path / "moved.safetensors")
     card.rename(tmp_path / "moved.json")
     line = refused(3, "up", small)
-    assert "'own', which is not installed" in line
-    assert "models import" in line
+    assert "with the model 'own' (" in line
+    assert "not installed" in line
+    assert "pip install ./archive" in line
     assert run("up", small, "-m", tmp_path / "moved.safetensors", "-o", tmp_path / "back.png").code == 0
     line = refused(3, "up", small, "-m", shipped_folder() / "irn-x4.safetensors")
     assert find("irn-x4").card.digest in line

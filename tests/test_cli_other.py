@@ -118,6 +118,17 @@ def test_verify_goes_on_after_a_damaged_model(run, tmp_path):
     assert "damaged" in result.lines[0]
 
 
+def test_doctor_names_the_models_that_bfloat16_costs_too_much(run, tmp_path, monkeypatch):
+    path = copied_model(tmp_path / "models").with_suffix(".json")
+    for native, expected in ((True, True), (False, False)):
+        monkeypatch.setattr("irnscale.engine.precision.cpu_multiplies_bfloat16", lambda native=native: native)
+        for lost in (0.03, 0.04):
+            card = json.loads(path.read_text()) | {"precision_costs": {"bfloat16": {"Set5": lost}}}
+            path.write_text(json.dumps(card))
+            facts = json.loads(run("doctor", "--json").text)
+            assert ("own" in facts["in float32 all the same"].split(", ")) == (expected and lost > 0.03)
+
+
 def test_doctor(run, tmp_path):
     facts = json.loads(run("doctor", "--json").text)
     assert facts["irnscale"] == irnscale.__version__

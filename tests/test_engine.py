@@ -172,8 +172,23 @@ def test_auto_takes_only_measured_precisions(monkeypatch):
     monkeypatch.setattr(precision, "cpu_multiplies_bfloat16", lambda: True)
     model = find("irn-x2")
     for measured, dtype in ((("float32",), torch.float32), (("float32", "bfloat16"), torch.bfloat16)):
-        card = replace(model.card, precisions=measured)
+        card = replace(model.card, precisions=measured, precision_costs={})
         assert irnscale.Rescaler([replace(model, card=card)], device="cpu").dtype == dtype
+
+
+def test_auto_takes_no_precision_that_costs_the_model_much(monkeypatch):
+    monkeypatch.setattr(precision, "cpu_multiplies_bfloat16", lambda: True)
+    model = find("irn-x2")
+    dear, cheap = ({"bfloat16": {"Set5": 0.01, "Kodak24": lost}} for lost in (0.031, 0.03))
+
+    def with_costs(costs):
+        return replace(model, card=replace(model.card, precisions=("float32", "bfloat16"), precision_costs=costs))
+
+    assert irnscale.Rescaler([with_costs(cheap)], device="cpu").dtype == torch.bfloat16
+    assert irnscale.Rescaler([with_costs(dear)], device="cpu").dtype == torch.float32
+    assert irnscale.Rescaler([with_costs(cheap), with_costs(dear)], device="cpu").dtype == torch.float32
+    asked_for = irnscale.Rescaler([with_costs(dear)], device="cpu", precision="bfloat16")
+    assert asked_for.dtype == torch.bfloat16, "what is asked for is done"
 
 
 def test_loading():

@@ -174,7 +174,9 @@ def test_wrong_fields_are_refused_both_ways(name, value):
         dataclasses.replace(RECORD, **{name: value}).to_json()
 
 
-@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Provenance)])
+@pytest.mark.parametrize(
+    "name", [field.name for field in dataclasses.fields(Provenance) if field.default is dataclasses.MISSING]
+)
 def test_missing_fields_are_refused(name):
     data = json.loads(RECORD.to_json())
     del data[name]

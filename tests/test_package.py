@@ -54,6 +54,16 @@ def test_every_checkpoint_has_a_card():
     assert {"irn-x2", "irn-x4"} <= {p.stem for p in weights}
     for path in cards:
         assert json.loads(path.read_text())["name"] == path.stem
+    size = sum(path.stat().st_size for path in weights)
+    assert size < 60 * 10**6, "move the oldest to archive/models: see CONTRIBUTING.md"
+
+
+def test_the_archive_is_of_this_version():
+    project = tomllib.loads((ROOT / "archive/pyproject.toml").read_text())["project"]
+    assert (project["name"], project["version"]) == ("irnscale-models-archive", irnscale.__version__)
+    archived = {p.stem for p in (ROOT / "archive/models").glob("*.safetensors")}
+    assert archived == {p.stem for p in (ROOT / "archive/models").glob("*.json")}
+    assert not archived & {p.stem for p in (ROOT / "checkpoints").glob("*.safetensors")}
 
 
 @pytest.fixture(scope="module")

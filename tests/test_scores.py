@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from commandline import Run, copied_model, picture, runner
 
 from irnscale.errors import UsageError
-from irnscale.evaluation.scores import model_tables, with_block
+from irnscale.evaluation.codecs import Codec
+from irnscale.evaluation.loop import Summary
+from irnscale.evaluation.methods import Method
+from irnscale.evaluation.scores import costs_of, model_tables, with_block
 from irnscale.zoo import ModelCard, models, read_card
 
 BEGIN, END = "<!-- models: begin -->", "<!-- models: end -->"
@@ -57,6 +61,59 @@ def test_scores_on_a_card(run, folder, tmp_path):
     assert result.code == 0, result.lines
     added = card.scores.keys() ^ read_card(path).scores.keys()
     assert added == {"Tiny, JPEG 30 4:2:0", "Tiny, bicubic LR", "Tiny, JPEG 30 4:2:0, bicubic LR"}
+
+
+def test_what_a_number_format_costs(run, folder, tmp_path):
+    """The card keeps the difference of the means, and no score of the methods that are compared."""
+    weights = copied_model(tmp_path / "models")
+    path = weights.with_suffix(".json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"precisions": ["float32"], "precision_costs": {}}))
+    before = read_card(path)
+    command = ["evaluate", "--data", folder, "-m", "own", "--precision-costs", "--json"]
+    result = run(*command, "--precision", "float32", "--jpeg", "90")
+    assert read_card(path) == before
+    rows = {(row["method"], row["codec"]): row["psnr_y"] for row in map(json.loads, result.text.splitlines())}
+    assert set(rows) == {
+        *((name, codec) for name in ("bicubic", "lanczos", "own") for codec in ("png", "jpg q90 4:2:0")),
+        ("own in float32", "png"),
+        ("own in bfloat16", "png"),
+    }
+    assert rows["own", "png"] == rows["own in float32", "png"] != rows["own in bfloat16", "png"]
+    cost = round(rows["own in float32", "png"] - rows["own in bfloat16", "png"], 4)
+    assert cost != 0
+    result = run(*command, "--update-card", "--precision", "float32")
+    assert result.code == 0, result.lines
+    card = read_card(path)
+    assert card.scores.keys() - before.scores.keys() == {"Tiny"}
+    assert card.precision_costs == {"bfloat16": {"Tiny": cost}}
+    assert card.precisions == ("float32", "bfloat16")
+    assert ("bfloat16" in card.automatic) == (cost <= 0.03)
+    assert run("evaluate", "--data", folder, "-m", "own", "--update-card").code == 0
+    assert read_card(path).precision_costs == card.precision_costs, "what is not measured stays"
+
+
+def test_costs_of_several_sets():
+    def summary(name, precision, value, digest="d" * 12):
+        method = Method("m", 2, "", _none, _none, weights=digest, compared=precision)
+        return Summary(name, method, Codec(), 1, {"psnr_y": value}, {}, {}, {}, {})
+
+    rows = [
+        summary("A", "float32", 40.0),
+        summary("A", "bfloat16", 39.96),
+        summary("B", "float32", 30.0),
+        summary("B", "bfloat16", 30.001),
+        summary("C", "bfloat16", 20.0),
+        summary("A", "bfloat16", 10.0, "e" * 12),
+        summary("A", "", 35.0),
+    ]
+    assert costs_of(rows, "d" * 12) == {"bfloat16": {"A": 0.04, "B": -0.001}}
+    card = ModelCard("m", 2, {}, "d" * 64, precisions=("float32", "bfloat16"))
+    assert card.automatic == {"float32", "bfloat16"}
+    assert replace(card, precision_costs=costs_of(rows, "d" * 12)).automatic == {"float32"}
+
+
+def _none(*arguments):
+    raise AssertionError("is not run")
 
 
 def test_models_for_jpeg_are_measured_through_it(run, folder, tmp_path):

@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from irnscale.batch.inputs import STREAM
 from irnscale.errors import OutputError, UsageError
 from irnscale.images.atomic import write_bytes_atomic
 from irnscale.images.formats import FORMATS, canonical_format, format_from_name, is_lossy
+
+if TYPE_CHECKING:
+    from irnscale.images.picture import Picture
+    from irnscale.images.provenance import Provenance
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,16 @@ class Output:
         """Text that identifies what affects the written file."""
         text = f"format={self.resolve_format()} quality={self.quality} subsampling={self.subsampling}"
         return text + (f" depth={self.depth}" if self.depth else "") + (f" strip={self.strip}" if self.strip else "")
+
+    def encode(self, picture: Picture, record: Provenance) -> bytes:
+        """The file, with what is attached to the picture. Raises UsageError, OutputError as `encode_picture` does."""
+        from irnscale.images.segments import attached
+        from irnscale.images.write import encode_picture
+
+        format = self.resolve_format()
+        options: dict[str, Any] = {"quality": self.quality, "subsampling": self.subsampling}
+        data = encode_picture(picture.stripped(self.strip), format, record=record, **options)
+        return data if picture.attachment is None else attached(data, picture.attachment, format)
 
     @property
     def lossy(self) -> bool:

@@ -47,6 +47,11 @@ class EvaluateCommand(click.Command):
 @click.option("--report", type=PATH, help="A self-contained HTML page to a file.")
 @click.option("--crops", type=click.IntRange(0), default=2, show_default=True, help="Photographs to look at per set.")
 @click.option("--update-card", is_flag=True, help="Write the scores on the models' cards.")
+@click.option(
+    "--precision-costs",
+    is_flag=True,
+    help="Also each model in float32 and in bfloat16; with --update-card the difference goes on its card.",
+)
 @click.option("--readme", type=PATH, help="Put the tables of the shipped models' cards into this Markdown file.")
 @click.option(
     "--rate-distortion",
@@ -74,7 +79,8 @@ def command(debug: bool, **values: Any) -> int:
     --temperature adds each model with sampled z: means over --draws, and the spread of the sets' means between them.
 
     --update-card keeps HR and LR luma of the models named with -m; those that are JPEG-resistant are measured through
-    JPEG 30, 50, 70, 80 and 90 too, unless --jpeg says otherwise.
+    JPEG 30, 50, 70, 80 and 90 too, unless --jpeg says otherwise. With --precision-costs the card also keeps what
+    bfloat16 loses; a model that loses more than 0.03 dB on any set is run in float32 unless told otherwise.
 
     `irnscale evaluate glow --help` tells about the flows on 8x8 digits.
     """

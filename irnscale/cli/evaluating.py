@@ -49,6 +49,7 @@ class Request:
     report: Path | None
     crops: int
     update_card: bool
+    precision_costs: bool
     readme: Path | None
     rate_distortion: Path | None
     overwrite: bool
@@ -214,6 +215,7 @@ def _methods(request: Request, rescalers: Sequence[Rescaler]) -> list[Method]:
 
     temperatures = _temperatures(request.temperature)
     found: list[Method] = []
+    compared = _compared(rescalers) if request.precision_costs else {}
     for scale in sorted({rescaler.scale for rescaler in rescalers}) if request.names else _scales(request):
         if not request.no_baselines and not request.update_card:
             found += [published_bicubic(scale)] if request.luma == "rounded" else []
@@ -224,8 +226,26 @@ def _methods(request: Request, rescalers: Sequence[Rescaler]) -> list[Method]:
                 found += [sampled(rescaler, t, draws=request.draws, seed=request.seed) for t in temperatures]
             if rescaler.scale == scale and (request.sr or rescaler.assistant is not None):
                 found.append(super_resolution(rescaler))
+            if rescaler.scale == scale:
+                found += compared.get(rescaler, [])
     if not found:
         raise UsageError("nothing to measure", "leave --no-baselines out, or choose a model with -m")
+    return found
+
+
+def _compared(rescalers: Sequence[Rescaler]) -> dict[Rescaler, list[Method]]:
+    """The same models in float32 and bfloat16, each as its main method."""
+    from irnscale.engine.rescaler import Rescaler
+    from irnscale.evaluation.methods import in_precision, model_method, super_resolution
+
+    found: dict[Rescaler, list[Method]] = {}
+    for rescaler in rescalers:
+        make = model_method if rescaler.assistant is None else super_resolution
+        for precision in ("float32", "bfloat16"):
+            other = Rescaler(
+                rescaler.models, assistant=rescaler.assistant, device=str(rescaler.device), precision=precision
+            )
+            found.setdefault(rescaler, []).append(in_precision(make(other), other))
     return found
 
 
@@ -272,9 +292,9 @@ def _update_cards(rescalers: Sequence[Rescaler], results: Sequence[Summary]) -> 
 
 def _write_readme(path: Path) -> None:
     from irnscale.evaluation.scores import model_tables, replace_block
-    from irnscale.zoo import models
+    from irnscale.zoo import models, newest
 
-    cards = [model.card for model in models({}) if model.shipped]
+    cards = [model.card for model in newest(model for model in models({}) if model.shipped)]
     replace_block(path, model_tables(cards), "models")
     click.echo(f"{path}: tables of {len(cards)} models written", err=True)
 

@@ -43,4 +43,8 @@ def _text(name: str, facts: dict[str, Any]) -> str:
     verb = "small image made by `irnscale down`" if record["kind"] == "down" else "restored by `irnscale up`"
     lines.append(f"  irnscale: {verb} with {record['model']} ({record['digest']}), x{record['scale']}")
     lines.append(f"  original: {record['width']}x{record['height']}")
+    if record["detail"] is not None:
+        from irnscale.detail.finding import describe_detail
+
+        lines.append(f"  detail: {describe_detail(record['detail'])}")
     return "\n".join(lines)

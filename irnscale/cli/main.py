@@ -19,6 +19,7 @@ COMMANDS = {
     "up": "Restore small images made by `down` to full size.",
     "check": "What photographs would lose: both ways in memory, with pictures and plots.",
     "info": "Size, depth, profile and irnscale record of image files.",
+    "strip": "Remove the coded detail that small images carry.",
     "models": "List, show, verify, import and export models.",
     "demo": "Shrink and restore the photograph that comes with irnscale.",
     "doctor": "Versions, devices, precision and kernels in use.",

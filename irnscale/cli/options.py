@@ -23,7 +23,7 @@ PRECISION = click.option(
     type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
     default="auto",
     show_default=True,
-    help="Number format of the convolutions; auto takes what the device multiplies natively.",
+    help="Number format of the convolutions; auto: what the device multiplies natively and the model loses little by.",
 )
 TILE = click.option(
     "--tile", type=click.IntRange(min=16), help="Positions per side of a tile. Changes memory and speed only."

@@ -17,7 +17,7 @@ from irnscale.errors import InputError, IrnscaleError, ModelError, OutputError
 from irnscale.images.formats import check_format_limits
 from irnscale.images.provenance import read_provenance, settings_digest
 from irnscale.images.read import Header, read_header, read_picture
-from irnscale.images.write import check_options, check_transparency, encode_picture, encoding_notes
+from irnscale.images.write import check_options, check_transparency, encoding_notes
 from irnscale.sizes import parse_memory
 
 if TYPE_CHECKING:
@@ -74,6 +74,12 @@ class Verb(Protocol):
     def size(self, choice: Choice, header: Header) -> tuple[int, int]:
         """(width, height) of the output."""
 
+    def recover(self, label: str, data: bytes, header: Header) -> Header:
+        """The header of a file without a record, with the record that its pixels stand in for, where they do."""
+
+    def prepare(self, label: str, picture: Picture) -> Picture:
+        """The picture with what else is found in it. Raises IrnscaleError."""
+
     def notes(self, label: str, choice: Choice, picture: Picture) -> list[str]:
         """What the user should know about this input."""
 
@@ -122,6 +128,8 @@ class Rescaling:
         common, label = self._common, job.label
         data = batch.read_source(job.item)
         header = read_header(data, label, max_pixels=common.max_pixels, frames=common.frames)
+        if header.record is None:
+            header = self._verb.recover(label, data, header)
         outcome.size = header.width, header.height
         if job.item.found and header.record is not None and header.record.kind == self._verb.kind:
             _skip(outcome, None, f"it was itself made by `irnscale {self._verb.kind}`")
@@ -142,6 +150,7 @@ class Rescaling:
         self._budget.take(ticket, max(header.width * header.height, size[0] * size[1]))
         picture = read_picture(data, label, max_pixels=common.max_pixels, frames=common.frames)
         check_transparency(picture, self._format)
+        picture = self._verb.prepare(label, picture)
         outcome.notes.extend(picture.notes)
         outcome.notes.extend(self._verb.notes(label, choice, picture))
         return Loaded(picture, choice, size, target)
@@ -157,6 +166,7 @@ class Rescaling:
             and (len(group) + 1) * pixels <= PIXELS_IN_A_BATCH
             and other.choice == first.choice
             and other.size == first.size
+            and other.picture.orientation == first.picture.orientation
             and other.picture.pixels.shape == first.picture.pixels.shape
             and other.picture.pixels.dtype == first.picture.pixels.dtype
             and other.picture.alpha is None
@@ -189,13 +199,7 @@ class Rescaling:
         """Encode and write."""
         files = self._common.files
         outcome.notes.extend(encoding_notes(result.picture, self._format))
-        data = encode_picture(
-            result.picture.stripped(files.strip),
-            self._format,
-            quality=files.quality,
-            subsampling=files.subsampling,
-            record=result.record,
-        )
+        data = files.encode(result.picture, result.record)
         batch.write_target(data, result.target, overwrite=files.overwrite, stdout=self._stdout)
         outcome.target = result.target
         outcome.status = Status.DONE

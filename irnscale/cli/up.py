@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import click
@@ -14,6 +14,7 @@ from irnscale.cli.main import EPILOG
 from irnscale.cli.options import Common, RescaleCommand, parse_size, shared
 from irnscale.errors import InputError, ModelError, UsageError
 from irnscale.images.formats import FORMATS, is_lossy
+from irnscale.images.orientation import turned_size
 from irnscale.images.provenance import SCALES
 from irnscale.sizes import check_original_size
 
@@ -42,6 +43,13 @@ if TYPE_CHECKING:
 )
 @click.option("--ignore-provenance", is_flag=True, help="Trust the options rather than the file's record.")
 @click.option("--require-provenance", is_flag=True, help="Refuse files without a record.")
+@click.option(
+    "--detail",
+    type=click.Choice(["auto", "none"]),
+    default="auto",
+    show_default=True,
+    help="none: restore by the network alone, without the coded layer that the file carries.",
+)
 @click.option("--sr", is_flag=True, help="For small images that `down` did not make: super-resolution.")
 @shared
 def command(
@@ -49,6 +57,7 @@ def command(
     size: str | None,
     temperature: float,
     seed: int,
+    detail: str,
     sr: bool,
     ignore_provenance: bool,
     require_provenance: bool,
@@ -70,9 +79,18 @@ def command(
         _check_sr(scale, common)
     template = common.files.name or "{stem}_up{scale}x.{ext}"
     naming = batch.Naming(template, common.files.resolve_format(), drop="_down{scale}x")
-    return execute(
-        common, Up(common, scale, wanted, ignore_provenance, require_provenance, sr, temperature, seed), naming
+    verb = Up(
+        common,
+        scale,
+        wanted,
+        ignore_provenance,
+        require_provenance,
+        sr,
+        temperature,
+        seed,
+        with_detail=detail == "auto",
     )
+    return execute(common, verb, naming)
 
 
 @dataclass
@@ -87,6 +105,7 @@ class Up:
     sr: bool = False
     temperature: float = 0.0
     seed: int = 0
+    with_detail: bool = True
     kind: str = "up"
     scales: Sequence[int] = SCALES
     _warned: bool = False
@@ -124,32 +143,78 @@ class Up:
             settings += f" sr {assistant.card.name} {assistant.card.digest}"
         if self.temperature:
             settings += f" temperature={self.temperature:g} seed={self.seed}"
+        elif not self.with_detail:
+            settings += " detail=none"
         return Choice(models, combined_scale(models), settings, assistant)
 
     def size(self, choice: Choice, header: Header | Picture) -> tuple[int, int]:
-        """The recorded size, unless the picture was resized since; the wanted one; or all there is.
+        """Of the upright result: the recorded size, unless the picture was resized since; the wanted one; or all.
 
+        Record and --size speak of the picture as it is stored; --size may also be said as a viewer has turned it since.
         Raises UsageError where --size contradicts the record, InputError where it is not possible.
         """
         record, wanted = None if self.ignore else header.record, self.wanted
-        full = header.width * choice.scale, header.height * choice.scale
+        stored = header.stored_size
+        size = stored[0] * choice.scale, stored[1] * choice.scale
         if record is None:
-            if wanted is not None:
-                check_original_size(wanted, (header.width, header.height), choice.scale)
-            return wanted or full
-        if wanted is not None and wanted != (record.width, record.height):
-            raise UsageError(
-                f"--size {wanted[0]}x{wanted[1]} contradicts its record: {record.width}x{record.height}",
-                "leave --size out, or use --ignore-provenance",
-            )
-        same = (header.width, header.height) == (record.lr_width, record.lr_height)
-        return (record.width, record.height) if same else full
+            size = size if wanted is None else _possible(wanted, stored, header.orientation, choice.scale)
+        else:
+            recorded = record.width, record.height
+            if wanted is not None and recorded not in (wanted, turned_size(wanted, header.orientation)):
+                raise UsageError(
+                    f"--size {wanted[0]}x{wanted[1]} contradicts its record: {record.width}x{record.height}",
+                    "leave --size out, or use --ignore-provenance",
+                )
+            if stored == (record.lr_width, record.lr_height):
+                size = recorded
+        return turned_size(size, header.orientation)
+
+    def recover(self, label: str, data: bytes, header: Header) -> Header:
+        """With the record that the headers of a coded layer stand in for, where another program dropped the record."""
+        from irnscale.detail.finding import layer_in_samples, record_of
+        from irnscale.images.read import read_picture
+
+        if self.ignore or self.sr or (header.format in FORMATS and is_lossy(header.format)):
+            return header
+        common = self.common
+        picture = read_picture(data, label, max_pixels=common.max_pixels, frames=common.frames)
+        layer = layer_in_samples(picture, None)
+        return header if layer is None else replace(header, record=record_of(picture, layer))
+
+    def prepare(self, label: str, picture: Picture) -> Picture:
+        """With the coded layer that it carries, and where its record was lost, with the one that the layer stands for.
+
+        Raises InputError where the layer cannot be decoded here.
+        """
+        from irnscale.detail.finding import attached_layer, check_codec, layer_in_samples, record_of
+
+        if self.ignore or self.sr:
+            return replace(picture, attachment=None)
+        record = picture.record
+        hidden = layer_in_samples(picture, record)
+        if record is None and hidden is not None and (record := record_of(picture, hidden)) is not None:
+            picture = replace(picture, record=record, gray=record.gray)
+        # the base of the layers is without noise
+        if record is None or not self.with_detail or self.temperature:
+            return replace(picture, attachment=None)
+        layers = tuple(layer for layer in (hidden, attached_layer(picture, record)) if layer is not None)
+        if not self._exact(picture):
+            for layer in layers:
+                check_codec(layer, label)
+        return replace(picture, layers=layers)
+
+    def _exact(self, picture: Picture) -> bool:
+        """Whether the lossless layer gives the whole picture."""
+        from irnscale.engine.exactly import exact_layer
+
+        layer = None if picture.attachment is None else exact_layer(picture)
+        return layer is not None and layer.complete
 
     def notes(self, label: str, choice: Choice, picture: Picture) -> list[str]:
         """What makes it restore less well."""
         record = None if self.ignore else picture.record
         if record is not None:
-            return _doubts(record, picture)
+            return _doubts(record, picture) + self._detail_doubts(record, picture)
         if self._warned or self.sr:
             return []
         self._warned = True
@@ -157,6 +222,15 @@ class Up:
             "has no irnscale record; in a small image that `irnscale down` did not make there is nothing to restore, "
             "and a sharpened one comes out worse than with an ordinary resizer" + _sr_hint(choice)
         ]
+
+    def _detail_doubts(self, record: Provenance, picture: Picture) -> list[str]:
+        from irnscale.detail.finding import doubts
+
+        if not self.with_detail:
+            return []
+        if self.temperature:
+            return ["its detail is left out: it belongs to what is restored without --temperature"]
+        return doubts(picture, record, exact=self._exact(picture))
 
     def compute(
         self,
@@ -169,6 +243,8 @@ class Up:
         """See `engine.pictures.restore_all`."""
         from irnscale.engine.pictures import restore_all
 
+        if self.ignore:
+            pictures = [replace(picture, record=None) for picture in pictures]
         return restore_all(
             rescaler,
             pictures,
@@ -187,6 +263,19 @@ def _check_sr(scale: int | None, common: Common) -> None:
     for given, option in ((common.model, "-m"), (common.jpeg_resistant, "--jpeg-resistant")):
         if given is not None:
             raise UsageError(f"--sr chooses the model, and {option} does too", "leave one of them out")
+
+
+def _possible(wanted: tuple[int, int], stored: tuple[int, int], orientation: int, scale: int) -> tuple[int, int]:
+    """The wanted size for pixels of the `stored` size, turned where it only fits so. Raises InputError."""
+    try:
+        check_original_size(wanted, stored, scale)
+    except InputError:
+        turned = turned_size(wanted, orientation)
+        if turned == wanted:
+            raise
+        check_original_size(turned, stored, scale)
+        return turned
+    return wanted
 
 
 def _sr_hint(choice: Choice) -> str:
@@ -215,8 +304,12 @@ def _is_lossy(format: str | None) -> bool:
 
 
 def _from_record(label: str, record: Provenance, scale: int | None, common: Common) -> list[Model]:
-    """The models the record names. Raises UsageError for a contradicting option, ModelError for a lacking model."""
-    from irnscale.zoo import combined_digest, find, find_all
+    """The models with the recorded weights, whatever they are called.
+
+    Raises UsageError for a contradicting option, ModelError for a lacking model.
+    """
+    from irnscale.zoo import combined_digest, find_all
+    from irnscale.zoo import recorded as find_recorded
 
     remedy = "leave the option out, or use --ignore-provenance"
     if scale is not None and scale != record.scale:
@@ -225,36 +318,30 @@ def _from_record(label: str, record: Provenance, scale: int | None, common: Comm
         said = "--jpeg-resistant" if common.jpeg_resistant else "--no-jpeg-resistant"
         what = "a JPEG-resistant" if record.jpeg_resistant else "a plain"
         raise UsageError(f"{label}: {said} contradicts its record, which names {what} model ({record.model})", remedy)
-    if common.model is not None and common.model.endswith(".safetensors"):
+    if common.model is not None and common.model != record.model:
         models = find_all(common.model)
-    elif common.model is not None and common.model != record.model:
-        raise UsageError(f"{label}: -m {common.model} contradicts its record, which says {record.model}", remedy)
-    else:
-        try:
-            names = record.model.split("+")
-            if any(name.endswith(".safetensors") for name in names):
-                raise ModelError("a record names models, not files")
-            models = [find(name) for name in names]
-        except ModelError as error:
-            raise ModelError(
-                f"{label}: was made with the model {record.model!r}, which is not installed",
-                "install it with `irnscale models import`, or give its file with -m",
-            ) from error
-    if combined_digest(models) != record.digest:
+        if combined_digest(models) == record.digest:
+            return models
+        if not common.model.endswith(".safetensors"):
+            raise UsageError(f"{label}: -m {common.model} contradicts its record, which says {record.model}", remedy)
         raise ModelError(
             f"{label}: was made with other weights of {record.model} ({record.digest}) than the given ones "
             f"({combined_digest(models)}), written by irnscale {record.version}",
-            "use that version or give its .safetensors with -m; --ignore-provenance tries anyway, at a loss",
+            "leave -m out or give the .safetensors of those; --ignore-provenance tries anyway, at a loss",
         )
-    return models
+    try:
+        return find_recorded(record.model, record.digest, record.scale)
+    except ModelError as error:
+        raise ModelError(f"{label}: {error.what}", error.hint) from error
 
 
 def _doubts(record: Provenance, picture: Picture) -> list[str]:
     from irnscale.images.provenance import pixel_crc
 
-    if (picture.width, picture.height) != (record.lr_width, record.lr_height):
+    width, height = picture.stored_size
+    if (width, height) != (record.lr_width, record.lr_height):
         return [
-            f"is {picture.width}x{picture.height}, but its record says {record.lr_width}x{record.lr_height}: it was "
+            f"is {width}x{height}, but its record says {record.lr_width}x{record.lr_height}: it was "
             "resized, cropped or turned since, and restores poorly; the whole of it is enlarged"
         ]
     if _is_lossy(picture.format):
@@ -262,6 +349,6 @@ def _doubts(record: Provenance, picture: Picture) -> list[str]:
         return [] if record.jpeg_resistant else [lossy_note]
     if record.jpeg_resistant and picture.format == "webp":
         return []  # it may be a lossy one, whose pixels never are those that `down` made
-    if picture.depth == picture.stored_depth and pixel_crc(picture) != record.crc:
+    if picture.depth == picture.stored_depth and pixel_crc(picture.as_stored()) != record.crc:
         return ["was edited or recompressed since `down` wrote it, and restores less well"]
     return []

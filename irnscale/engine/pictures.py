@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 import irnscale
 from irnscale.engine.canvas import gray_of
+from irnscale.engine.detailed import add_detail, shrink_with_detail, without_digits
+from irnscale.engine.exactly import exact_picture
 from irnscale.engine.executor import Progress
 from irnscale.engine.rescaler import Rescaler
 from irnscale.images.alpha import bleed
+from irnscale.images.orientation import turn_upright, turned_size
 from irnscale.images.picture import Picture
 from irnscale.images.provenance import Provenance, pixel_crc, settings_digest
 
@@ -31,10 +35,14 @@ def _rescale_all(pictures: Sequence[Picture], rescale: Any) -> list[Picture]:
     """One picture, or several of one size and without alpha as one batch."""
     if len(pictures) == 1:
         return [_rescale(pictures[0], rescale)]
-    if any(picture.alpha is not None for picture in pictures):
-        raise ValueError("pictures with alpha are rescaled one by one")
+    _check_batch(pictures)
     batch = rescale(np.stack([picture.pixels for picture in pictures]))
     return [_as_gray(picture.with_pixels(pixels)) for picture, pixels in zip(pictures, batch, strict=True)]
+
+
+def _check_batch(pictures: Sequence[Picture]) -> None:
+    if len(pictures) > 1 and any(picture.alpha is not None for picture in pictures):
+        raise ValueError("pictures with alpha are rescaled one by one")
 
 
 def _as_gray(picture: Picture) -> Picture:
@@ -45,7 +53,14 @@ def _as_gray(picture: Picture) -> Picture:
 
 
 def _record(
-    kind: str, rescaler: Rescaler, source: Picture, *, large: Picture, small: Picture, settings: str
+    kind: str,
+    rescaler: Rescaler,
+    source: Picture,
+    *,
+    large: Picture,
+    small: Picture,
+    settings: str,
+    detail: dict[str, Any] | None = None,
 ) -> Provenance:
     original = source.format if kind == "down" else source.record.original_format if source.record else "unknown"
     return Provenance(
@@ -66,6 +81,7 @@ def _record(
         crc=pixel_crc(small),
         opaque_alpha=source.opaque_alpha,
         gray=source.gray,
+        detail=detail,
     )
 
 
@@ -75,18 +91,32 @@ def shrink_all(
     *,
     settings: str,
     depth: int = 8,
+    detail: int = 0,
     progress: Progress | None = None,
 ) -> list[tuple[Picture, Provenance]]:
     """`down` for pictures: each small picture, 8 or 16 bits deep, and the record to write into its file.
 
+    detail: bits of each stored sample that carry a coded layer of what the network loses; 0: none.
     Gray pictures stay gray; colour under transparent pixels is replaced by its surroundings first, and
     alpha is shrunk as a plane of its own. `settings` is text that identifies the options used. Several
     pictures must have one size and no alpha (ValueError); they share a batch of the network.
     """
-    small = _rescale_all(pictures, lambda pixels: rescaler.down(pixels, depth=depth, progress=progress))
+    _check_batch(pictures)
+    made: list[tuple[Picture, dict[str, Any] | None]]
+    if detail:
+        made = shrink_with_detail(
+            rescaler,
+            pictures,
+            detail,
+            depth=depth,
+            small_alpha=lambda p: None if p.alpha is None else _plane(lambda x: rescaler.down(x, depth=depth), p.alpha),
+            progress=progress,
+        )
+    else:
+        made = [(p, None) for p in _rescale_all(pictures, lambda x: rescaler.down(x, depth=depth, progress=progress))]
     return [
-        (result, _record("down", rescaler, source, large=source, small=result, settings=settings))
-        for source, result in zip(pictures, small, strict=True)
+        (small, _record("down", rescaler, source, large=source, small=small, settings=settings, detail=facts))
+        for source, (small, facts) in zip(pictures, made, strict=True)
     ]
 
 
@@ -101,13 +131,52 @@ def restore_all(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> list[tuple[Picture, Provenance]]:
-    """`up` for pictures: each restored picture, cropped to `size` = (width, height), and its record."""
+    """`up` for pictures: each restored picture, upright, of `size` = (width, height), and its record.
+
+    `size` is that of the upright picture. The network gets the pixels as they are stored, which is how `down` wrote
+    them, wherever a viewer has turned the small picture by its orientation since; the record speaks of these too.
+    Where the record of a small picture says gray, gray comes out, however the small one was saved since. Several
+    pictures must have one stored size, one orientation and no alpha (ValueError). Where a picture's `layers` are given,
+    their detail is added; the network then starts from the samples without the digits that carry it.
+    """
+    orientation = pictures[0].orientation
+    if any(picture.orientation != orientation for picture in pictures):
+        raise ValueError("pictures with different orientations are restored one by one")
+    size = None if size is None else turned_size(size, orientation)
+    small = [_gray_as_recorded(picture.as_stored()) for picture in pictures]
     options: dict[str, Any] = {"temperature": temperature, "seed": seed, "progress": progress}
-    full = _rescale_all(pictures, lambda pixels: rescaler.up(pixels, size=size, depth=depth, **options))
+    whole = [exact_picture(picture, depth, size) for picture in small]
+    bases = [without_digits(p) for p, done in zip(small, whole, strict=True) if done is None or not done.complete]
+    rest = iter(_rescale_all(bases, lambda x: rescaler.up(x, size=size, depth=depth, **options)) if bases else ())
+    full = []
+    for picture, done in zip(small, whole, strict=True):
+        if done is not None and done.complete:
+            full.append(done.picture)
+            continue
+        result = next(rest)
+        for layer in picture.layers:
+            add_detail(result.pixels, layer, picture.pixels, rescaler.scale)
+        if done is not None:
+            done.fill(result)
+        full.append(result)
     return [
-        (result, _record("up", rescaler, source, large=result, small=source, settings=settings))
-        for source, result in zip(pictures, full, strict=True)
+        (_upright(result, orientation), _record("up", rescaler, source, large=result, small=source, settings=settings))
+        for source, result in zip(small, full, strict=True)
     ]
+
+
+def _gray_as_recorded(picture: Picture) -> Picture:
+    """Gray again, where `down` wrote gray and the file has three channels: WebP and AVIF have no others."""
+    if picture.gray or picture.record is None or not picture.record.gray:
+        return picture
+    return replace(picture, gray=True, pixels=np.repeat(gray_of(picture.pixels)[..., None], 3, axis=2))
+
+
+def _upright(picture: Picture, orientation: int) -> Picture:
+    if orientation == 1:
+        return picture
+    alpha = None if picture.alpha is None else turn_upright(picture.alpha, orientation)
+    return picture.with_pixels(turn_upright(picture.pixels, orientation), alpha)
 
 
 def shrink(rescaler: Rescaler, picture: Picture, **options: Any) -> tuple[Picture, Provenance]:

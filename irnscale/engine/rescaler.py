@@ -69,7 +69,7 @@ class Rescaler:
         self.device = choose_device(device)
         self.dtype = choose_precision(precision, self.device)
         used = [*models, assistant] if assistant else models
-        allowed = set.intersection(*(set(m.card.precisions) for m in used))
+        allowed = set.intersection(*(m.card.automatic for m in used))
         if precision == "auto" and str(self.dtype).removeprefix("torch.") not in allowed:
             self.dtype = torch.float32
         self.tile = tile
@@ -129,10 +129,10 @@ class Rescaler:
         result = bytes_per_pixel if result_bytes_per_pixel is None else result_bytes_per_pixel
         return [self._plan(stage, 1) for stage in self._stages(kind, width, height, bytes_per_pixel, result)]
 
-    def _stages(self, kind: str, width: int, height: int, given: float, result: float) -> list[_Stage]:
+    def _stages(self, kind: str, width: int, height: int, given: float, result: float, held: int = 0) -> list[_Stage]:
         """What runs one after the other for a large image of this size, and what is held in memory meanwhile.
 
-        given, result: bytes per pixel of the image and of what is made of it.
+        given, result: bytes per pixel of the image and of what is made of it. held: bytes of other pictures.
         """
         rev = kind == "up"
         high, wide = (-(-side // self.scale) * self.scale for side in (height, width))
@@ -152,19 +152,20 @@ class Rescaler:
             before.held += between
             after.held += between
         for stage in found:
-            stage.held += round(pictures)
+            stage.held += round(pictures) + (held if self.device.type == "cpu" else 0)
         return found
 
-    def down(self, image: AnyImage, *, depth: int = 8, progress: Progress | None = None) -> AnyImage:
+    def down(self, image: AnyImage, *, depth: int = 8, progress: Progress | None = None, held: int = 0) -> AnyImage:
         """HR -> LR, ceil(H / scale) x ceil(W / scale), rounded to the grid of `depth` bits.
 
+        held: bytes of other pictures that are in memory meanwhile, for `max_memory`.
         Raises InputError for a kind, shape or dtype that is not an image, or that cannot hold 16 bits (a PIL
         image), DeviceError when memory runs out.
         """
         source = Source(image, self.scale)
         n, height, width = source.samples, source.height, source.width
         sink = Sink(image, n, height // self.scale, width // self.scale, depth)
-        stages = self._stages("down", width, height, source.bytes_per_pixel, sink.bytes_per_pixel)
+        stages = self._stages("down", width, height, source.bytes_per_pixel, sink.bytes_per_pixel, held)
         self._through(stages, source, sink, _Noise(), progress)
         return sink.finish()  # type: ignore[no-any-return]
 
@@ -177,12 +178,13 @@ class Rescaler:
         temperature: float = 0.0,
         seed: int = 0,
         progress: Progress | None = None,
+        held: int = 0,
     ) -> AnyImage:
         """LR -> HR, scale times the size, or cropped at the right and bottom to `size` = (width, height).
 
         temperature: z is drawn from a normal distribution of this standard deviation, by `seed` and the place of
-        each coefficient alone; 0 is no noise, and the paper's way is 1. Raises InputError as `down` does, where
-        `size` is not one that `down` makes this LR from, and for a negative temperature.
+        each coefficient alone; 0 is no noise, and the paper's way is 1. held: as in `down`. Raises InputError as
+        `down` does, where `size` is not one that `down` makes this LR from, and for a negative temperature.
         """
         source = Source(image)
         n, height, width = source.samples, source.height, source.width
@@ -196,7 +198,7 @@ class Rescaler:
         wide, high = size or (width * self.scale, height * self.scale)
         sink = Sink(image, n, high, wide, depth)
         stages = self._stages(
-            "up", width * self.scale, height * self.scale, source.bytes_per_pixel, sink.bytes_per_pixel
+            "up", width * self.scale, height * self.scale, source.bytes_per_pixel, sink.bytes_per_pixel, held
         )
         self._through(stages, source, sink, _Noise(temperature, seed), progress)
         return sink.finish()  # type: ignore[no-any-return]

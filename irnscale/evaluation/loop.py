@@ -104,7 +104,8 @@ def evaluate_files(
     Raises InputError where none is left.
     """
     ruler, watch = ruler or Ruler(), watch or Watch()
-    pairs = [(method, codec) for method in methods for codec in codecs if not method.unrounded or codec == Codec()]
+    bare = {method for method in methods if method.unrounded or method.compared}  # what a codec would only blur
+    pairs = [(method, codec) for method in methods for codec in codecs if method not in bare or codec == Codec()]
     paths = paths[:limit]
     distinct = len({path.name for path in paths}) == len(paths)
     watch.begin(name, len(paths) * sum(method.draws for method, _ in pairs))

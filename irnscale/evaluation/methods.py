@@ -30,7 +30,8 @@ class Method:
     `identity` changes with anything that its results depend on, such as weights: results are cached by it.
     `unrounded`: `restore` is given what `shrink` made, not what was stored. `draws` above 1: `restore` is
     random, and is asked so many times. `weights`: the digest of the model, if it is one. `task`: "rescaling", or
-    "super-resolution" where the small picture is bicubic.
+    "super-resolution" where the small picture is bicubic. `compared`: the number format of the convolutions, of a
+    method that is only there to be compared with itself in another format.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Method:
     draws: int = 1
     weights: str = ""
     task: str = "rescaling"
+    compared: str = ""
 
 
 def model_method(rescaler: Rescaler) -> Method:
@@ -78,9 +80,18 @@ def sampled(rescaler: Rescaler, temperature: float, *, draws: int, seed: int) ->
     return replace(plain, name=name, identity=identity, restore=restore, draws=draws)
 
 
+def in_precision(method: Method, rescaler: Rescaler) -> Method:
+    """A method of `rescaler` as one of those that say what its number format costs."""
+    precision = _precision(rescaler)
+    return replace(method, name=f"{method.name} in {precision}", compared=precision)
+
+
+def _precision(rescaler: Rescaler) -> str:
+    return str(rescaler.dtype).removeprefix("torch.")
+
+
 def _identity(rescaler: Rescaler) -> str:
-    precision = str(rescaler.dtype).removeprefix("torch.")
-    return f"{rescaler.name} {rescaler.digest} {precision}"
+    return f"{rescaler.name} {rescaler.digest} {_precision(rescaler)}"
 
 
 @cache

@@ -77,7 +77,7 @@ def slider(crops: Sequence[Crop]) -> str:
         }
         for crop in crops
     ]
-    text = json.dumps(data).replace("</", "<\\/")
+    text = json.dumps(data).replace("<", "\\u003c")  # neither </script> nor <!-- may end or hide it
     return f"""<div class="compare">
 <script type="application/json">{text}</script>
 <div class="controls"><label>part <select></select></label><label>left <select></select></label>

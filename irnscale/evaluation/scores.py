@@ -14,6 +14,8 @@ from irnscale.zoo import Model, ModelCard, read_card
 
 JPEG_QUALITIES = (30, 50, 70, 80, 90)
 """Those of the published tables of rescaling through JPEG."""
+EXACT = "float32"
+"""The number format that others are compared with."""
 _KEPT = ("psnr_y", "ssim_y", "lr_psnr_y", "lr_ssim_y")
 
 
@@ -28,20 +30,35 @@ def scores_of(summaries: Iterable[Summary], digest: str) -> dict[str, dict[str, 
     found = {}
     for summary in summaries:
         method = summary.method
-        if method.weights != digest or method.draws > 1:
+        if method.weights != digest or method.draws > 1 or method.compared:
             continue
         key = score_key(summary.set, summary.codec, bicubic_lr=method.task == "super-resolution")
         found[key] = {name: round(summary.mean[name], 4) for name in _KEPT}
     return found
 
 
+def costs_of(summaries: Iterable[Summary], digest: str) -> dict[str, dict[str, float]]:
+    """By number format and set: what it loses against float32, in dB of luma PSNR, in the form of the card's costs."""
+    measured: dict[tuple[str, str], float] = {}
+    for summary in summaries:
+        if summary.method.weights == digest and summary.method.compared:
+            measured[summary.method.compared, summary.set] = summary.mean["psnr_y"]
+    found: dict[str, dict[str, float]] = {}
+    for (precision, name), psnr in measured.items():
+        if precision != EXACT and (EXACT, name) in measured:
+            found.setdefault(precision, {})[name] = round(measured[EXACT, name] - psnr, 4)
+    return found
+
+
 def update_card(model: Model, summaries: Iterable[Summary], digest: str) -> ModelCard:
     """Write the scores of `summaries` on the model's card, beside those of other sets that stand there.
 
+    Where they have methods in several number formats, also what these cost, and whether `auto` may choose them.
     `digest` is that of the rescaler that was measured: an assistant's is not its card's.
 
     Raises OutputError where the card cannot be written, UsageError where there is no score of this model.
     """
+    summaries = list(summaries)
     scores = scores_of(summaries, digest)
     if not scores:
         raise UsageError(f"{model.card.name}: nothing was measured for its card", "name the model with -m")
@@ -49,7 +66,13 @@ def update_card(model: Model, summaries: Iterable[Summary], digest: str) -> Mode
     card = read_card(path)
     if card.sha256 != model.card.sha256:
         raise OutputError(f"{path}: is no longer the card that was measured", "run again")
-    card = replace(card, scores=card.scores | scores)
+    costs = {name: card.precision_costs.get(name, {}) | row for name, row in costs_of(summaries, digest).items()}
+    card = replace(
+        card,
+        scores=card.scores | scores,
+        precisions=tuple(dict.fromkeys((EXACT, *card.precisions, *costs))),
+        precision_costs=card.precision_costs | costs,
+    )
     write_bytes_atomic(card.to_json().encode(), path, overwrite=True)
     return card
 

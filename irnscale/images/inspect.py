@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from PIL import ImageCms
 
 from .opening import open_source
+from .orientation import turned_size
 from .provenance import find_record
-from .read import HEAD, bits_per_channel, format_name, frame_count, stored_orientation
+from .read import HEAD, bits_per_channel, format_name, frame_count, gives_upright_size, stored_orientation
+from .segments import attachment
 from .stored import stored_xmp
 
 if TYPE_CHECKING:
@@ -27,10 +29,9 @@ def describe(path: Path) -> dict[str, Any]:
     """
     with open_source(path) as image:
         orientation = stored_orientation(image)
-        width, height = image.size
-        if orientation >= 5 and image.format != "TIFF":  # Pillow gives TIFF's size upright
-            width, height = height, width
+        width, height = image.size if gives_upright_size(image) else turned_size(image.size, orientation)
         record, note = find_record(image)
+        block = attachment(path.read_bytes()) if record is None or record.kind == "down" else None
         return {
             "file": str(path),
             "bytes": path.stat().st_size,
@@ -46,6 +47,7 @@ def describe(path: Path) -> dict[str, Any]:
             "orientation": orientation,
             "frames": frame_count(image),
             "provenance": None if record is None else {**asdict(record), "padding": list(record.padding)},
+            "attached_detail": None if block is None else len(block),
             "note": note,
         }
 

@@ -43,6 +43,7 @@ class JpegXlFile(ImageFile.StubImageFile):
 
     format = "JXL"
     n_frames = 1
+    orientation = 1
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -52,6 +53,7 @@ class JpegXlFile(ImageFile.StubImageFile):
         header = jpegxl_header(self._data)
         width, height = header.width, header.height
         self._size, self._mode = ((height, width) if header.orientation > 4 else (width, height)), "RGB"
+        self.orientation = header.orientation
         self.n_frames = 2 if header.animated else 1  # two at least: the header has no number
         self.info["icc_profile"], _ = profile(header.colour)
         for kind, content in _boxes(self._data):

@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
+from .orientation import turn_back, turned_size
+
 if TYPE_CHECKING:
+    from irnscale.detail.pixels import Layer
+
     from .provenance import Provenance
 
 Pixels = npt.NDArray[Any]  # uint8 or uint16; numpy's types cannot say so without a cast at each step
@@ -33,7 +37,10 @@ class Picture:
     notes: tuple[str, ...] = ()  # what the user should be told once
     record: Provenance | None = None  # what `down` or `up` wrote into the source
     iptc: bytes | None = None  # IIM data sets that describe the photograph
+    layers: tuple[Layer, ...] = ()  # coded detail that was found in or beside the samples, in the order of adding
+    attachment: bytes | None = None  # block of coded detail beside the samples, see `segments`
     stored_depth: int = 8  # bits per channel in the source; more than `depth` where no decoder gave them all
+    orientation: int = 1  # EXIF's, by which the stored pixels were turned to be upright
 
     @property
     def height(self) -> int:
@@ -43,6 +50,18 @@ class Picture:
     def width(self) -> int:
         return int(self.pixels.shape[1])
 
+    @property
+    def stored_size(self) -> tuple[int, int]:
+        """(width, height) before it was turned upright."""
+        return turned_size((self.width, self.height), self.orientation)
+
+    def as_stored(self) -> Picture:
+        """The picture before it was turned upright."""
+        if self.orientation == 1:
+            return self
+        alpha = None if self.alpha is None else turn_back(self.alpha, self.orientation)
+        return replace(self, pixels=turn_back(self.pixels, self.orientation), alpha=alpha, orientation=1)
+
     def stripped(self, what: str | None) -> Picture:
         """Without EXIF, XMP and IPTC for "metadata", without the colour profile too for "all"; itself for None."""
         if what is None:
@@ -50,9 +69,10 @@ class Picture:
         return replace(self, exif=None, xmp=None, iptc=None, icc=None if what == "all" else self.icc)
 
     def with_pixels(self, pixels: Pixels, alpha: Pixels | None = None, **changes: Any) -> Picture:
-        """The same picture with other pixels and alpha; `depth` follows the dtype unless given.
+        """The same picture with other pixels, upright, and alpha; `depth` follows the dtype unless given.
 
-        `alpha` is replaced too (None drops it): a plane of the old size would not fit the new pixels.
+        `alpha` is replaced too (None drops it): a plane of the old size would not fit the new pixels. So is coded
+        detail, which belongs to the old ones.
         Raises ValueError where shapes or dtypes do not agree.
         """
         if pixels.ndim != 3 or pixels.shape[2] != 3:
@@ -61,5 +81,6 @@ class Picture:
             raise ValueError(f"pixels must be uint8 or uint16, not {pixels.dtype}")
         if alpha is not None and (alpha.shape != pixels.shape[:2] or alpha.dtype != pixels.dtype):
             raise ValueError(f"alpha {alpha.shape} {alpha.dtype} does not fit pixels {pixels.shape} {pixels.dtype}")
-        changes.setdefault("depth", 8 * pixels.dtype.itemsize)
+        defaults: dict[str, Any] = {"depth": 8 * pixels.dtype.itemsize, "orientation": 1}
+        changes = defaults | {"layers": (), "attachment": None} | changes
         return replace(self, pixels=pixels, alpha=alpha, **changes)

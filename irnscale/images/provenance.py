@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import zlib
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import InputError
@@ -67,11 +67,14 @@ class Provenance:
     crc: int  # of the small picture's pixels, see `pixel_crc`
     opaque_alpha: bool
     gray: bool
+    detail: dict[str, Any] | None = None  # what is said of the coded layer, see docs/detail.md; None: there is none
 
     def to_json(self) -> str:
         """One line of JSON. Raises ValueError for a record that `from_json` would refuse."""
-        _validate(asdict(self))
-        text = json.dumps({"schema": SCHEMA, **asdict(self)}, separators=(",", ":"))
+        values = asdict(self)
+        _validate(values)
+        said = {f.name: values[f.name] for f in fields(self) if f.default is MISSING or values[f.name] != f.default}
+        text = json.dumps({"schema": SCHEMA, **said}, separators=(",", ":"))
         if len(text) > MAX_RECORD:
             raise ValueError(f"the record has {len(text)} bytes, more than {MAX_RECORD}")
         return text
@@ -80,7 +83,8 @@ class Provenance:
     def from_json(cls, text: str) -> Provenance:
         """Read a record, trusting nothing. Raises ValueError naming the first thing that is wrong.
 
-        Keys that this version does not know are ignored, so that later versions may add some.
+        Keys that this version does not know are ignored, so that later versions may add some. A key that was added
+        after the first release has a default, which is what its absence means: old files stay readable.
         """
         if len(text) > MAX_RECORD:
             raise ValueError(f"the record has {len(text)} characters, more than {MAX_RECORD}")
@@ -92,11 +96,11 @@ class Provenance:
             raise ValueError("the record is not an object")
         if data.get("schema", SCHEMA) != SCHEMA or isinstance(data.get("schema"), bool):
             raise ValueError("the record was written by a newer version")
-        names = [field.name for field in fields(cls)]
-        missing = [name for name in names if name not in data]
+        known = fields(cls)
+        missing = [f.name for f in known if f.name not in data and f.default is MISSING]
         if missing:
             raise ValueError(f"the record lacks {missing[0]}")
-        values = {name: data[name] for name in names}
+        values = {f.name: data.get(f.name, f.default) for f in known}
         _validate(values)
         return cls(**{**values, "padding": tuple(values["padding"])})
 
@@ -172,9 +176,27 @@ def _validate(values: dict[str, Any]) -> None:
     expected = [values[f"lr_{side}"] * scale - values[side] for side in ("width", "height")]
     if not all(0 <= pad < scale for pad in expected):
         raise ValueError("the small size does not follow from the original size and the scale")
+    _validate_detail(values.get("detail"))
     padding = values["padding"]
     if not isinstance(padding, (list, tuple)) or not all(map(_is_int, padding)) or list(padding) != expected:
         raise ValueError("padding does not follow from the sizes and the scale")
+
+
+def _validate_detail(detail: object) -> None:
+    """What the record says of the coded layer: where it is, its size, and luma PSNR with, without and by bicubic."""
+    if detail is None:
+        return
+    if not isinstance(detail, dict) or not isinstance(detail.get("codec"), str):
+        raise ValueError("detail is not valid")
+    bounds = {"bits": (0, 8), "side": (16, 4080), "bytes": (1, 2**40), "attached": (0, 2**40)}
+    if not all(_is_int(detail.get(k)) and low <= detail[k] <= high for k, (low, high) in bounds.items()):
+        raise ValueError("detail is not valid")
+    if not isinstance(detail.get("exact"), bool):
+        raise ValueError("detail is not valid")
+    psnr = detail.get("psnr")
+    sound = isinstance(psnr, list) and len(psnr) == 3 and all(isinstance(v, int | float) for v in psnr)
+    if not sound or not re.fullmatch(r"[A-Za-z0-9-]{1,16}", detail["codec"]):
+        raise ValueError("detail is not valid")
 
 
 def _is_int(value: object) -> bool:

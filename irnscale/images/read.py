@@ -7,25 +7,24 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
 from PIL import Image
 
 from ..errors import InputError
 from .exif import ORIENTATION, PREFIX, tiff_exif, upright_exif
 from .extras import IO, deep_picture, deep_png, deep_tiff, has_io
 from .iptc import stored_iptc
-from .jpegxl import jpegxl_arrays
+from .jpegxl import JpegXlFile, jpegxl_arrays
 from .modes import Arrays, arrays_of, decode
 from .opening import open_source, read_bytes, source_name
+from .orientation import turn_upright, turned_size
 from .picture import Picture
 from .provenance import find_record
+from .segments import attachment
 from .stored import stored_xmp
 from .xmp import names_second_picture, upright_xmp
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import numpy.typing as npt
 
     from .provenance import Provenance
 
@@ -75,11 +74,11 @@ def read_picture(
         if arrays.depth < bits <= 16:
             remedy = "" if has_io() else f" ({IO} for all of them)"
             notes.append(f"{bits} bits per channel read at {arrays.depth} bits{remedy}")
-        if image.format == "TIFF" and deep is None:
-            orientation = 1  # Pillow has turned it while decoding
-        alpha = None if arrays.alpha is None else turn_upright(arrays.alpha, orientation)
+        # Pillow has turned a TIFF while decoding, and JPEG XL is decoded upright
+        left = 1 if image.format == "JXL" or (image.format == "TIFF" and deep is None) else orientation
+        alpha = None if arrays.alpha is None else turn_upright(arrays.alpha, left)
         return Picture(
-            pixels=turn_upright(arrays.pixels, orientation),
+            pixels=turn_upright(arrays.pixels, left),
             alpha=alpha,
             gray=arrays.gray,
             opaque_alpha=arrays.opaque_alpha,
@@ -92,7 +91,9 @@ def read_picture(
             source_digest=hashlib.sha256(data).hexdigest(),
             notes=(*notes, *arrays.notes, *(n for n in (exif_note, xmp_note, iptc_note, record_note) if n)),
             record=record,
+            attachment=attachment(data) if record is None or record.kind == "down" else None,
             stored_depth=max(bits, arrays.depth),
+            orientation=orientation,
         )
 
 
@@ -104,6 +105,12 @@ class Header:
     height: int
     format: str
     record: Provenance | None
+    orientation: int = 1
+
+    @property
+    def stored_size(self) -> tuple[int, int]:
+        """(width, height) before it is turned upright."""
+        return turned_size((self.width, self.height), self.orientation)
 
 
 def read_header(
@@ -116,10 +123,9 @@ def read_header(
         _check_frames(image, label, frames)
         _refuse_raw(image, label)
         _check_strips(image, label)
-        width, height = image.size
-        if image.format != "TIFF" and stored_orientation(image) >= 5:  # Pillow gives TIFF's size upright
-            width, height = height, width
-        return Header(width, height, format_name(image), find_record(image)[0])
+        orientation = stored_orientation(image)
+        size = image.size if gives_upright_size(image) else turned_size(image.size, orientation)
+        return Header(*size, format_name(image), find_record(image)[0], orientation)
 
 
 def format_name(image: Image.Image) -> str:
@@ -130,8 +136,8 @@ def format_name(image: Image.Image) -> str:
 
 def stored_orientation(image: Image.Image) -> int:
     """EXIF orientation 1 to 8, or XMP's where EXIF says nothing; 1 where neither makes sense."""
-    if image.format == "JXL":
-        return 1  # its codestream has an orientation of its own, which decoding applies
+    if isinstance(image, JpegXlFile):
+        return image.orientation  # its codestream has an orientation of its own, which is the only one that counts
     try:
         # Pillow's PNG class would decode the whole picture in search of an EXIF block.
         exif = Image.Image.getexif(image) if image.format == "PNG" else image.getexif()
@@ -141,16 +147,9 @@ def stored_orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def turn_upright(array: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
-    """Undo an EXIF orientation on (H, W) or (H, W, C); 5 to 8 exchange height and width."""
-    if orientation in (5, 6, 7, 8):
-        array = array.swapaxes(0, 1)
-    # What is left are mirrorings: of the columns, then of the rows.
-    if orientation in (2, 3, 6, 7):
-        array = array[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        array = array[::-1]
-    return np.ascontiguousarray(array)
+def gives_upright_size(image: Image.Image) -> bool:
+    """Whether the `size` of an opened picture is that of the upright one already."""
+    return image.format in ("TIFF", "JXL")
 
 
 def frame_count(image: Image.Image) -> int:

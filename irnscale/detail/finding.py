@@ -1,0 +1,137 @@
+"""The detail of a picture that was read: found in its samples, checked, and what is to be said of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from irnscale.detail import chunk, codec
+from irnscale.detail.attached import LOSSY, lossy_layer, sections
+from irnscale.detail.cells import Samples
+from irnscale.detail.pixels import Layer, found
+from irnscale.errors import InputError
+from irnscale.images.formats import FORMATS, is_lossy
+from irnscale.images.provenance import Provenance, pixel_crc
+
+if TYPE_CHECKING:
+    from irnscale.images.picture import Picture
+
+REMEDY = "install a Pillow that has it, or use --detail none to restore by the network alone"
+
+
+def stored_samples(picture: Picture) -> Samples:
+    """(H, W, C) as `down` stored them: one channel of a gray picture, whatever program saved it as three."""
+    channels = picture.as_stored().pixels
+    gray = picture.gray or bool((channels[..., :1] == channels).all())
+    return channels[..., :1] if gray else channels
+
+
+def layer_in_samples(picture: Picture, record: Provenance | None) -> Layer | None:
+    """The layer in a picture's last digits; None where no tile of it is whole.
+
+    record: what it says of place, scale and weights must agree. None: everything is tried.
+    """
+    whole = picture.depth == picture.stored_depth
+    if not whole or (picture.format in FORMATS and is_lossy(picture.format)):
+        return None
+    said = None if record is None else record.detail
+    if record is not None and (said is None or not said["bits"]):
+        return None
+    samples = stored_samples(picture)
+    layer = found(samples) if said is None else found(samples, bits=said["bits"], side=said["side"])
+    if layer is None or (record is not None and not agrees(layer, picture, record)):
+        return None
+    return layer
+
+
+def agrees(layer: Layer, picture: Picture, record: Provenance) -> bool:
+    """Whether a layer belongs to the picture that the record speaks of."""
+    common = layer.common
+    return (common.scale, common.digest) == (record.scale, record.digest) and common.original(*picture.stored_size) == (
+        record.width,
+        record.height,
+    )
+
+
+def record_of(picture: Picture, layer: Layer) -> Provenance | None:
+    """The record that the layer's headers stand in for, where another program dropped it from the file.
+
+    None where the headers cannot be true. The model is named by its digest alone.
+    """
+    common, picture = layer.common, picture.as_stored()
+    width, height = common.original(picture.width, picture.height)
+    record = Provenance(
+        kind="down",
+        version="unknown",
+        model=common.digest,
+        digest=common.digest,
+        scale=common.scale,
+        width=width,
+        height=height,
+        lr_width=picture.width,
+        lr_height=picture.height,
+        padding=common.padding,
+        jpeg_resistant=bool(common.flags & chunk.JPEG_RESISTANT),
+        original_format="unknown",
+        source_digest="0" * 64,
+        settings_digest="0" * 16,
+        crc=pixel_crc(picture),
+        opaque_alpha=bool(common.flags & chunk.OPAQUE_ALPHA),
+        gray=bool(common.flags & chunk.GRAY),
+    )
+    try:
+        record.to_json()
+    except ValueError:
+        return None
+    return record
+
+
+def check_codec(layer: Layer, label: str) -> None:
+    """Raise InputError where this Pillow lacks the codec of the layer."""
+    if not codec.has(layer.common.codec):
+        name = codec.CODECS[layer.common.codec]
+        raise InputError(f"{label}: its detail is coded as {name}, which this Pillow cannot decode", REMEDY)
+
+
+def attached_layer(picture: Picture, record: Provenance | None) -> Layer | None:
+    """The lossy layer attached to a picture's file; None where no tile of it fits the picture that was read."""
+    section = sections(picture.attachment or b"").get(LOSSY)
+    layer = None if section is None else lossy_layer(section, stored_samples(picture))
+    if layer is None or not layer.payloads or (record is not None and not agrees(layer, picture, record)):
+        return None
+    return layer
+
+
+def doubts(picture: Picture, record: Provenance, *, exact: bool) -> list[str]:
+    """One line where detail that the record promises is gone, in whole or in part.
+
+    exact: the lossless layer is whole.
+    """
+    said = record.detail
+    if said is None or exact:
+        return []
+    notes = ["its lossless layer is gone or damaged: the original's pixels do not come back exactly"] * said["exact"]
+    expected = bool(said["bits"]) + bool(said["attached"] and not said["exact"])
+    if not picture.layers and expected:
+        return [*notes, "its detail is gone or damaged, and it is restored by the network alone"]
+    if len(picture.layers) < expected:
+        return [*notes, "a part of its detail is gone or damaged"]
+    missing = max((layer.missing for layer in picture.layers), default=0)
+    if missing:
+        total = len(picture.layers[0].tiles)
+        notes.append(
+            f"{missing} of {total} tiles were changed since `down` wrote them: they are restored by the network alone, "
+            "without their detail"
+        )
+    return notes
+
+
+def describe_detail(facts: dict[str, Any]) -> str:
+    """What the record says of the layer, in one line for people."""
+    with_it, without, bicubic = facts["psnr"]
+    places = [f"in {facts['bits']} bits per sample"] if facts["bits"] else []
+    places += [f"{facts['attached']} bytes attached to the file"] if facts["attached"] else []
+    after = "exactly the original" if facts["exact"] else f"{with_it:.2f} dB"
+    return (
+        f"{facts['bytes']} bytes of {facts['codec']}, {', '.join(places)}; restored with it {after}, without it "
+        f"{without:.2f} dB, by bicubic {bicubic:.2f} dB (luma PSNR)"
+    )

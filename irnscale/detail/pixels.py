@@ -1,0 +1,141 @@
+"""The layer in the last digits of a picture's samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from irnscale.detail import cells as digital
+from irnscale.detail.cells import Samples
+from irnscale.detail.chunk import SIZE, Common, Place, pack, parse
+from irnscale.detail.codec import CODECS, Residual, encode_within
+from irnscale.detail.tiles import Tile, grid, side_for
+
+MOST_BITS = 3
+"""Per sample; more is seen as grain."""
+SIDES = tuple(sorted({side_for(scale) for scale in range(2, 65)}, reverse=True))
+"""The sides of tiles that are looked for where no record names one."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A picture's detail as it was found: what all tiles say, and the payload of each that is sound.
+
+    tiles: of the whole grid. bits: of digits per sample; 0 where the payload was attached to the file.
+    """
+
+    common: Common
+    bits: int
+    tiles: tuple[Tile, ...]
+    payloads: dict[int, bytes]
+
+    @property
+    def size(self) -> int:
+        """Bytes of payload."""
+        return sum(map(len, self.payloads.values()))
+
+    @property
+    def missing(self) -> int:
+        """Tiles without a sound payload."""
+        return len(self.tiles) - len(self.payloads)
+
+
+def encode_tiles(
+    residual_of: Callable[[Tile], Residual], tiles: Sequence[Tile], rooms: Sequence[int], codec: int, workers: int
+) -> list[bytes | None]:
+    """A stream per tile, at most as long as its room; `residual_of(tile)` gives what to encode."""
+
+    def one(index: int) -> bytes | None:
+        return encode_within(residual_of(tiles[index]), codec, rooms[index])
+
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        return list(pool.map(one, range(len(tiles))))
+
+
+def hidden(
+    fine: npt.NDArray[np.uint16], bits: int, depth: int, common: Common, payloads: Sequence[bytes | None]
+) -> Samples:
+    """The samples to store: cells of the network's picture, with the tiles' payloads as digits.
+
+    fine: (H, W, C) uint16, the network's picture on the grid of 16 bits, C = 1 or 3 channels as they are stored.
+    Where a tile has no payload, and behind its end, samples are what they would be without: the nearest ones.
+    """
+    cells = digital.cells_of(fine, bits, depth)
+    digits = digital.nearest_digits(fine, cells, bits, depth)
+    height, width, channels = fine.shape
+    place = Place(width, height, bits, channels)
+    for tile, payload in zip(grid(width, height, common.side), payloads, strict=True):
+        if payload is None:
+            continue
+        part = digits[tile.small].reshape(-1)  # a copy
+        data = pack(common, place, tile, cell_bytes(cells[tile.small]), payload)
+        written = digital.bytes_to_digits(data, bits)
+        part[: len(written)] = written
+        digits[tile.small] = part.reshape(digits[tile.small].shape)
+    return digital.joined(cells, digits, bits)
+
+
+def found(samples: Samples, *, bits: int | None = None, side: int | None = None) -> Layer | None:
+    """The layer in (H, W, C) samples; None where no tile has one.
+
+    bits, side: what a record says of them; None: all that are possible are tried. Decodes nothing, and reads nothing
+    beyond what is there.
+    """
+    for width in range(1, MOST_BITS + 1) if bits is None else (bits,):
+        for edge in SIDES if side is None else (side,):
+            if (layer := _found(samples, width, edge)) is not None:
+                return layer
+    return None
+
+
+def _found(samples: Samples, bits: int, side: int) -> Layer | None:
+    height, width, channels = samples.shape
+    place = Place(width, height, bits, channels)
+    tiles = tuple(grid(width, height, side))
+    headers = [(tile, header) for tile, header in _headers(samples, tiles, bits) if header[0].side == side]
+    payloads: dict[int, bytes] = {}
+    common: Common | None = None
+    for tile, (said, length, crc) in headers:
+        if (common is not None and said != common) or said.codec not in CODECS:
+            continue
+        cells, digits = digital.split(samples[tile.small], bits)
+        if SIZE + length > digital.capacity(digits.size, bits):
+            continue
+        data = digital.digits_to_bytes(digits.reshape(-1), bits, 0, SIZE + length)
+        payload = data[SIZE:]
+        if place.check(data[:SIZE], tile, cell_bytes(cells), payload) == crc:
+            common, payloads[tile.index] = said, payload
+    return None if common is None else Layer(common, bits, tiles, payloads)
+
+
+def _headers(samples: Samples, tiles: Sequence[Tile], bits: int) -> Iterator[tuple[Tile, tuple[Common, int, int]]]:
+    """What the first digits of each tile say, where they are a header."""
+    for tile in tiles:
+        needed = -(-SIZE * 8 // bits)
+        columns = tile.right - tile.left
+        rows = min(tile.bottom, tile.top + -(-needed // (columns * samples.shape[2])))
+        first = samples[tile.top : rows, tile.left : tile.right].reshape(-1)[:needed]
+        header = parse(digital.digits_to_bytes(digital.split(first, bits)[1], bits, 0, SIZE))
+        if header is not None:
+            yield tile, header
+
+
+def without(samples: Samples, bits: int) -> Samples:
+    """The samples with neutral digits: what is seen stays, what was hidden is gone."""
+    cells, digits = digital.split(samples, bits)
+    return digital.joined(cells, np.full_like(digits, digital.neutral_digit(bits)), bits)
+
+
+def cell_bytes(cells: Samples) -> bytes:
+    """Cells in raster order, 16 bits little-endian where the picture has 16 bits."""
+    return np.ascontiguousarray(cells).astype("<u2" if cells.dtype == np.uint16 else "u1", copy=False).tobytes()
+
+
+def residual(original: Samples, base: Samples) -> Residual:
+    """Original minus base, (h, w, 3), both uint8."""
+    difference: Residual = original.astype(np.int16) - base
+    return difference
