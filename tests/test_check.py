@@ -11,6 +11,7 @@ import pytest
 from browser import CHROMIUM, Browser
 from commandline import Run, decibel, files, picture, pixels, runner, tiny_model
 from conftest import synthetic_photo
+from test_metrics import luma_of
 
 from irnscale.evaluation.sheet import GAP, LABEL, PANEL, Column, difference_map, sheet
 
@@ -31,10 +32,14 @@ def test_the_scores_are_those_of_down_and_up(run, tmp_path):
     assert (result.code, result.lines) == (0, [])
     record = json.loads(result.text)
     assert files(tmp_path) == ["a.png"], "nothing is written unasked"
-    run("down", photo, "-s", 2, "--detail", "none")
-    run("up", tmp_path / "a_down2x.png")
+    run("down", photo, "-s", 2)
+    run("up", tmp_path / "a_down2x.png", "--detail", "none")
     one, other = (pixels(tmp_path / name)[2:-2, 2:-2] for name in ("a.png", "a_up2x.png"))
     assert record["psnr_rgb"] == pytest.approx(decibel(one, other))
+    run("up", tmp_path / "a_down2x.png", "--overwrite")
+    one, other = (luma_of(pixels(tmp_path / name)[2:-2, 2:-2]) for name in ("a.png", "a_up2x.png"))
+    assert record["detail_psnr_y"] == pytest.approx(decibel(one, other))
+    assert record["detail_psnr_y"] > record["psnr_y"]
     assert record["original_bytes"] == photo.stat().st_size
     assert abs(record["small_bytes"] - (tmp_path / "a_down2x.png").stat().st_size) < 20, "the record's digests differ"
     assert (record["width"], record["height"], record["scale"], record["model"]) == (45, 38, 2, "irn-x2")

@@ -276,6 +276,39 @@ def test_pixels_alone_are_enough(run, tmp_path):
         assert np.array_equal(pixels(tmp_path / "back.png"), pixels(tmp_path / "whole.png"))
 
 
+@pytest.mark.parametrize("options", [["--detail", "none"], ["--temperature", "0.01"]])
+def test_without_detail_the_digits_are_no_noise(run, tmp_path, options):
+    """What the network makes of the samples without their digits is nearer than what it makes of all of them."""
+    source = picture(tmp_path / "p.png", 90, 72)
+    assert run("down", source, "-s", 4, "--detail", 3).code == 0
+    assert run("up", "p_down4x.png", "-o", "alone.png", *options).code == 0
+    ignored = ["--ignore-provenance", "-s", 4, "--size", "90x72"] + options * (options[0] == "--temperature")
+    assert run("up", "p_down4x.png", "-o", "noisy.png", *ignored).code == 0
+    truth, alone, noisy = (pixels(tmp_path / name) for name in ("p.png", "alone.png", "noisy.png"))
+    assert decibel(truth, alone) > decibel(truth, noisy)
+
+
+def test_detail_has_columns_of_its_own(run, tmp_path):
+    (tmp_path / "set").mkdir()
+    picture(tmp_path / "set/p.png", 48, 40)
+    common = ["evaluate", "--data", "set", "-m", "irn-x2", "-s", 2, "--no-baselines", "--no-cache", "--json"]
+    result = run(*common, "--detail", "1,exact", "--attach", "40", "--jpeg", "60")
+    assert (result.code, result.lines) == (0, [])
+    found = {row["codec"]: row for row in map(json.loads, result.text.splitlines())}
+    assert set(found) == {
+        "png", "jpg q60 4:2:0", "png, 1 bit", "png, 1 bit + exact", "jpg q60 4:2:0, attached q40"
+    }  # fmt: skip
+    assert found["png"]["detail_psnr_y"] is None
+    assert found["png, 1 bit"]["detail_psnr_y"] > found["png"]["psnr_y"] > found["png, 1 bit"]["psnr_y"]
+    assert found["png, 1 bit + exact"]["detail_psnr_y"] == 100
+    lossy = found["jpg q60 4:2:0, attached q40"]
+    assert lossy["psnr_y"] == found["jpg q60 4:2:0"]["psnr_y"] < lossy["detail_psnr_y"]
+    run("down", "set/p.png", "-s", 2, "-o", "small.png")
+    assert abs(found["png, 1 bit"]["bytes"] - (tmp_path / "small.png").stat().st_size) < 20, "the digests differ"
+    for bad in (["--detail", "4"], ["--attach", "lots"]):
+        assert run(*common, *bad).code == 2
+
+
 def test_an_edited_picture_does_not_bring_the_old_detail_back(run, tmp_path):
     source = picture(tmp_path / "p.png", 61, 47)
     assert run("down", source, "-s", 2).code == 0

@@ -12,6 +12,7 @@ import click
 
 from irnscale import batch
 from irnscale.cli.choosing import Wanted
+from irnscale.cli.detailing import ATTACH, DETAIL, detail_bits, parse_attach
 from irnscale.cli.options import DEBUG, DEVICE, PRECISION, TILE
 from irnscale.errors import ExitCode, InputError, IrnscaleError, UsageError
 
@@ -36,6 +37,8 @@ PATH = click.Path(path_type=Path)
 @click.option("-f", "--format", "format_", default="png", show_default=True, help="What the small image is stored as.")
 @click.option("-q", "--quality", type=int, help="Quality of jpg, webp or avif.")
 @click.option("--subsampling", metavar="4:4:4|4:2:2|4:2:0", help="Chroma of jpg or avif [default: 4:4:4].")
+@DETAIL
+@ATTACH
 @click.option("--picture", type=PATH, help="Side by side as PNG: a file, or a folder for several inputs.")
 @click.option("--plot", type=PATH, help="Quality over bytes, beside JPEG, WebP and AVIF: svg, png or pdf.")
 @click.option("--report", type=PATH, help="A self-contained HTML page.")
@@ -55,6 +58,8 @@ def command(
     format_: str,
     quality: int | None,
     subsampling: str | None,
+    detail: str | None,
+    attach: str | None,
     picture: Path | None,
     plot: Path | None,
     report: Path | None,
@@ -68,8 +73,9 @@ def command(
 ) -> int:
     """What would photographs lose? Both ways in memory, through the file that `down` would write.
 
-    PSNR (dB) and SSIM of luma: of the restored picture, of a bicubic round trip for comparison, and of the small
-    picture against bicubic (LR). Bytes of the input and of the small file. Nothing is written unless asked for.
+    PSNR (dB) and SSIM of luma: of what the network alone restores, of what `up` makes with the detail that the file
+    carries, of a bicubic round trip for comparison, and of the small picture against bicubic (LR). Bytes of the input
+    and of the small file. Nothing is written unless asked for.
 
     --plot also measures JPEG, WebP and AVIF of the whole photographs at the same number of bytes, which takes a while;
     needs matplotlib (pip install 'irnscale[plots]').
@@ -92,9 +98,14 @@ def command(
     from irnscale.engine.memory import keep_freed_memory
     from irnscale.engine.rescaler import Rescaler
     from irnscale.evaluation.check import check
+    from irnscale.evaluation.trip import Storage
     from irnscale.images.atomic import write_bytes_atomic
+    from irnscale.zoo import combined_scale
 
     keep_freed_memory()
+    resistant = any(m.card.jpeg_resistant for m in models)
+    bits = detail_bits(detail, combined_scale(models), lossy=lossy, jpeg_resistant=resistant)
+    storage = Storage(format_, quality, subsampling, bits, parse_attach(attach), detail == "exact")
     rescaler = Rescaler(models, device=device, precision=precision, tile=tile)
     if lossy and not rescaler.jpeg_resistant:
         _warn(f"{rescaler.name} is not made for {format_}, which destroys much of what its small images hide")
@@ -103,7 +114,7 @@ def command(
     for item in _progress(items, shown=not no_progress and sys.stderr.isatty()):
         try:
             data = batch.read_source(item)
-            result = check(rescaler, data, item.label, format=format_, quality=quality, subsampling=subsampling)
+            result = check(rescaler, data, item.label, storage)
         except InputError as error:
             failures.append(error)
             _fail(error)
@@ -186,17 +197,22 @@ def _table(results: Sequence[Checked]) -> str:
     from irnscale.evaluation.check import exact
     from irnscale.evaluation.tables import shown
 
-    rows: list[tuple[str, ...]] = [
-        ("", "size", "model", "PSNR-Y", "SSIM-Y", "bicubic", "LR PSNR-Y", "input", "small file", "s")
-    ]
+    scores = "PSNR-Y", "SSIM-Y", "with detail", "SSIM-Y", "bicubic", "LR PSNR-Y"
+    rows: list[tuple[str, ...]] = [("", "size", "model", *scores, "input", "small file", "s")]
     for r in results:
-        numbers = (exact(r.psnr_y), shown("ssim_y", r.ssim_y), exact(r.bicubic_psnr_y), exact(r.lr_psnr_y))
+        detailed = "-" if r.detail_psnr_y != r.detail_psnr_y else exact(r.detail_psnr_y)
+        network = exact(r.psnr_y), shown("ssim_y", r.ssim_y)
+        numbers = (*network, detailed, shown("ssim_y", r.detail_ssim_y), exact(r.bicubic_psnr_y), exact(r.lr_psnr_y))
         sizes = (str(r.original_bytes), f"{r.small_bytes} {r.stored}")
         rows.append((r.label, f"{r.width}x{r.height}", r.model, *numbers, *sizes, f"{r.seconds:.2f}"))
     if len(results) > 1:
-        means = [f"{fmean(getattr(r, key) for r in results):.2f}" for key in ("psnr_y", "bicubic_psnr_y", "lr_psnr_y")]
-        similar = [r.ssim_y for r in results if r.ssim_y == r.ssim_y]
-        middle = [means[0], f"{fmean(similar):.4f}" if similar else "-", *means[1:]]
+
+        def mean(key: str) -> str:
+            values = [value for r in results if (value := getattr(r, key)) == value]
+            return shown(key, fmean(values)) if values else "-"
+
+        keys = "psnr_y", "ssim_y", "detail_psnr_y", "detail_ssim_y", "bicubic_psnr_y", "lr_psnr_y"
+        middle = [mean(key) for key in keys]
         totals = [str(sum(r.original_bytes for r in results)), str(sum(r.small_bytes for r in results))]
         rows.append(("mean; bytes in all", "", "", *middle, *totals, f"{sum(r.seconds for r in results):.2f}"))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,9 +10,9 @@ import click
 
 from irnscale import batch
 from irnscale.cli.choosing import Wanted
+from irnscale.cli.detailing import ATTACH, DETAIL, detail_bits, parse_attach
 from irnscale.cli.main import EPILOG
 from irnscale.cli.options import Common, RescaleCommand, shared
-from irnscale.errors import UsageError
 
 if TYPE_CHECKING:
     from irnscale.cli.rescale import Choice
@@ -27,18 +26,8 @@ if TYPE_CHECKING:
 
 @click.command(cls=RescaleCommand, epilog=EPILOG)
 @click.option("-s", "--scale", type=int, help="2, 4, 8 or 16, or 3 with -m [default: 4, or that of -m].")
-@click.option(
-    "--detail",
-    type=click.Choice(["none", "1", "2", "3", "exact"]),
-    help="Bits of each stored sample that carry a coded layer of what the network loses; exact: also attach what is "
-    "missing to the original bit for bit [default: 1 at x2, else 2; none in lossy formats and with --jpeg-resistant].",
-)
-@click.option(
-    "--attach",
-    metavar="SIZE|QUALITY",
-    help="Attach detail to the file beside its pixels: so many bytes (40K), or a quality from 0 to 100. For files that "
-    "are kept as they are written.",
-)
+@DETAIL
+@ATTACH
 @shared
 def command(scale: int | None, detail: str | None, attach: str | None, common: Common) -> int:
     """Shrink photographs to ordinary small images from which `up` restores them.
@@ -54,49 +43,15 @@ def command(scale: int | None, detail: str | None, attach: str | None, common: C
     models = wanted.models(lossy=common.files.lossy)
     factor = combined_scale(models)
     name = "+".join(m.card.name for m in models)
-    bits = _detail_bits(detail, factor, common, jpeg_resistant=any(m.card.jpeg_resistant for m in models))
+    bits = detail_bits(
+        detail, factor, lossy=common.files.lossy, jpeg_resistant=any(m.card.jpeg_resistant for m in models)
+    )
     settings = f"down {name} {combined_digest(models)} {common.files.settings}" + (f" detail={bits}" if bits else "")
     settings += (f" attach={attach}" if attach else "") + (" exact" if detail == "exact" else "")
     choice = Choice(models, factor, settings)
     naming = batch.Naming(common.files.name or "{stem}_down{scale}x.{ext}", common.files.resolve_format())
-    verb = Down(choice, common, wanted.chosen_for_loss(models), bits, _parse_attach(attach), detail == "exact")
+    verb = Down(choice, common, wanted.chosen_for_loss(models), bits, parse_attach(attach), detail == "exact")
     return execute(common, verb, naming)
-
-
-def _parse_attach(text: str | None) -> Amount | None:
-    """ "40K" as bytes, "50" as a quality. Raises UsageError."""
-    from irnscale.detail.attached import Amount
-    from irnscale.detail.codec import available
-
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([KM]?)(i?B)?", text, re.IGNORECASE)
-    if not match:
-        raise UsageError(f"--attach {text}: neither a size nor a quality", "for example --attach 40K or --attach 50")
-    if available() is None:
-        raise UsageError("--attach needs a Pillow that has AVIF or WebP", "install one, or leave it out")
-    if not match[2] and not match[3]:
-        if "." in match[1] or int(match[1]) > 100:
-            raise UsageError(f"--attach {text}: a quality is from 0 to 100", f"a size has a unit: --attach {text}B")
-        return Amount(quality=int(match[1]))
-    return Amount(bytes=int(float(match[1]) * {"": 1, "K": 2**10, "M": 2**20}[match[2].upper()]))
-
-
-def _detail_bits(given: str | None, scale: int, common: Common, *, jpeg_resistant: bool) -> int:
-    """Bits per sample of the coded layer; 0: none. Raises UsageError where they could not survive."""
-    from irnscale.detail.codec import available
-
-    given = None if given == "exact" else given
-    if given == "none" or (given is None and (common.files.lossy or jpeg_resistant or available() is None)):
-        return 0
-    if common.files.lossy:
-        what = f"--detail {given} is carried by the last bits of the pixels, which a lossy format changes"
-        raise UsageError(what, "use png, tiff, or webp without -q")
-    if available() is None:
-        raise UsageError("--detail needs a Pillow that has AVIF or WebP", "install one, or use --detail none")
-    if given is not None:
-        return int(given)
-    return 1 if scale == 2 else 2
 
 
 @dataclass

@@ -31,6 +31,12 @@ class EvaluateCommand(click.Command):
 @click.option("-m", "--model", "names", multiple=True, metavar="NAME|FILE", help="Instead of all installed models.")
 @click.option("--jpeg", metavar="QUALITIES", help="Store the LR as JPEG too, at qualities joined by commas.")
 @click.option("--subsampling", default="4:2:0", show_default=True, help="Chroma of --jpeg, joined by commas.")
+@click.option("--detail", metavar="LIST", help="Also files that carry detail: 1, 2, 3 bits or exact, joined by commas.")
+@click.option(
+    "--attach",
+    metavar="LIST",
+    help="Also files with detail attached: sizes or qualities as for `down`, joined by commas; to each --jpeg or PNG.",
+)
 @click.option("--sr", is_flag=True, help="Also the models on bicubic small pictures: super-resolution.")
 @click.option("--temperature", metavar="T", help="Also the models with z ~ N(0, T^2); several joined by commas.")
 @click.option("--draws", type=click.IntRange(1), default=5, show_default=True, help="Draws per --temperature.")
@@ -75,6 +81,9 @@ def command(debug: bool, **values: Any) -> int:
     \b
     With --luma rounded, luma is in whole numbers and gray pictures are compared as they are: how the
     published rows of bicubic were made.
+
+    --detail and --attach add each model through the files that `down` writes so: scores of the network alone, and in
+    columns of their own those with detail. Only lossless small pictures have --detail.
 
     --temperature adds each model with sampled z: means over --draws, and the spread of the sets' means between them.
 

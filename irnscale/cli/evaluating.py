@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from irnscale.evaluation.loop import Summary
     from irnscale.evaluation.methods import Method
     from irnscale.evaluation.ruler import Ruler
+    from irnscale.evaluation.trip import Storage
 
 
 NEW_PAGE = "# Quality over bytes\n\n<!-- curves: begin -->\n<!-- curves: end -->\n"
@@ -33,6 +34,8 @@ class Request:
     names: tuple[str, ...]
     jpeg: str | None
     subsampling: str
+    detail: str | None
+    attach: str | None
     sr: bool
     temperature: str | None
     draws: int
@@ -211,7 +214,14 @@ def _scales(request: Request) -> list[int]:
 
 def _methods(request: Request, rescalers: Sequence[Rescaler]) -> list[Method]:
     """By scale: baselines, then the models and what they are asked for besides."""
-    from irnscale.evaluation.methods import baselines, model_method, published_bicubic, sampled, super_resolution
+    from irnscale.evaluation.methods import (
+        baselines,
+        model_method,
+        published_bicubic,
+        sampled,
+        super_resolution,
+        with_detail,
+    )
 
     temperatures = _temperatures(request.temperature)
     found: list[Method] = []
@@ -223,6 +233,7 @@ def _methods(request: Request, rescalers: Sequence[Rescaler]) -> list[Method]:
         for rescaler in rescalers:
             if rescaler.scale == scale and rescaler.assistant is None:
                 found.append(model_method(rescaler))
+                found += [with_detail(rescaler, storage) for storage in _storages(request, scale)]
                 found += [sampled(rescaler, t, draws=request.draws, seed=request.seed) for t in temperatures]
             if rescaler.scale == scale and (request.sr or rescaler.assistant is not None):
                 found.append(super_resolution(rescaler))
@@ -246,6 +257,28 @@ def _compared(rescalers: Sequence[Rescaler]) -> dict[Rescaler, list[Method]]:
                 rescaler.models, assistant=rescaler.assistant, device=str(rescaler.device), precision=precision
             )
             found.setdefault(rescaler, []).append(in_precision(make(other), other))
+    return found
+
+
+def _storages(request: Request, scale: int) -> list[Storage]:
+    """The files of --detail and --attach, as `down` would write them."""
+    from irnscale.cli.detailing import detail_bits, parse_attach
+    from irnscale.evaluation.trip import Storage
+
+    found = []
+    for part in (request.detail or "").split(",") if request.detail is not None else ():
+        if part.strip() not in ("1", "2", "3", "exact"):
+            raise UsageError(f"--detail {request.detail}: not 1, 2, 3 or exact", "for example --detail 1,2")
+        bits = detail_bits(part.strip(), scale, lossy=False, jpeg_resistant=False)
+        found.append(Storage(bits=bits, exact=part.strip() == "exact"))
+    qualities = [] if request.jpeg is None else _numbers("--jpeg", request.jpeg, range(1, 101))
+    for part in (request.attach or "").split(",") if request.attach is not None else ():
+        amount = parse_attach(part.strip())
+        found += [
+            Storage("jpg", quality, chroma.strip(), amount=amount)
+            for chroma in request.subsampling.split(",")
+            for quality in qualities
+        ] or [Storage(amount=amount)]
     return found
 
 

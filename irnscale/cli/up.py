@@ -186,18 +186,23 @@ class Up:
 
         Raises InputError where the layer cannot be decoded here.
         """
-        from irnscale.detail.finding import attached_layer, check_codec, layer_in_samples, record_of
+        from irnscale.detail.finding import check_codec, layer_in_samples, layers_of, record_of
 
         if self.ignore or self.sr:
             return replace(picture, attachment=None)
-        record = picture.record
-        hidden = layer_in_samples(picture, record)
-        if record is None and hidden is not None and (record := record_of(picture, hidden)) is not None:
+        if picture.record is None:
+            hidden = layer_in_samples(picture, None)
+            record = None if hidden is None else record_of(picture, hidden)
+            if hidden is None or record is None:
+                return replace(picture, attachment=None)
+            layers = (hidden, *layers_of(picture, record))
             picture = replace(picture, record=record, gray=record.gray)
+        else:
+            layers = layers_of(picture, picture.record)
         # the base of the layers is without noise
-        if record is None or not self.with_detail or self.temperature:
-            return replace(picture, attachment=None)
-        layers = tuple(layer for layer in (hidden, attached_layer(picture, record)) if layer is not None)
+        if not self.with_detail or self.temperature:
+            bare = tuple(layer.without_payloads() for layer in layers if layer.bits)
+            return replace(picture, attachment=None, layers=bare)
         if not self._exact(picture):
             for layer in layers:
                 check_codec(layer, label)

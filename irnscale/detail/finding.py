@@ -101,6 +101,12 @@ def attached_layer(picture: Picture, record: Provenance | None) -> Layer | None:
     return layer
 
 
+def layers_of(picture: Picture, record: Provenance | None) -> tuple[Layer, ...]:
+    """The layers in a picture's samples and beside them, in the order of adding."""
+    found = layer_in_samples(picture, record), attached_layer(picture, record)
+    return tuple(layer for layer in found if layer is not None)
+
+
 def doubts(picture: Picture, record: Provenance, *, exact: bool) -> list[str]:
     """One line where detail that the record promises is gone, in whole or in part.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +42,10 @@ class Layer:
     def missing(self) -> int:
         """Tiles without a sound payload."""
         return len(self.tiles) - len(self.payloads)
+
+    def without_payloads(self) -> Layer:
+        """The same digits as noise: nothing to add, but the network still starts from the samples without them."""
+        return replace(self, payloads={})
 
 
 def encode_tiles(

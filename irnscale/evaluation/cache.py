@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import sys
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 
 from irnscale.evaluation.codecs import Codec
@@ -16,6 +17,9 @@ from irnscale.evaluation.ruler import FIELDS, Row, Ruler
 
 PROTOCOL = 3
 """Changes when the same inputs would be measured otherwise, so that no old result is taken for a new one."""
+
+_MEASURED = {field.name for field in fields(Row) if field.default is MISSING}
+"""What every row has."""
 
 
 def default_folder() -> Path:
@@ -46,7 +50,7 @@ class Cache:
         for line in text.splitlines():
             try:
                 entry = json.loads(line)
-                if set(entry["row"]) == set(FIELDS):
+                if _MEASURED <= set(entry["row"]) <= set(FIELDS):
                     self._rows[entry["key"]] = Row(**entry["row"])
             except (ValueError, KeyError, TypeError):
                 continue
@@ -67,7 +71,8 @@ class Cache:
         """Keep a row, at once: an interrupted run loses nothing that it has measured."""
         self._rows[key] = row
         if self._path is not None:
+            kept = {name: value for name, value in asdict(row).items() if name in _MEASURED or not math.isnan(value)}
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("a", encoding="utf-8") as file:
-                file.write("\n" * self._cut + json.dumps({"key": key, "row": asdict(row)}) + "\n")
+                file.write("\n" * self._cut + json.dumps({"key": key, "row": kept}) + "\n")
             self._cut = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,16 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from irnscale.engine.pictures import restore, shrink
 from irnscale.engine.rescaler import Rescaler
 from irnscale.evaluation.crops import SIDE, Crop, data_uri, worst_window
 from irnscale.evaluation.ruler import LARGEST_PSNR, Ruler
 from irnscale.evaluation.sheet import Column, difference_map, sheet
+from irnscale.evaluation.trip import Storage, travel
 from irnscale.images.bicubic import bicubic_down, bicubic_up
 from irnscale.images.padding import pad_to_multiple
 from irnscale.images.picture import Picture
 from irnscale.images.read import read_picture
-from irnscale.images.write import encode_picture
 from irnscale.metrics import as_8bit
 
 GAIN = 8
@@ -30,8 +29,10 @@ GAIN = 8
 class Checked:
     """One photograph. PSNR in dB and SSIM of luma and RGB, the scale's pixels cut off every side.
 
-    bicubic_*: the same of a bicubic small picture, stored losslessly, enlarged by bicubic. lr_*: the small picture as
-    read back against the bicubic one. small_bytes: of the small file with its record; original_bytes: of the input.
+    Those of the network alone, as of `up --detail none`; detail_*: luma with the coded layer that the small file
+    carries, NaN where it carries none. bicubic_*: luma of a bicubic small picture, stored losslessly, enlarged by
+    bicubic. lr_*: the small picture as read back against the bicubic one. small_bytes: of the small file with its
+    record; original_bytes: of the input.
     """
 
     label: str
@@ -51,6 +52,8 @@ class Checked:
     original_bytes: int
     small_bytes: int
     seconds: float
+    detail_psnr_y: float
+    detail_ssim_y: float
     notes: tuple[str, ...]
     pixels: dict[str, Tensor] = field(repr=False, compare=False)
 
@@ -59,6 +62,13 @@ class Checked:
         values = {key: value for key, value in vars(self).items() if key not in ("pixels", "label", "notes")}
         numbers = {k: None if isinstance(v, float) and v != v else v for k, v in values.items()}
         return {"input": self.label, **numbers, "warnings": list(self.notes)}
+
+    @property
+    def best(self) -> tuple[float, float]:
+        """Luma PSNR and SSIM of what `up` makes of the file when it is asked for nothing."""
+        return (
+            (self.psnr_y, self.ssim_y) if math.isnan(self.detail_psnr_y) else (self.detail_psnr_y, self.detail_ssim_y)
+        )
 
     def window(self) -> tuple[int, int, int]:
         """(left, top, side) of the part where the restored picture is farthest from the original."""
@@ -78,7 +88,7 @@ class Checked:
         columns = [
             Column("original", f"{self.width} x {self.height}, {self.original_bytes} bytes", arrays["original"]),
             Column("small", saved, small, self.scale),
-            Column(f"restored by {self.model}", f"{self.psnr_y:.2f} dB, SSIM {self.ssim_y:.4f}", arrays["restored"]),
+            Column(f"restored by {self.model}", "{:.2f} dB, SSIM {:.4f}".format(*self.best), arrays["restored"]),
             Column("bicubic", f"{self.bicubic_psnr_y:.2f} dB, SSIM {self.bicubic_ssim_y:.4f}", arrays["bicubic"]),
             Column("difference, restored", f"{GAIN} times as bright", difference),
         ]
@@ -97,29 +107,24 @@ class Checked:
         pictures[f"{self.model}: small"] = part(self.pixels["small"], self.scale)
         notes = {
             "original": f"{self.width} x {self.height}",
-            self.model: f"{self.psnr_y:.2f} dB, {self.ssim_y:.4f}",
+            self.model: "{:.2f} dB, {:.4f}".format(*self.best),
             "bicubic": f"{self.bicubic_psnr_y:.2f} dB, {self.bicubic_ssim_y:.4f}",
             f"{self.model}: small": f"{self.small_bytes} bytes, each pixel enlarged",
         }
         return Crop(self.label, pictures, notes, side)
 
 
-def check(
-    rescaler: Rescaler, data: bytes, label: str, *, format: str, quality: int | None, subsampling: str | None
-) -> Checked:
-    """Shrink, write, read and restore a picture in memory, and compare. Raises InputError or UsageError."""
+def check(rescaler: Rescaler, data: bytes, label: str, storage: Storage) -> Checked:
+    """Shrink, write, read and restore a picture in memory, and compare. Raises what `travel` does."""
     picture = read_picture(data, label)
-    started = time.perf_counter()
-    small, record = shrink(rescaler, picture, settings="check")
-    stored = encode_picture(small, format, quality=quality, subsampling=subsampling, record=record)
-    back = read_picture(stored, label)
-    restored, _ = restore(rescaler, back, size=(picture.width, picture.height), settings="check")
-    seconds = time.perf_counter() - started
+    trip = travel(rescaler, picture, storage)
     original, scale = _visible(picture), rescaler.scale
     padded, _ = pad_to_multiple(original[0].permute(1, 2, 0).numpy(), scale)
     bicubic_small = as_8bit(bicubic_down(torch.from_numpy(padded).permute(2, 0, 1)[None], scale)).float() / 255
     bicubic = bicubic_up(bicubic_small, scale)[:, :, : picture.height, : picture.width]
-    pixels = {"original": original, "small": _visible(back), "restored": _visible(restored), "bicubic": bicubic}
+    pixels = {"original": original, "bicubic": bicubic}
+    pixels |= {"small": _visible(trip.small), "restored": _visible(trip.restored)}
+    plain = pixels["restored"] if trip.plain is None else _visible(trip.plain)
     crop = scale if min(picture.width, picture.height) > 2 * scale else 0
 
     def scores(a: Tensor, b: Tensor, cut: int, y: bool = True) -> tuple[float, float]:
@@ -131,14 +136,15 @@ def check(
         picture.height,
         scale,
         rescaler.name,
-        format if quality is None else f"{format} q{quality}",
-        *scores(pixels["restored"], original, crop),
-        *scores(pixels["restored"], original, crop, False),
+        storage.format if storage.quality is None else f"{storage.format} q{storage.quality}",
+        *scores(plain, original, crop),
+        *scores(plain, original, crop, False),
         *scores(bicubic, original, crop),
         *scores(pixels["small"], bicubic_small, 0),
         len(data),
-        len(stored),
-        seconds,
+        len(trip.stored),
+        trip.seconds,
+        *((math.nan, math.nan) if trip.plain is None else scores(pixels["restored"], original, crop)),
         tuple(picture.notes),
         pixels,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Sequence
 
 import irnscale
@@ -19,16 +20,19 @@ def check_report(results: Sequence[Checked], crops: Sequence[Crop], curves: Sequ
     scale = results[0].scale
     introduction = (
         f"irnscale {irnscale.__version__}: each photograph shrunk x{scale}, written as {results[0].stored}, read back "
-        f"and restored. PSNR (dB) and SSIM, {scale} pixels cut off every side. The part shown of each is the one where "
+        f"and restored. PSNR (dB) and SSIM, {scale} pixels cut off every side; luma and RGB by the network "
+        "alone, and luma with the coded detail that the small file carries. The part shown of each is the one where "
         "the restored picture is farthest from the original. Bytes of the small file include its record."
     )
-    titles = ["photograph", "size", "luma", "RGB", "bicubic, luma", "LR luma", "input bytes", "small bytes"]
+    scores = "luma", "RGB", "luma with detail", "bicubic, luma", "LR luma"
+    titles = ["photograph", "size", *scores, "input bytes", "small bytes"]
     rows = [
         [
             result.label,
             f"{result.width} x {result.height}",
             f"{exact(result.psnr_y)} / {shown('ssim_y', result.ssim_y)}",
             f"{exact(result.psnr_rgb)} / {shown('ssim_rgb', result.ssim_rgb)}",
+            _with_detail(result),
             f"{exact(result.bicubic_psnr_y)} / {shown('ssim_y', result.bicubic_ssim_y)}",
             f"{exact(result.lr_psnr_y)} / {shown('ssim_y', result.lr_ssim_y)}",
             str(result.original_bytes),
@@ -41,6 +45,12 @@ def check_report(results: Sequence[Checked], crops: Sequence[Crop], curves: Sequ
         body += [page.heading("Quality at equal bytes"), page.paragraph(verdict(curves)), _figure(curves)]
         body.append(page.details("every point", _points(curves)))
     return page.page("irnscale check", body)
+
+
+def _with_detail(result: Checked) -> str:
+    if math.isnan(result.detail_psnr_y):
+        return "-"
+    return f"{exact(result.detail_psnr_y)} / {shown('ssim_y', result.detail_ssim_y)}"
 
 
 def _figure(curves: Sequence[Curve]) -> str:

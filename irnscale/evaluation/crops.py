@@ -17,7 +17,7 @@ from torch import Tensor
 from irnscale.evaluation.codecs import Codec
 from irnscale.evaluation.loop import Summary
 from irnscale.evaluation.methods import Rescale, baselines
-from irnscale.evaluation.pictures import load
+from irnscale.evaluation.pictures import as_tensor, load
 from irnscale.evaluation.ruler import Shrunk, restore, shrink
 from irnscale.metrics import as_8bit, luma
 
@@ -96,14 +96,21 @@ def _crop(folder: Path, name: str, results: Sequence[Summary], multiple: int) ->
     shrunk: dict[Rescale, Shrunk] = {}
     for summary in results:
         method = summary.method
-        if method.shrink not in shrunk:
-            shrunk[method.shrink] = shrink(method.shrink, photograph)
-        stored, restored, size, _ = restore(method, shrunk[method.shrink], summary.codec, 0)
-        label = method.name if summary.codec == Codec() else f"{method.name}, {summary.codec.name}"
         row = summary.rows[name]
+        ratio, likeness = row.psnr_y, row.ssim_y
+        if method.travel is not None:
+            trip = method.travel(hr)
+            stored, restored, size = as_tensor(trip.small), as_tensor(trip.restored), len(trip.stored)
+            ratio, likeness = row.detail_psnr_y, row.detail_ssim_y
+        else:
+            if method.shrink not in shrunk:
+                shrunk[method.shrink] = shrink(method.shrink, photograph)
+            stored, restored, size, _ = restore(method, shrunk[method.shrink], summary.codec, 0)
+        plain = summary.codec == Codec() and not method.travel
+        label = method.name if plain else f"{method.name}, {summary.stored}"
         pictures[label] = part(restored)
-        notes[label] = f"{row.psnr_y:.2f} dB, {row.ssim_y:.4f}; {size} bytes"
-        if method.weights and method.task == "rescaling" and summary.codec == Codec() and method.draws == 1:
+        notes[label] = f"{ratio:.2f} dB, {likeness:.4f}; {size} bytes"
+        if method.weights and method.task == "rescaling" and plain and method.draws == 1:
             pictures[f"{method.name}: small"] = part(stored, scale)
             notes[f"{method.name}: small"] = f"{stored.shape[3]} x {stored.shape[2]}, each pixel enlarged"
     return Crop(f"{folder.name} x{scale}, {name}", pictures, notes, side)

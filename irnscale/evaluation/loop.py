@@ -40,6 +40,11 @@ class Summary:
         """That of the method."""
         return self.method.scale
 
+    @property
+    def stored(self) -> str:
+        """How small pictures are stored, as tables show it."""
+        return self.method.stored or self.codec.name
+
 
 @dataclass
 class Watch:
@@ -63,10 +68,10 @@ class _Work:
         key = self.cache.key(method, self.photograph, codec, self.ruler, draw)
         row = self.cache.get(key)
         if row is None:
-            if method.shrink not in self._shrunk:
+            if method.travel is None and method.shrink not in self._shrunk:
                 self._shrunk[method.shrink] = shrink(method.shrink, self.photograph)
-            small = self._shrunk[method.shrink]
-            if codec.lossless and codec != Codec():
+            small = self._shrunk.get(method.shrink)
+            if small is not None and codec.lossless and codec != Codec():
                 row = self._as_png(method, codec, small, draw)
             else:
                 row = measure(method, self.photograph, codec, self.ruler, shrunk=small, draw=draw)
@@ -104,7 +109,8 @@ def evaluate_files(
     Raises InputError where none is left.
     """
     ruler, watch = ruler or Ruler(), watch or Watch()
-    bare = {method for method in methods if method.unrounded or method.compared}  # what a codec would only blur
+    # what a codec would only blur, or what has one of its own
+    bare = {method for method in methods if method.unrounded or method.compared or method.travel}
     pairs = [(method, codec) for method in methods for codec in codecs if method not in bare or codec == Codec()]
     paths = paths[:limit]
     distinct = len({path.name for path in paths}) == len(paths)
@@ -133,15 +139,24 @@ def _summary(name: str, method: Method, codec: Codec, drawn: dict[str, list[Row]
     rows = {photograph: _mean_row(several) for photograph, several in drawn.items()}
 
     def each(reduce: Callable[[Iterable[float]], float]) -> dict[str, float]:
-        return {key: reduce([getattr(row, key) for row in rows.values()]) for key in FIELDS}
+        return {key: _reduced(reduce, [getattr(row, key) for row in rows.values()]) for key in FIELDS}
 
     spread = {}
     if method.draws > 1:
         for key in FIELDS:
             means = [fmean(getattr(several[k], key) for several in drawn.values()) for k in range(method.draws)]
-            spread[key] = stdev(means)
+            spread[key] = _reduced(stdev, means)
     return Summary(name, method, codec, len(rows), each(fmean), each(min), each(max), spread, rows)
 
 
 def _mean_row(rows: Sequence[Row]) -> Row:
-    return rows[0] if len(rows) == 1 else Row(**{key: fmean(getattr(row, key) for row in rows) for key in FIELDS})
+    return (
+        rows[0]
+        if len(rows) == 1
+        else Row(**{key: _reduced(fmean, [getattr(row, key) for row in rows]) for key in FIELDS})
+    )
+
+
+def _reduced(reduce: Callable[[Iterable[float]], float], values: Sequence[float]) -> float:
+    """NaN where any of them is."""
+    return math.nan if any(map(math.isnan, values)) else reduce(values)

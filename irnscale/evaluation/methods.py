@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -15,12 +16,15 @@ from torch import Tensor
 
 from irnscale.errors import UsageError
 from irnscale.images.bicubic import bicubic_down, bicubic_up
+from irnscale.metrics import as_8bit
 
 if TYPE_CHECKING:
     from irnscale.engine.rescaler import Rescaler
+    from irnscale.evaluation.trip import Storage, Trip
 
 Rescale = Callable[[Tensor], Tensor]
 Restore = Callable[[Tensor, int], Tensor]
+Travel = Callable[[Tensor], "Trip"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,8 @@ class Method:
     `unrounded`: `restore` is given what `shrink` made, not what was stored. `draws` above 1: `restore` is
     random, and is asked so many times. `weights`: the digest of the model, if it is one. `task`: "rescaling", or
     "super-resolution" where the small picture is bicubic. `compared`: the number format of the convolutions, of a
-    method that is only there to be compared with itself in another format.
+    method that is only there to be compared with itself in another format. `travel`: both ways through the file
+    that `down` writes, stored as `stored` says, for small pictures that carry detail; `codec`s are not asked then.
     """
 
     name: str
@@ -44,6 +49,8 @@ class Method:
     weights: str = ""
     task: str = "rescaling"
     compared: str = ""
+    travel: Travel | None = field(default=None, compare=False)
+    stored: str = ""
 
 
 def model_method(rescaler: Rescaler) -> Method:
@@ -53,6 +60,26 @@ def model_method(rescaler: Rescaler) -> Method:
         return rescaler.up(x)
 
     return Method(rescaler.name, rescaler.scale, _identity(rescaler), rescaler.down, restore, weights=rescaler.digest)
+
+
+def with_detail(rescaler: Rescaler, storage: Storage) -> Method:
+    """A model through files of `storage`: HR columns are what the network makes of them alone."""
+    from irnscale.evaluation.trip import travel
+    from irnscale.images.read import read_picture
+
+    def go(x: Tensor) -> Trip:
+        """(1, 3, H, W) in [0, 1], rounded to 8 bits."""
+        pixels = as_8bit(x)[0].permute(1, 2, 0).to(torch.uint8).cpu().numpy()
+        file = io.BytesIO()
+        Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG", compress_level=0)
+        # gray counts as colour, as in all of the field's tables
+        return travel(rescaler, replace(read_picture(file.getvalue()), gray=False), storage)
+
+    plain = model_method(rescaler)
+    kept = storage.format if storage.quality is None else f"{storage.format} q{storage.quality} {storage.subsampling}"
+    identity = f"detail 1 {storage!r} {plain.identity}"
+    name, stored = f"{plain.name} + detail", f"{kept}, {storage.name}"
+    return replace(plain, name=name, identity=identity, travel=go, stored=stored)
 
 
 def super_resolution(rescaler: Rescaler) -> Method:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from irnscale.errors import InputError
+from irnscale.images.picture import Picture
 from irnscale.images.read import read_picture
 
 SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".ppm"))
@@ -23,6 +24,11 @@ class Photograph:
     pixels: Tensor
     gray: bool
     multiple: int
+
+
+def as_tensor(picture: Picture) -> Tensor:
+    """The colours of a picture of 8 bits: (1, 3, H, W) float32 in [0, 1]."""
+    return torch.from_numpy(picture.pixels).permute(2, 0, 1)[None].float() / 255
 
 
 def files_of(folder: Path) -> list[Path]:

@@ -16,6 +16,7 @@ from irnscale.evaluation.tables import shown
 
 _PAIRS = (
     ("HR luma", "psnr_y", "ssim_y"),
+    ("with detail", "detail_psnr_y", "detail_ssim_y"),
     ("HR RGB", "psnr_rgb", "ssim_rgb"),
     ("LR luma", "lr_psnr_y", "lr_ssim_y"),
     ("LR RGB", "lr_psnr_rgb", "lr_ssim_rgb"),
@@ -47,7 +48,8 @@ def _introduction(ruler: Ruler) -> str:
     return (
         f"irnscale {irnscale.__version__}. PSNR (dB) and SSIM, {where}. HR: the restored picture against the "
         f"original, the scale's number of pixels cut off every side. LR: the small picture, as it is read back from "
-        f"its file, against bicubic; equal pictures read 100 dB. Luma {luma}. Seconds are for both directions on the "
+        f"its file, against bicubic; equal pictures read 100 dB. With detail: with the coded layer that the small "
+        f"picture carries, which the other columns leave out. Luma {luma}. Seconds are for both directions on the "
         "machine that measured. Gray italics are published figures, measured by their authors; the published rows of "
         "bicubic were made with luma rounded, small pictures in floating point, and gray pictures as they are."
     )
@@ -58,21 +60,28 @@ def _pair(scores: dict[str, float], first: str, second: str) -> str:
     return "-" if ratio != ratio else f"{ratio:.2f} / {shown(second, likeness)}"
 
 
+def _pairs(results: Sequence[Summary]) -> list[tuple[str, str, str]]:
+    """What is shown; detail only where a small picture carries some."""
+    detailed = any(summary.method.travel for summary in results)
+    return [pair for pair in _PAIRS if detailed or not pair[1].startswith("detail")]
+
+
 def _means(results: Sequence[Summary]) -> str:
-    titles = ["method", "stored", *(title for title, *_ in _PAIRS), "bytes", "bits/pixel", "s"]
+    pairs = _pairs(results)
+    titles = ["method", "stored", *(title for title, *_ in pairs), "bytes", "bits/pixel", "s"]
     rows, classes = [], []
     best = max(results, key=lambda summary: summary.mean["psnr_y"])
     for summary in results:
         mean = summary.mean
-        cells = [_pair(mean, *keys) for _, *keys in _PAIRS]
+        cells = [_pair(mean, *keys) for _, *keys in pairs]
         if summary.spread:
             cells[0] += f" ± {summary.spread['psnr_y']:.4f} / {summary.spread['ssim_y']:.5f}"
         numbers = [shown("bytes", mean["bytes"]), f"{mean['bpp']:.3f}", shown("seconds", mean["seconds"])]
-        rows.append([_label(summary), summary.codec.name, *cells, *numbers])
+        rows.append([_label(summary), summary.stored, *cells, *numbers])
         classes.append("best" if summary is best else "")
-    for codec in dict.fromkeys(summary.codec.name for summary in results):
+    for codec in dict.fromkeys(summary.stored for summary in results):
         for row in published_on(results[0].set, results[0].scale, codec):
-            cells = [_pair(row.scores, *keys) for _, *keys in _PAIRS]
+            cells = [_pair(row.scores, *keys) for _, *keys in pairs]
             rows.append([row.method, codec, *cells, "", "", ""])
             classes.append("published")
     return page.table(titles, rows, classes=classes, words=2)
@@ -84,25 +93,26 @@ def _label(summary: Summary) -> str:
 
 
 def _extremes(results: Sequence[Summary]) -> str:
-    titles = ["method", "stored"]
-    for title, *_ in _PAIRS:
+    titles, pairs = ["method", "stored"], _pairs(results)
+    for title, *_ in pairs:
         titles += [f"{title} least", f"{title} greatest"]
     rows = []
     for summary in results:
-        cells = [_pair(end, *keys) for _, *keys in _PAIRS for end in (summary.min, summary.max)]
-        rows.append([_label(summary), summary.codec.name, *cells])
+        cells = [_pair(end, *keys) for _, *keys in pairs for end in (summary.min, summary.max)]
+        rows.append([_label(summary), summary.stored, *cells])
     return page.table(titles, rows, words=2)
 
 
 def _photographs(results: Sequence[Summary]) -> str:
-    titles = ["photograph", "method", "stored", *(title for title, *_ in _PAIRS), "bytes", "s"]
+    pairs = _pairs(results)
+    titles = ["photograph", "method", "stored", *(title for title, *_ in pairs), "bytes", "s"]
     rows = []
     for name in results[0].rows:
         for summary in results:
             scores = vars(summary.rows[name])
-            cells = [_pair(scores, *keys) for _, *keys in _PAIRS]
+            cells = [_pair(scores, *keys) for _, *keys in pairs]
             numbers = [shown(key, scores[key]) for key in ("bytes", "seconds")]
-            rows.append([name, _label(summary), summary.codec.name, *cells, *numbers])
+            rows.append([name, _label(summary), summary.stored, *cells, *numbers])
     return page.table(titles, rows, words=3)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -14,9 +15,12 @@ from torch import Tensor
 from irnscale.errors import InputError
 from irnscale.evaluation.codecs import Codec
 from irnscale.evaluation.methods import Method, Rescale
-from irnscale.evaluation.pictures import Photograph, files_of, load
+from irnscale.evaluation.pictures import Photograph, as_tensor, files_of, load
 from irnscale.images.bicubic import bicubic_down
 from irnscale.metrics import as_8bit, psnr, ssim
+
+if TYPE_CHECKING:
+    from irnscale.evaluation.trip import Trip
 
 LARGEST_PSNR = 100.0
 """What equal pictures read, in dB, as in the field's tables: a mean cannot hold infinity."""
@@ -27,7 +31,8 @@ class Row:
     """One photograph, one method, one codec. HR against the original, LR against the rounded bicubic one.
 
     PSNR in dB; `bytes` of the stored small picture, `bpp` its bits per pixel of the original; `seconds` for
-    both directions. NaN where a picture is too small for the window of SSIM.
+    both directions. NaN where a picture is too small for the window of SSIM. `detail_*`: HR with the coded layer that
+    the small picture carries, which the other scores leave out; NaN where it carries none.
     """
 
     psnr_y: float
@@ -41,6 +46,8 @@ class Row:
     bytes: float
     bpp: float
     seconds: float
+    detail_psnr_y: float = math.nan
+    detail_ssim_y: float = math.nan
 
 
 FIELDS = tuple(field.name for field in fields(Row))
@@ -93,6 +100,17 @@ class Ruler:
         bpp = 8 * size / (hr.shape[2] * hr.shape[3])
         return Row(*hr_y, *hr_rgb, *lr_y, *lr_rgb, bytes=size, bpp=bpp, seconds=seconds)
 
+    def trip_row(self, photograph: Photograph, trip: Trip) -> Row:
+        """All scores of a file that carries detail; `trip` is of the photograph."""
+        small, restored = as_tensor(trip.small), as_tensor(trip.restored)
+        plain = restored if trip.plain is None else as_tensor(trip.plain)
+        row = self.row(photograph, small, plain, len(trip.stored), trip.seconds)
+        scale = photograph.pixels.shape[2] // small.shape[2]
+        crop = scale if self.crop is None else self.crop
+        options: dict[str, Any] = {"crop": crop, "y_channel": True, "gray": photograph.gray}
+        ratio, likeness = self.compare(restored, photograph.pixels, **options)
+        return replace(row, detail_psnr_y=ratio, detail_ssim_y=likeness)
+
 
 @dataclass
 class Shrunk:
@@ -127,6 +145,8 @@ def measure(
     draw: int = 0,
 ) -> Row:
     """Shrink, store, restore and compare one photograph; `shrunk` where the first was done already."""
+    if method.travel is not None:
+        return (ruler or Ruler()).trip_row(photograph, method.travel(photograph.pixels))
     shrunk = shrunk or shrink(method.shrink, photograph)
     return (ruler or Ruler()).row(photograph, *restore(method, shrunk, codec, draw))
 

@@ -30,7 +30,7 @@ def scores_of(summaries: Iterable[Summary], digest: str) -> dict[str, dict[str, 
     found = {}
     for summary in summaries:
         method = summary.method
-        if method.weights != digest or method.draws > 1 or method.compared:
+        if method.weights != digest or method.draws > 1 or method.compared or method.travel:
             continue
         key = score_key(summary.set, summary.codec, bicubic_lr=method.task == "super-resolution")
         found[key] = {name: round(summary.mean[name], 4) for name in _KEPT}

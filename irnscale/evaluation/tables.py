@@ -16,6 +16,8 @@ _COLUMNS = {
     "ssim_y": "SSIM-Y",
     "psnr_rgb": "PSNR-RGB",
     "ssim_rgb": "SSIM-RGB",
+    "detail_psnr_y": "with detail",
+    "detail_ssim_y": "SSIM-Y",
     "lr_psnr_y": "LR PSNR-Y",
     "lr_ssim_y": "SSIM-Y",
     "lr_psnr_rgb": "PSNR-RGB",
@@ -37,17 +39,19 @@ def shown(key: str, value: float) -> str:
 
 
 def _head(summary: Summary) -> list[str]:
-    return [summary.set, f"x{summary.scale}", summary.method.name, summary.codec.name]
+    return [summary.set, f"x{summary.scale}", summary.method.name, summary.stored]
 
 
 def table(results: Sequence[Summary]) -> str:
     """Aligned columns of means, a blank line between sets and scales; below, the spread of random methods."""
-    lines: list[list[str]] = [[*_WORDS, *_COLUMNS.values()]]
+    detailed = any(not math.isnan(summary.mean["detail_psnr_y"]) for summary in results)
+    columns = {key: title for key, title in _COLUMNS.items() if detailed or not key.startswith("detail")}
+    lines: list[list[str]] = [[*_WORDS, *columns.values()]]
     for summary in results:
         head = _head(summary)
         if len(lines) > 1 and lines[-1] and lines[-1][:2] != head[:2]:
             lines.append([])
-        lines.append(head + [shown(key, summary.mean[key]) for key in _COLUMNS])
+        lines.append(head + [shown(key, summary.mean[key]) for key in columns])
     widths = [max(len(line[i]) for line in lines if line) for i in range(len(lines[0]))]
 
     def aligned(line: list[str]) -> str:
@@ -77,7 +81,7 @@ def record(summary: Summary, ruler: Ruler) -> dict[str, Any]:
         "set": summary.set,
         "method": summary.method.name,
         "task": summary.method.task,
-        "codec": summary.codec.name,
+        "codec": summary.stored,
         "scale": summary.scale,
         "images": summary.images,
         "luma": ruler.name,
@@ -97,7 +101,7 @@ def rows_as_csv(results: Sequence[Summary]) -> bytes:
     writer = csv.writer(text)
     writer.writerow([*_WORDS, "photograph", *FIELDS])
     for summary in results:
-        head = [summary.set, summary.scale, summary.method.name, summary.codec.name]
+        head = [summary.set, summary.scale, summary.method.name, summary.stored]
         for name, row in summary.rows.items():
             writer.writerow([*head, name, *(getattr(row, key) for key in FIELDS)])
     return text.getvalue().encode()
