@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from irnscale.batch import Item, Naming, Output, Selection, Targets, collect, parse_shard, plan, read_source
-from irnscale.errors import InputError, OutputError, UsageError
+from irnscale.batch import Item, Naming, Output, Selection, collect, parse_shard, plan, read_source
+from irnscale.errors import InputError, UsageError
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
 
@@ -196,24 +196,3 @@ def test_trees_are_repeated(tmp_path):
     assert beside == [tmp_path / "a_down2x.png", tmp_path / "x/a_down2x.png"]
     with pytest.raises(UsageError, match="--name contradicts"):
         plan([Item("a", tmp_path / "a")], Output("b.png", name="{stem}.png"), Naming("{stem}.png", "png"))
-
-
-def test_collisions_are_found_before_any_work(tmp_path):
-    asked = []
-
-    def scale_of(job):
-        asked.append(job.label)
-        return {"a_down2x.png": 2, "a_down4x.png": 4}.get(job.label, 2)
-
-    one = jobs_of(tmp_path, None, "a.jpg", "a.png", "b.png")
-    with pytest.raises(OutputError, match=r"both a\.jpg and a\.png"):
-        Targets.refuse_collisions(one, (4,), scale_of)
-    assert asked == []
-    naming = Naming("{stem}_up{scale}x.{ext}", "png", drop="_down{scale}x")
-    items = [Item(name, tmp_path / name) for name in ("a_down2x.png", "a_down4x.png", "c_down2x.png")]
-    Targets.refuse_collisions(plan(items, Output(), naming), (2, 4), scale_of)
-    assert asked == [], "names that cannot meet need no look into the files"
-    items.append(Item("a_down2x.webp", tmp_path / "a_down2x.webp"))
-    with pytest.raises(OutputError, match=r"both a_down2x\.png and a_down2x\.webp"):
-        Targets.refuse_collisions(plan(items, Output(), naming), (2, 4), scale_of)
-    assert sorted(asked) == ["a_down2x.png", "a_down2x.webp"]

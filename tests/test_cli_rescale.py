@@ -269,6 +269,10 @@ def test_two_inputs_of_one_name(run, tmp_path):
     assert result.code == 5
     assert "both" in result.lines[0]
     assert not (tmp_path / "out").exists(), "found before any work"
+    for folder in ("one", "two"):  # what the message advises
+        name = f"{folder}_{{stem}}.{{ext}}"
+        assert run("down", tmp_path / folder / "a.png", "-o", f"{tmp_path}/out/", "--name", name).code == 0
+    assert files(tmp_path / "out") == ["one_a.png", "two_a.png"]
 
 
 def test_turned_pictures_are_upright(run, tmp_path):

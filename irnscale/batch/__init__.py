@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from irnscale.batch.inputs import STREAM, Item, Selection, collect, parse_shard, read_source
 from irnscale.batch.jobs import Job, Naming, Targets, plan
-from irnscale.batch.outputs import Output, write_target
+from irnscale.batch.outputs import Output, place_of, write_target
 from irnscale.batch.pipeline import PixelBudget, Stages, run
 from irnscale.batch.report import Outcome, Report, Status, check_report, exit_code
+from irnscale.batch.twins import tell_apart
 
 __all__ = [
     "STREAM",
@@ -28,8 +29,10 @@ __all__ = [
     "collect",
     "exit_code",
     "parse_shard",
+    "place_of",
     "plan",
     "read_source",
     "run",
+    "tell_apart",
     "write_target",
 ]

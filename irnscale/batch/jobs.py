@@ -5,19 +5,22 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from irnscale.batch.inputs import STREAM, Item
 from irnscale.batch.outputs import Output, is_folder
-from irnscale.errors import OutputError, UsageError
+from irnscale.errors import IrnscaleError, OutputError, UsageError
 from irnscale.images.atomic import remove_stale
+
+_FIELDS = re.compile(r"\{(stem|scale|ext|in_ext)\}")
 
 
 @dataclass(frozen=True)
 class Naming:
-    """Names of outputs from a template with the fields {stem}, {scale} and {ext}.
+    """Names of outputs from a template with the fields {stem}, {scale}, {ext} and {in_ext}, the input's extension.
 
     `drop` is removed from the end of an input's stem first, itself with {scale} in it: `up` makes
     photo_up4x.png of photo_down4x.png.
@@ -29,36 +32,52 @@ class Naming:
 
     def __post_init__(self) -> None:
         fields = set(re.findall(r"\{(.*?)\}", self.template))
-        bare = re.sub(r"\{(stem|scale|ext)\}", "", self.template)
-        if unknown := fields - {"stem", "scale", "ext"}:
-            what = f"--name {self.template}: knows no field {{{sorted(unknown)[0]}}}"
-            raise UsageError(what, "the fields are {stem}, {scale} and {ext}")
+        bare = _FIELDS.sub("", self.template)
+        known = "the fields are {stem}, {scale}, {ext} and {in_ext}"
+        if unknown := fields - {"stem", "scale", "ext", "in_ext"}:
+            raise UsageError(f"--name {self.template}: knows no field {{{sorted(unknown)[0]}}}", known)
         if "{" in bare or "}" in bare:
-            raise UsageError(f"--name {self.template}: has a single brace", "the fields are {stem}, {scale} and {ext}")
+            raise UsageError(f"--name {self.template}: has a single brace", known)
         if "/" in bare or os.sep in bare or "\0" in bare:
             raise UsageError(f"--name {self.template}: is not a file name", "give the folder with -o")
         if "ext" not in fields and not re.search(r"\.[A-Za-z0-9]+$", self.template):
             raise UsageError(f"--name {self.template}: has no extension", "end it with .{ext}")
 
-    def __call__(self, stem: str, scale: int) -> str:
-        """The name for an input of this stem at this scale."""
-        if self.drop:
+    def __call__(self, stem: str, scale: int, in_ext: str = "", *, apart: int = 0) -> str:
+        """The name for an input of this stem and extension at this scale.
+
+        `apart` keeps it from that of another with the same stem: at 1 the input's extension gets into the stem, at 2
+        nothing is dropped from it either.
+        """
+        if self.drop and apart < 2:
             stem = stem.removesuffix(self.drop.replace("{scale}", str(scale))) or stem
-        values = {"stem": stem, "scale": str(scale), "ext": self.ext}
-        return re.sub(r"\{(stem|scale|ext)\}", lambda match: values[match[1]], self.template)
+        if apart and in_ext:
+            stem = f"{stem}_{in_ext}"
+        values = {"stem": stem, "scale": str(scale), "ext": self.ext, "in_ext": in_ext}
+        return _FIELDS.sub(lambda match: values[match[1]], self.template)
+
+
+class Names(Protocol):
+    """What `Naming` does."""
+
+    def __call__(self, stem: str, scale: int, in_ext: str = "", *, apart: int = 0) -> str:
+        """The name of an output."""
 
 
 @dataclass(frozen=True)
 class Job:
     """One input and its place in the world; `target` and `folder` are None where the output is stdout.
 
-    The target's name may depend on the file itself (its recorded scale), hence `path`.
+    The target's name may depend on the file itself (its recorded scale), hence `path`. `apart` and `problem` are what
+    `twins.tell_apart` found: the input's extension gets into the name; why it cannot be done.
     """
 
     item: Item
     target: Path | None
     folder: Path | None
-    name: Callable[[str, int], str]
+    name: Names
+    apart: int = 0
+    problem: IrnscaleError | None = None
 
     @property
     def label(self) -> str:
@@ -69,8 +88,9 @@ class Job:
         """Where the output goes; None is stdout."""
         if self.target is not None or self.folder is None:
             return self.target
-        stem = "stdin" if self.item.source is None else self.item.source.stem
-        return self.folder / self.name(stem, scale)
+        source = self.item.source
+        stem, suffix = ("stdin", "") if source is None else (source.stem, source.suffix)
+        return self.folder / self.name(stem, scale, suffix[1:], apart=self.apart)
 
 
 def plan(items: Sequence[Item], options: Output, name: Naming) -> list[Job]:
@@ -91,10 +111,6 @@ def plan(items: Sequence[Item], options: Output, name: Naming) -> list[Job]:
     if options.name is not None and (to == STREAM or (to is not None and not is_folder(to))):
         raise UsageError(f"--name contradicts -o {to}", "give a folder with -o, or leave --name out")
     return [Job(item, *_place(item, to), name) for item in items]
-
-
-def _normal(path: Path) -> str:
-    return os.path.abspath(path)  # noqa: PTH100 - Path.absolute keeps ".."
 
 
 def _place(item: Item, to: str | None) -> tuple[Path | None, Path | None]:
@@ -126,32 +142,6 @@ class Targets:
         self._swept: set[Path] = set()
         self._lock = threading.Lock()
 
-    @staticmethod
-    def refuse_collisions(jobs: Iterable[Job], scales: Sequence[int], scale_of: Callable[[Job], int | None]) -> None:
-        """Raise OutputError where two inputs have one output.
-
-        `scales` are those an input may have. Only where names meet at one of them is `scale_of` asked for the
-        scale of the inputs concerned, since that may mean opening them.
-        """
-        meeting: dict[str, list[Job]] = {}
-        for job in jobs:
-            for scale in scales:
-                if (path := job.path(scale)) is not None:
-                    same = meeting.setdefault(_normal(path), [])
-                    if job not in same[-1:]:
-                        same.append(job)
-        contested = {id(job): job for same in meeting.values() if len(same) > 1 for job in same}
-        taken: dict[str, Job] = {}
-        for job in contested.values():
-            known = scales[0] if len(scales) == 1 else scale_of(job)
-            path = None if known is None else job.path(known)
-            if path is None:
-                continue
-            other = taken.setdefault(_normal(path), job)
-            if other is not job:
-                what = f"{path}: both {other.label} and {job.label} would be written there"
-                raise OutputError(what, "use --name, or -r, which repeats folders, or run them one by one")
-
     def place(self, job: Job, scale: int) -> Path | None:
         """The target of a job, checked against inputs and other targets; it exists only where it may be replaced.
 
@@ -177,7 +167,7 @@ class Targets:
             raise OutputError(f"{target}: the output would replace the input {self._inputs[real]}", "choose another -o")
         if real in self._taken:
             what = f"{target}: both {self._taken[real]} and {job.label} would be written there"
-            raise OutputError(what, "run them one by one, with -o")
+            raise OutputError(what, "give one of them a file of its own with -o")
         if target.exists() and not self._overwrite:
             raise OutputError(f"{target}: already exists", "use --overwrite to replace it, or --skip-existing")
         if job.folder is None and not target.parent.is_dir():

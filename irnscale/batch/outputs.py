@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from irnscale.batch.inputs import STREAM
+from irnscale.batch.inputs import STREAM, SUFFIXES, Selection
 from irnscale.errors import OutputError, UsageError
 from irnscale.images.atomic import write_bytes_atomic
 from irnscale.images.formats import FORMATS, canonical_format, format_from_name, is_lossy
@@ -79,6 +79,26 @@ class Output:
 def is_folder(path: str) -> bool:
     """Whether a name is that of a folder, or can only be one."""
     return path.endswith(("/", "\\")) or os.path.isdir(path)  # noqa: PTH112 - Path.is_dir raises for long names
+
+
+def place_of(output: str | None, selection: Selection, *, named: bool) -> tuple[str | None, Selection]:
+    """`-o` and the inputs as they are meant.
+
+    A place that does not exist is a folder, and gets a `/`, where several pictures may go to it or `named` says that
+    it is to hold names from a template, unless its own name ends in a picture's extension. A single folder that goes
+    to a folder needs no `--recursive`: nothing else can be meant.
+    """
+    if output in (None, "", STREAM):
+        return output, selection
+    assert output is not None
+    folders = [name for name in selection.inputs if name and os.path.isdir(name)]  # noqa: PTH112
+    several = len(selection.inputs) > 1 or selection.files_from is not None or bool(folders)
+    missing = not os.path.lexists(output) and Path(output).suffix.lower() not in SUFFIXES
+    if (several or named) and missing and not is_folder(output):
+        output += "/"
+    if len(selection.inputs) == len(folders) == 1 and selection.files_from is None and is_folder(output):
+        selection = replace(selection, recursive=True)
+    return output, selection
 
 
 def write_target(data: bytes, target: Path | None, *, overwrite: bool, stdout: int) -> None:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
-from irnscale.batch import Output, Selection
+from irnscale.batch import Output, Selection, place_of
 from irnscale.errors import UsageError, one_line
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -37,7 +37,12 @@ DEBUG = click.option("--debug", is_flag=True, help="Show Python's traceback of a
 
 _SHARED = [
     click.argument("inputs", nargs=-1, metavar="INPUT..."),
-    click.option("-o", "--output", metavar="PATH|-", help="File, folder, or - for stdout."),
+    click.option(
+        "-o",
+        "--output",
+        metavar="PATH|-",
+        help="File, folder, or - for stdout. A new place for several pictures is a folder.",
+    ),
     click.option(
         "-f",
         "--format",
@@ -45,7 +50,9 @@ _SHARED = [
         metavar="FORMAT",
         help="png, jpg, webp, tiff or avif [default: by -o, else png].",
     ),
-    click.option("--name", metavar="TEMPLATE", help="Names of outputs, of {stem}, {scale} and {ext}."),
+    click.option(
+        "--name", metavar="TEMPLATE", help="Names of outputs, of {stem}, {scale}, {ext} and the input's {in_ext}."
+    ),
     click.option("-q", "--quality", type=int, help="Quality of jpg, webp or avif, up to 100."),
     click.option("--subsampling", metavar="4:4:4|4:2:2|4:2:0", help="Chroma of jpg or avif [default: 4:4:4]."),
     click.option(
@@ -63,7 +70,12 @@ _SHARED = [
         default=None,
         help="The model whose small images survive JPEG [default: where -f is lossy].",
     ),
-    click.option("-r", "--recursive", is_flag=True, help="Take the pictures in folders; -o repeats the tree."),
+    click.option(
+        "-r",
+        "--recursive",
+        is_flag=True,
+        help="Take the pictures in folders; -o repeats the tree. Goes without saying for one folder to another.",
+    ),
     click.option(
         "--files-from", metavar="FILE|-", help="Read names of inputs, one per line; -o repeats their folders."
     ),
@@ -164,13 +176,14 @@ def shared(function: F) -> F:
     """Add the shared options; the command receives them as `common`."""
 
     def wrapper(**values: Any) -> Any:
+        inputs = values.pop("inputs")
+        selection = Selection(inputs, **{key: values.pop(key) for key in ("recursive", "files_from", "null")})
+        values["output"], selection = place_of(values["output"], selection, named=values["name"] is not None)
         keys: tuple[str, ...] = ("output", "name", "quality", "subsampling", "strip", "overwrite", "skip_existing")
         depth, format_ = values.pop("depth"), values.pop("format_")
         files = Output(
             format=format_, depth=None if depth is None else int(depth), **{key: values.pop(key) for key in keys}
         )
-        inputs = values.pop("inputs")
-        selection = Selection(inputs, **{key: values.pop(key) for key in ("recursive", "files_from", "null")})
         keys = (
             *("model", "jpeg_resistant", "shard", "dry_run", "fail_fast", "jobs", "report", "device", "precision"),
             *("tile", "max_memory", "max_pixels", "frames", "verbose", "quiet", "debug"),

@@ -126,6 +126,8 @@ class Rescaling:
     def load(self, ticket: int, job: Job, outcome: Outcome) -> Loaded | None:
         """Read and decode, unless the job is to be skipped or only planned."""
         common, label = self._common, job.label
+        if job.problem is not None:
+            raise job.problem
         data = batch.read_source(job.item)
         header = read_header(data, label, max_pixels=common.max_pixels, frames=common.frames)
         if header.record is None:
@@ -284,10 +286,12 @@ def execute(common: Common, verb: Verb, name: batch.Naming) -> int:
     check_options(files.resolve_format(), files.quality, files.subsampling, files.depth)
     found = batch.collect(common.selection, avoid=files.folder)
     jobs = batch.plan(found.items, files, name)
+    jobs, said = batch.tell_apart(jobs, verb.scales, lambda job: _scale_of(verb, job))
+    if said is not None:
+        common.note(said)
     targets = batch.Targets(
         jobs, overwrite=files.overwrite or files.skip_existing, is_own=lambda path: _is_made_by(verb, path)
     )
-    targets.refuse_collisions(jobs, verb.scales, lambda job: _scale_of(verb, job))
     part, parts = batch.parse_shard(common.shard)
     jobs = jobs[part - 1 :: parts]
     to_stdout = any(job.folder is None and job.target is None for job in jobs)

@@ -1,0 +1,78 @@
+"""Inputs whose outputs would have one name: photo.jpg beside photo.png, told apart by their extensions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from irnscale.batch.jobs import Job
+from irnscale.errors import OutputError
+
+
+def tell_apart(
+    jobs: Sequence[Job], scales: Sequence[int], scale_of: Callable[[Job], int | None]
+) -> tuple[list[Job], str | None]:
+    """The jobs with an output each, and a line about the names that had to change; None where none had.
+
+    Of two that meet, both get their input's extension into the name, so that it does not depend on their order.
+    Those that meet all the same (one name in two folders) keep why as their `problem`; no other job is concerned.
+
+    `scales` are those an input may have. Only where names meet at one of them is `scale_of` asked for the scale of
+    the inputs concerned, since that may mean opening them.
+    """
+    settled, known = list(jobs), dict[int, int | None]()
+
+    def actual(index: int) -> int | None:
+        if len(scales) == 1:
+            return scales[0]
+        if index not in known:
+            known[index] = scale_of(jobs[index])
+        return known[index]
+
+    while True:
+        groups = _meeting(settled, scales, actual)
+        changing = [index for group in groups for index in group if settled[index].apart < 2]
+        if not changing:
+            break
+        for index in changing:
+            settled[index] = replace(settled[index], apart=settled[index].apart + 1)
+    for group in groups:
+        for index in group:
+            other = settled[group[1] if index == group[0] else group[0]].label
+            path = jobs[index].path(actual(index) or scales[0])
+            problem = OutputError(
+                f"{path}: both {settled[index].label} and {other} would be written there",
+                "run each of them alone, with an -o or --name of its own",
+            )
+            settled[index] = replace(settled[index], problem=problem)
+    return settled, _told(settled, actual)
+
+
+def _meeting(jobs: Sequence[Job], scales: Sequence[int], actual: Callable[[int], int | None]) -> list[list[int]]:
+    """Groups of at least two jobs, by index, that would write one file."""
+    possible: dict[str, list[int]] = {}
+    for index, job in enumerate(jobs):
+        for scale in scales:
+            if (path := job.path(scale)) is not None:
+                same = possible.setdefault(os.path.abspath(path), [])  # noqa: PTH100 - Path.absolute keeps ".."
+                if index not in same[-1:]:
+                    same.append(index)
+    contested = sorted({index for same in possible.values() if len(same) > 1 for index in same})
+    groups: dict[str, list[int]] = {}
+    for index in contested:
+        found = actual(index)
+        path = None if found is None else jobs[index].path(found)
+        if path is not None:
+            groups.setdefault(os.path.abspath(path), []).append(index)  # noqa: PTH100
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _told(jobs: Sequence[Job], actual: Callable[[int], int | None]) -> str | None:
+    told = [(job.label, actual(index)) for index, job in enumerate(jobs) if job.apart and job.problem is None]
+    if not told:
+        return None
+    index = next(index for index, job in enumerate(jobs) if job.apart and job.problem is None)
+    path = jobs[index].path(told[0][1] or 1)
+    more = f", and so on for {len(told) - 1} more" if len(told) > 1 else ""
+    return f"inputs that differ in the extension alone keep it in the output's name: {told[0][0]} -> {path}{more}"
