@@ -116,6 +116,6 @@ def collect(broken: dict[Path, ModelError]) -> dict[str, Any]:
         "kernels used": ("triton" if kernels.use_triton(probe) else "torch")
         + f" (IRNSCALE_KERNELS={kernels.mode()}, triton {'found' if kernels.triton_available() else 'not found'})",
         "models": ", ".join(f"{m.card.name} ({m.card.digest})" for m in found) or "none",
-        "imported models in": str(user_folder()),
+        "imported models in": str(user_folder() or "none: no home folder (IRNSCALE_MODELS names one)"),
     }
     return facts

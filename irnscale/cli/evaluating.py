@@ -106,10 +106,10 @@ def _measure(
     request: Request, methods: Sequence[Method], codecs: Sequence[Codec], ruler: Ruler
 ) -> tuple[list[Summary], bool]:
     """Summaries of all sets, and whether a photograph could not be read."""
-    from irnscale.evaluation.cache import Cache, default_folder
+    from irnscale.evaluation.cache import open_cache
     from irnscale.evaluation.loop import evaluate
 
-    cache = Cache(None if request.no_cache else (request.cache or default_folder()) / "evaluate.ndjson")
+    cache = open_cache(request.cache, kept=not request.no_cache)
     bar = _Bar(not request.no_progress and sys.stderr.isatty())
     options: dict[str, Any] = {"limit": request.limit, "multiple": request.crop_to, "watch": bar.watch}
     results: list[Summary] = []
@@ -334,7 +334,7 @@ def _write_readme(path: Path) -> None:
 
 def _rate_distortion(request: Request, path: Path) -> int:
     """Only the curves: to the page's block, and beside the page as SVG and CSV. Begins a page that is not there."""
-    from irnscale.evaluation.cache import Cache, default_folder
+    from irnscale.evaluation.cache import open_cache
     from irnscale.evaluation.curves import as_csv, as_markdown, measured_curves, verdict
     from irnscale.evaluation.methods import baselines, model_method
     from irnscale.evaluation.pictures import files_of
@@ -363,7 +363,7 @@ def _rate_distortion(request: Request, path: Path) -> int:
     options: dict[str, Any] = {"subsampling": request.subsampling, "watch": bar.watch}
     if request.jpeg is not None:
         options["qualities"] = _numbers("--jpeg", request.jpeg, range(1, 101))
-    cache = Cache(None if request.no_cache else (request.cache or default_folder()) / "evaluate.ndjson")
+    cache = open_cache(request.cache, kept=not request.no_cache)
     try:
         curves = measured_curves(folder.name, paths, methods, cache=cache, **options)
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 import traceback
 import warnings
@@ -12,7 +13,7 @@ import click
 
 import irnscale
 from irnscale.cli.streams import open_standard_streams
-from irnscale.errors import ExitCode, IrnscaleError, one_line
+from irnscale.errors import ExitCode, InputError, IrnscaleError, one_line
 
 COMMANDS = {
     "down": "Shrink photographs so that `up` can restore them.",
@@ -81,6 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not debug:
         warnings.simplefilter("ignore")
     try:
+        _check_working_folder()
         result = group.main(args=arguments, prog_name="irnscale", standalone_mode=False)
         return result if isinstance(result, int) else ExitCode.OK
     except click.exceptions.Exit as error:
@@ -112,6 +114,14 @@ def main(arguments: list[str] | None = None) -> int:
         text = " ".join(str(error).split())[:300]
         fail(f"internal error: {type(error).__name__}: {text} (run again with --debug and report it)")
         return ExitCode.INPUT
+
+
+def _check_working_folder() -> None:
+    """Raise InputError where it was deleted: no relative name means anything, and some libraries end the process."""
+    try:
+        os.getcwd()  # noqa: PTH109 - the same, and says what it does
+    except OSError as error:
+        raise InputError(f"the working folder cannot be used: {error.strerror}", "cd to one that exists") from error
 
 
 def run(arguments: list[str] | None = None) -> None:

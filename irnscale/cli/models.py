@@ -100,7 +100,7 @@ def import_model(file: Path, name: str, overwrite: bool, debug: bool) -> int:
     Nothing in the file is executed. The model is kept as float16 safetensors in $IRNSCALE_MODELS or the user's data
     folder.
     """
-    from irnscale.zoo import user_folder
+    from irnscale.zoo import new_folder
     from irnscale.zoo.cards import file_sha256
     from irnscale.zoo.official import read_official
     from irnscale.zoo.save import save_model
@@ -108,7 +108,7 @@ def import_model(file: Path, name: str, overwrite: bool, debug: bool) -> int:
     _check_name(name)
     config, tensors = read_official(file)
     model = save_model(
-        user_folder(),
+        new_folder(),
         name,
         config,
         tensors,
@@ -131,7 +131,7 @@ def export_model(run: Path, name: str, to: Path | None, overwrite: bool, debug: 
     """Turn the averaged weights of a training run into a model with its card."""
     from irnscale.train.checkpoints import export
     from irnscale.train.config import recipe_from_dict
-    from irnscale.zoo import user_folder
+    from irnscale.zoo import new_folder
     from irnscale.zoo.save import save_model
 
     _check_name(name, shipped=to is not None)
@@ -141,7 +141,7 @@ def export_model(run: Path, name: str, to: Path | None, overwrite: bool, debug: 
         "origin": f"run {state['run_id']}, step {state['step']}",
         "training": {"recipe": state["recipe"], "steps": state["step"], "seconds": round(state["seconds"])},
     }
-    folder = to or user_folder()
+    folder = to or new_folder()
     if recipe.assistant_of:
         from irnscale.train.assistance import assisted_model
 

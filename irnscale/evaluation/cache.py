@@ -6,15 +6,17 @@ import hashlib
 import json
 import math
 import os
-import sys
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 
+from irnscale.errors import OutputError
 from irnscale.evaluation.codecs import Codec
 from irnscale.evaluation.methods import Method
 from irnscale.evaluation.pictures import Photograph
 from irnscale.evaluation.ruler import FIELDS, Row, Ruler
+from irnscale.userfolders import cache_folder
 
+NAME = "evaluate.ndjson"
 PROTOCOL = 3
 """Changes when the same inputs would be measured otherwise, so that no old result is taken for a new one."""
 
@@ -22,30 +24,34 @@ _MEASURED = {field.name for field in fields(Row) if field.default is MISSING}
 """What every row has."""
 
 
-def default_folder() -> Path:
-    """The user's folder for what can be made again."""
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "irnscale"
+def open_cache(folder: Path | None, *, kept: bool = True) -> Cache:
+    """The cache in `folder`, else in the user's; without `kept`, or where the user has none, one that keeps nothing."""
+    if not kept:
+        return Cache(None)
+    if folder is not None:
+        return Cache(folder / NAME)
+    base = cache_folder()
+    return Cache(None if base is None else base / "irnscale" / NAME, dispensable=True)
 
 
 class Cache:
     """Rows on disk, by all they depend on.
 
-    A file of JSON lines; one that was cut off or damaged costs the lines concerned. `path` None keeps nothing.
+    A file of JSON lines; one that was cut off or damaged costs the lines concerned. `path` None keeps nothing, and a
+    `dispensable` one that cannot be read or written neither; any other is an OutputError.
     """
 
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
+    def __init__(self, path: Path | None, *, dispensable: bool = False) -> None:
+        self._path, self._dispensable = path, dispensable
         self._rows: dict[str, Row] = {}
         self._cut = False
-        if path is None or not path.is_file():
+        if path is None or not os.path.lexists(path):
             return
-        text = path.read_text(encoding="utf-8", errors="replace")
+        try:
+            text = path.read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            self._give_up(error)
+            return
         self._cut = bool(text) and not text.endswith("\n")
         for line in text.splitlines():
             try:
@@ -72,7 +78,16 @@ class Cache:
         self._rows[key] = row
         if self._path is not None:
             kept = {name: value for name, value in asdict(row).items() if name in _MEASURED or not math.isnan(value)}
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write("\n" * self._cut + json.dumps({"key": key, "row": kept}) + "\n")
+            try:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                with self._path.open("a", encoding="utf-8") as file:
+                    file.write("\n" * self._cut + json.dumps({"key": key, "row": kept}) + "\n")
+            except OSError as error:
+                self._give_up(error)
             self._cut = False
+
+    def _give_up(self, error: OSError) -> None:
+        if not self._dispensable:
+            what = f"{self._path}: cannot keep results there: {error.strerror}"
+            raise OutputError(what, "name another folder with --cache, or give --no-cache") from error
+        self._path = None

@@ -18,6 +18,7 @@ from irnscale.zoo.store import (
     load_assistant,
     load_network,
     models,
+    new_folder,
     user_folder,
     verify,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "load_assistant",
     "load_network",
     "models",
+    "new_folder",
     "newest",
     "read_card",
     "recorded",

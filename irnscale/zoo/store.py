@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -14,7 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from irnscale.errors import ModelError
+from irnscale.errors import ModelError, OutputError
+from irnscale.userfolders import data_folder
 from irnscale.zoo.cards import ModelCard, file_sha256, read_card
 from irnscale.zoo.names import newest
 
@@ -48,17 +48,19 @@ def shipped_folder() -> Path:
     return Path(str(resources.files("irnscale.checkpoints")))
 
 
-def user_folder() -> Path:
-    """Where imported models go: `$IRNSCALE_MODELS`, else the platform's folder for user data."""
+def user_folder() -> Path | None:
+    """Where imported models go: `$IRNSCALE_MODELS`, else in the folder for user data; None without either."""
     if chosen := os.environ.get("IRNSCALE_MODELS"):
         return Path(chosen)
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Application Support"
-    else:
-        base = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    return base / "irnscale" / "models"
+    base = data_folder()
+    return None if base is None else base / "irnscale" / "models"
+
+
+def new_folder() -> Path:
+    """`user_folder`, for a model that is to be kept. Raises OutputError where there is none."""
+    if (folder := user_folder()) is None:
+        raise OutputError("this user has no home folder to keep models in", "set IRNSCALE_MODELS to a folder")
+    return folder
 
 
 def archive_folder() -> Path | None:
@@ -75,7 +77,7 @@ def installed(broken: dict[Path, ModelError] | None = None) -> list[Model]:
     shipped, archive = shipped_folder(), archive_folder()
     found = []
     for folder in (shipped, archive, user_folder()):
-        for path in sorted(folder.glob("*.json")) if folder is not None and folder.is_dir() else ():
+        for path in _cards(folder):
             try:
                 card = read_card(path)
             except ModelError as error:
@@ -85,6 +87,16 @@ def installed(broken: dict[Path, ModelError] | None = None) -> list[Model]:
                 continue
             found.append(Model(card, path.with_suffix(".safetensors"), folder == shipped, folder == archive))
     return found
+
+
+def _cards(folder: Path | None) -> list[Path]:
+    """Nothing of a folder that is not there or may not be searched, such as another user's home."""
+    if folder is None or not os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir raises where it may not look
+        return []
+    try:
+        return sorted(path for path in folder.iterdir() if path.match("*.json"))
+    except OSError:
+        return []
 
 
 def models(broken: dict[Path, ModelError] | None = None) -> list[Model]:
