@@ -149,8 +149,8 @@ def test_demo(run, tmp_path):
     assert (result.code, result.lines) == (0, [])
     assert files(tmp_path / "out") == ["comparison.png", "original.png", "restored.png", "small.png"]
     lines = result.text.splitlines()
-    ours, bicubic = [float(line.split("PSNR")[1].split()[0]) for line in lines[1:3]]
-    assert ours > bicubic + 4
+    ours, alone, bicubic = [float(line.split("PSNR")[1].split()[0]) for line in lines[1:4]]
+    assert ours > alone + 5 > bicubic + 9
     assert pixels(tmp_path / "out/small.png").shape == (128, 128, 3)
     assert pixels(tmp_path / "out/restored.png").shape == pixels(tmp_path / "out/original.png").shape == (512, 512, 3)
     assert pixels(tmp_path / "out/comparison.png").shape[1] > 1500

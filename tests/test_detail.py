@@ -443,3 +443,27 @@ def test_records_of_before_are_read():
     for spoilt in ({"bits": "1"}, [], {"bits": 1}, 7):
         with pytest.raises(ValueError, match="detail"):
             Provenance.from_json(json.dumps(json.loads(old) | {"detail": spoilt}))
+
+
+@pytest.mark.parametrize(
+    ("scale", "mode", "options"),
+    [
+        (2, "RGB", []),
+        (2, "L", ["--detail", "none"]),
+        (4, "RGB", ["-f", "jpg", "-q", "80"]),
+        (2, "RGBA", ["--depth", "16", "--detail", "none"]),
+    ],
+)
+def test_effort_restores_better(run, tmp_path, scale, mode, options):
+    """Also across the borders of the parts that are optimised one by one, of which this picture has two."""
+    image = Image.fromarray(synthetic_photo(40, 70 * scale)).convert(mode)
+    image.save(tmp_path / "p.png")
+    common = ["down", "p.png", "-s", scale, "--overwrite", *options]
+    name = "p_down{}x.{}".format(scale, "jpg" if "jpg" in options else "png")
+    scores = []
+    for effort in (0, 3):
+        assert run(*common, "--effort", effort).code == 0
+        assert run("up", name, "-o", "back.png", "--overwrite", "--detail", "none").code == 0
+        scores.append(decibel(*(np.asarray(Image.open(tmp_path / f).convert("RGB")) for f in ("p.png", "back.png"))))
+    assert scores[1] > scores[0] + 0.05
+    assert run(*common, "--effort", "-1").code == 2

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,7 @@ from irnscale.images.atomic import write_bytes_atomic
 from irnscale.images.formats import FORMATS, canonical_format, format_from_name, is_lossy
 
 if TYPE_CHECKING:
-    from irnscale.images.picture import Picture
+    from irnscale.images.picture import Picture, Pixels
     from irnscale.images.provenance import Provenance
 
 
@@ -69,6 +71,15 @@ class Output:
         options: dict[str, Any] = {"quality": self.quality, "subsampling": self.subsampling}
         data = encode_picture(picture.stripped(self.strip), format, record=record, **options)
         return data if picture.attachment is None else attached(data, picture.attachment, format)
+
+    @property
+    def through(self) -> Callable[[Pixels], Pixels] | None:
+        """What a lossy format makes of (h, w, C) samples; None where it is lossless."""
+        from irnscale.images.through import through_format
+
+        if not self.lossy:
+            return None
+        return partial(through_format, format=self.resolve_format(), quality=self.quality, subsampling=self.subsampling)
 
     @property
     def lossy(self) -> bool:

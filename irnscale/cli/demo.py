@@ -26,12 +26,17 @@ CROP = (136, 336, 96)
 @PRECISION
 @DEBUG
 def command(output: Path, scale: str, device: str, precision: str, debug: bool) -> int:
-    """Shrink and restore the photograph that comes with irnscale, and compare with a bicubic round trip."""
+    """Shrink and restore the photograph that comes with irnscale, and compare with a bicubic round trip.
+
+    The small picture is an ordinary one that carries what the network loses in the last bits of its pixels; the network
+    alone is shown too.
+    """
     import torch
 
-    from irnscale.engine.pictures import restore, shrink
+    from irnscale.cli.detailing import detail_bits
     from irnscale.engine.rescaler import load
     from irnscale.evaluation.sheet import Column, sheet
+    from irnscale.evaluation.trip import Storage, travel
     from irnscale.images.atomic import write_bytes_atomic
     from irnscale.images.bicubic import bicubic_down, bicubic_up
     from irnscale.images.read import read_picture
@@ -47,8 +52,9 @@ def command(output: Path, scale: str, device: str, precision: str, debug: bool) 
     data = (resources.files("irnscale") / "assets" / PHOTOGRAPH).read_bytes()
     original = read_picture(data, PHOTOGRAPH)
     rescaler = load(factor, device=device, precision=precision)
-    small, record = shrink(rescaler, original, settings="demo")
-    restored, up_record = restore(rescaler, small, size=(original.width, original.height), settings="demo")
+    bits = detail_bits(None, factor, lossy=False, jpeg_resistant=False)
+    trip = travel(rescaler, original, Storage(bits=bits))
+    small, restored = trip.small, trip.restored
 
     def tensor(pixels: np.ndarray[Any, Any]) -> torch.Tensor:
         return torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
@@ -57,22 +63,26 @@ def command(output: Path, scale: str, device: str, precision: str, debug: bool) 
     shrunk = (bicubic_down(truth, factor).clamp(0, 1) * 255).round() / 255
     bicubic = bicubic_up(shrunk, factor).clamp(0, 1)
     rows = [("irnscale", tensor(restored.pixels)), ("bicubic", bicubic)]
+    if trip.plain is not None:  # what carries detail has a base that the network makes alone
+        rows.insert(1, ("without detail", tensor(trip.plain.pixels)))
     scores = {name: (psnr(x, truth, crop=factor).item(), ssim(x, truth, crop=factor).item()) for name, x in rows}
 
     bicubic_pixels = (bicubic[0].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
     shown = {name: f"PSNR {decibel:.2f} dB, SSIM {likeness:.4f}" for name, (decibel, likeness) in scores.items()}
     kept = f"{small.width} x {small.height}: all that is kept"
+    plain = [] if trip.plain is None else [Column("without its detail", shown["without detail"], trip.plain.pixels)]
     columns = [
         Column("original", f"{original.width} x {original.height}", original.pixels),
         Column("small, by irnscale", kept, small.pixels, factor, in_proportion=True),
         Column("restored by irnscale", shown["irnscale"], restored.pixels),
+        *plain,
         Column("bicubic, for comparison", shown["bicubic"], bicubic_pixels),
     ]
     picture = sheet(columns, CROP, (original.width, original.height))
     files = {
         "original.png": encode_picture(original, "png"),
-        "small.png": encode_picture(small, "png", record=record),
-        "restored.png": encode_picture(restored, "png", record=up_record),
+        "small.png": trip.stored,
+        "restored.png": encode_picture(restored, "png", record=trip.record),
         "comparison.png": picture,
     }
     for name, content in files.items():
@@ -80,7 +90,7 @@ def command(output: Path, scale: str, device: str, precision: str, debug: bool) 
 
     sizes = f"{original.width}x{original.height} -> {small.width}x{small.height} and back, x{factor}"
     lines = [
-        f"  {name:9} PSNR {decibel:.2f} dB  SSIM {likeness:.4f}   (luma)"
+        f"  {name:14} PSNR {decibel:.2f} dB  SSIM {likeness:.4f}   (luma)"
         for name, (decibel, likeness) in scores.items()
     ]
     click.echo("\n".join([f"{PHOTOGRAPH}: {sizes}", *lines, f"wrote {', '.join(files)} to {output}/"]))

@@ -10,7 +10,7 @@ import click
 
 from irnscale import batch
 from irnscale.cli.choosing import Wanted
-from irnscale.cli.detailing import ATTACH, DETAIL, detail_bits, parse_attach
+from irnscale.cli.detailing import ATTACH, DETAIL, EFFORT, detail_bits, parse_attach
 from irnscale.cli.main import EPILOG
 from irnscale.cli.options import Common, RescaleCommand, shared
 
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 @click.option("-s", "--scale", type=int, help="2, 4, 8 or 16, or 3 with -m [default: 4, or that of -m].")
 @DETAIL
 @ATTACH
+@EFFORT
 @shared
-def command(scale: int | None, detail: str | None, attach: str | None, common: Common) -> int:
+def command(scale: int | None, detail: str | None, attach: str | None, effort: int, common: Common) -> int:
     """Shrink photographs to ordinary small images from which `up` restores them.
 
     INPUT is a picture file, a folder (with -r), or - for stdin. The output is photo_down4x.png beside the input, or
@@ -48,9 +49,10 @@ def command(scale: int | None, detail: str | None, attach: str | None, common: C
     )
     settings = f"down {name} {combined_digest(models)} {common.files.settings}" + (f" detail={bits}" if bits else "")
     settings += (f" attach={attach}" if attach else "") + (" exact" if detail == "exact" else "")
+    settings += f" effort={effort}" if effort else ""
     choice = Choice(models, factor, settings)
     naming = batch.Naming(common.files.name or "{stem}_down{scale}x.{ext}", common.files.resolve_format())
-    verb = Down(choice, common, wanted.chosen_for_loss(models), bits, parse_attach(attach), detail == "exact")
+    verb = Down(choice, common, wanted.chosen_for_loss(models), bits, parse_attach(attach), detail == "exact", effort)
     return execute(common, verb, naming)
 
 
@@ -64,6 +66,7 @@ class Down:
     detail: int = 0
     amount: Amount | None = None
     exact: bool = False
+    effort: int = 0
     kind: str = "down"
     _warned: bool = False
 
@@ -117,7 +120,14 @@ class Down:
             self._warned = True
             self._tell_of_loss(files.resolve_format(), rescaler.jpeg_resistant)
         results = shrink_all(
-            rescaler, pictures, settings=settings, depth=files.depth or 8, detail=self.detail, progress=progress
+            rescaler,
+            pictures,
+            settings=settings,
+            depth=files.depth or 8,
+            detail=self.detail,
+            effort=self.effort,
+            through=files.through,
+            progress=progress,
         )
         if self.amount is not None or self.exact:
             results = [

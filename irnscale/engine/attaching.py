@@ -13,11 +13,12 @@ from irnscale.detail.attached import EXACT, LOSSY, Amount, block, encode_amount,
 from irnscale.detail.finding import layer_in_samples, stored_samples
 from irnscale.detail.pixels import residual
 from irnscale.detail.tiles import Tile, grid
-from irnscale.engine.detailed import Quality, as_gray, common_of, eight_bits, enlarge_tile, facts_of, measure
+from irnscale.engine.detailed import Quality, as_gray, common_of, enlarge_tile, facts_of, measure
 from irnscale.engine.exactly import exact_section
 from irnscale.engine.pictures import restore
 from irnscale.engine.rescaler import Rescaler
 from irnscale.images.alpha import bleed
+from irnscale.images.depth import eight_bits
 from irnscale.images.picture import Picture
 from irnscale.images.provenance import Provenance
 from irnscale.images.read import read_picture

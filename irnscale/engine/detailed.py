@@ -16,9 +16,11 @@ from irnscale.detail import chunk, codec, pixels
 from irnscale.detail.pixels import Layer
 from irnscale.detail.tiles import Tile, grid, side_for
 from irnscale.engine.canvas import gray_of
+from irnscale.engine.effort import in_cells, refine
 from irnscale.engine.executor import Progress
 from irnscale.engine.rescaler import Rescaler
 from irnscale.images.alpha import bleed
+from irnscale.images.depth import eight_bits, sixteen_bits
 from irnscale.images.picture import Picture
 from irnscale.metrics import LUMA_WEIGHTS
 
@@ -62,6 +64,7 @@ def shrink_with_detail(
     depth: int,
     small_alpha: Callable[[Picture], Array | None],
     progress: Progress | None,
+    effort: int = 0,
 ) -> list[tuple[Picture, dict[str, Any] | None]]:
     """Small pictures whose samples of `depth` bits carry `bits` bits each, and what the record says of it.
 
@@ -71,6 +74,11 @@ def shrink_with_detail(
     first, second = _halves(progress)
     fine = rescaler.down(np.stack(colours), depth=16, progress=first)
     stored = [gray_of(part)[..., None] if p.gray else part for p, part in zip(pictures, fine, strict=True)]
+    if effort:
+        stored = [
+            refine(rescaler, part, colour, effort, in_cells(bits, depth))
+            for part, colour in zip(stored, colours, strict=True)
+        ]
     alphas = [small_alpha(p) for p in pictures]
     starts = []
     for part, alpha in zip(stored, alphas, strict=True):
@@ -211,19 +219,6 @@ def enlarge_tile(small: Array, tile: Tile, scale: int, shape: tuple[int, ...]) -
     large = np.asarray(Image.fromarray(np.ascontiguousarray(part)).resize(size, Image.Resampling.BICUBIC))
     y, x = (tile.top - top) * scale, (tile.left - left) * scale
     return large[y : y + shape[0], x : x + shape[1]]
-
-
-def eight_bits(samples: Array) -> Array:
-    """Samples of 16 bits rounded to 8; those of 8 as they are."""
-    if samples.dtype == np.uint8:
-        return samples
-    rounded: Array = ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    return rounded
-
-
-def sixteen_bits(samples: Array) -> Array:
-    """Samples of 8 bits on the grid of 16; those of 16 as they are."""
-    return samples if samples.dtype == np.uint16 else samples.astype(np.uint16) * 257
 
 
 def as_gray(samples: Array) -> Array:

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from irnscale.detail.attached import EXACT, sections
 from irnscale.detail.exact import Exact, encoded
 from irnscale.detail.finding import stored_samples
-from irnscale.engine.detailed import eight_bits, sixteen_bits
 from irnscale.errors import OutputError
+from irnscale.images.depth import eight_bits, sixteen_bits
 from irnscale.images.picture import Picture
 
 Array = npt.NDArray[Any]

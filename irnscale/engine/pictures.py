@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,13 +11,17 @@ import numpy as np
 import irnscale
 from irnscale.engine.canvas import gray_of
 from irnscale.engine.detailed import add_detail, shrink_with_detail, without_digits
+from irnscale.engine.effort import on_grid, refine
 from irnscale.engine.exactly import exact_picture
 from irnscale.engine.executor import Progress
 from irnscale.engine.rescaler import Rescaler
 from irnscale.images.alpha import bleed
+from irnscale.images.depth import eight_bits
 from irnscale.images.orientation import turn_upright, turned_size
 from irnscale.images.picture import Picture
 from irnscale.images.provenance import Provenance, pixel_crc, settings_digest
+
+Through = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
 
 
 def _plane(rescale: Any, plane: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -92,11 +96,14 @@ def shrink_all(
     settings: str,
     depth: int = 8,
     detail: int = 0,
+    effort: int = 0,
+    through: Through | None = None,
     progress: Progress | None = None,
 ) -> list[tuple[Picture, Provenance]]:
     """`down` for pictures: each small picture, 8 or 16 bits deep, and the record to write into its file.
 
     detail: bits of each stored sample that carry a coded layer of what the network loses; 0: none.
+    effort: steps of `effort.refine` for each small picture. through: what a lossy format makes of (h, w, C) samples.
     Gray pictures stay gray; colour under transparent pixels is replaced by its surroundings first, and
     alpha is shrunk as a plane of its own. `settings` is text that identifies the options used. Several
     pictures must have one size and no alpha (ValueError); they share a batch of the network.
@@ -111,13 +118,34 @@ def shrink_all(
             depth=depth,
             small_alpha=lambda p: None if p.alpha is None else _plane(lambda x: rescaler.down(x, depth=depth), p.alpha),
             progress=progress,
+            effort=effort,
         )
+    elif effort:
+        made = [(_refined(rescaler, p, depth, effort, through, progress), None) for p in pictures]
     else:
         made = [(p, None) for p in _rescale_all(pictures, lambda x: rescaler.down(x, depth=depth, progress=progress))]
     return [
         (small, _record("down", rescaler, source, large=source, small=small, settings=settings, detail=facts))
         for source, (small, facts) in zip(pictures, made, strict=True)
     ]
+
+
+def _refined(
+    rescaler: Rescaler,
+    picture: Picture,
+    depth: int,
+    steps: int,
+    through: Through | None,
+    progress: Progress | None,
+) -> Picture:
+    """A small picture without detail, after some steps of optimisation."""
+    colour = picture.pixels if picture.alpha is None else bleed(picture.pixels, picture.alpha)
+    fine = rescaler.down(colour, depth=16)
+    fine = gray_of(fine)[..., None] if picture.gray else fine
+    fine = refine(rescaler, fine, colour, steps, on_grid(depth, through), progress)
+    samples = eight_bits(fine) if depth == 8 else fine
+    alpha = None if picture.alpha is None else _plane(lambda x: rescaler.down(x, depth=depth), picture.alpha)
+    return picture.with_pixels(np.repeat(samples, 3, axis=2) if picture.gray else samples, alpha)
 
 
 def restore_all(

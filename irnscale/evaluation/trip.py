@@ -56,7 +56,7 @@ class Storage:
 
 @dataclass(frozen=True)
 class Trip:
-    """A file, what is read from it, what `up` makes of it, and what it makes with `--detail none`.
+    """A file, what is read from it, what `up` makes of it with which record, and what with `--detail none`.
 
     plain is None where the file carries nothing. seconds: for `down` and `up`, without `plain`.
     """
@@ -64,6 +64,7 @@ class Trip:
     stored: bytes
     small: Picture
     restored: Picture
+    record: Provenance
     plain: Picture | None
     seconds: float
 
@@ -79,10 +80,10 @@ def travel(rescaler: Rescaler, picture: Picture, storage: Storage) -> Trip:
     back = read_picture(stored)
     found = replace(back, layers=layers_of(back, back.record))
     size = picture.width, picture.height
-    restored, _ = restore(rescaler, found, size=size, settings="check")
+    restored, up_record = restore(rescaler, found, size=size, settings="check")
     seconds = time.perf_counter() - started
     plain = None
     if found.layers or found.attachment:
         bare = tuple(layer.without_payloads() for layer in found.layers if layer.bits)
         plain, _ = restore(rescaler, replace(found, layers=bare, attachment=None), size=size, settings="check")
-    return Trip(stored, back, restored, plain, seconds)
+    return Trip(stored, back, restored, up_record, plain, seconds)
