@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 import sys
@@ -94,6 +95,18 @@ def test_every_input_once(tmp_path, monkeypatch):
         (b"a\nb.png\0c.png\0", True, ["a\nb.png", "c.png"]),
         (b"-\n-x.png\n\xff.png", False, ["./-", "-x.png", os.fsdecode(b"\xff.png")]),
         (b"", False, []),
+        (codecs.BOM_UTF8 + b"a.png\r\nb.png", False, ["a.png", "b.png"]),
+        (codecs.BOM_UTF8 + b"\xe9.png\n", False, [os.fsdecode(b"\xe9.png")]),
+        (codecs.BOM_UTF8 + b"a.png\0b.png\0", True, ["a.png", "b.png"]),
+        (codecs.BOM_UTF8, False, []),
+        ("\ufeffa.png\r\né \U0001f600.png\r\n".encode("utf-16-le"), False, ["a.png", "é \U0001f600.png"]),
+        ("\ufeffa.png\né.png".encode("utf-16-be"), False, ["a.png", "é.png"]),
+        ("\ufeffa.png\n\u0a0d.png".encode("utf-16-le"), False, ["a.png", "\u0a0d.png"]),
+        ("\ufeffa.png\n".encode("utf-32-le"), False, ["a.png"]),
+        ("\ufeffa.png\n".encode("utf-32-be"), False, ["a.png"]),
+        ("a.png\r\né.png\r\n".encode("utf-16-le"), False, ["a.png", "é.png"]),
+        ("a.png\nb.png\n".encode("utf-16-be"), False, ["a.png", "b.png"]),
+        (b"\xff\xfea.png\0", True, [os.fsdecode(b"\xff\xfea.png")]),
     ],
 )
 def test_lists_of_names(tmp_path, monkeypatch, data, null, expected):
@@ -147,6 +160,13 @@ def test_selections_that_are_refused(selection, words):
 def test_null_bytes_without_the_option(tmp_path):
     (tmp_path / "list").write_bytes(b"a.png\0b.png\0")
     with pytest.raises(UsageError, match="add -0"):
+        collect(Selection(files_from=str(tmp_path / "list")))
+
+
+@pytest.mark.parametrize("data", ["\ufeffa.png\n".encode("utf-16-le")[:-1], b"\xff\xfe\0\0a\0\0"])
+def test_a_list_that_is_cut_off(tmp_path, data):
+    (tmp_path / "list").write_bytes(data)
+    with pytest.raises(UsageError, match="cut off"):
         collect(Selection(files_from=str(tmp_path / "list")))
 
 

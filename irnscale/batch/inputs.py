@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from irnscale.batch.lists import STREAM, read_list
 from irnscale.errors import InputError, IrnscaleError, UsageError
 from irnscale.images.opening import is_picture_head, read_bounded, read_bytes
 
-STREAM = "-"
 SUFFIXES = frozenset(
     [
         ".png",
@@ -113,7 +113,7 @@ def collect(selection: Selection, *, avoid: Path | None = None) -> Found:
     if selection.files_from is not None:
         if selection.files_from == STREAM and STREAM in named:
             raise UsageError("stdin (-) can be read only once", "give the list in a file")
-        listed = _read_list(selection.files_from, selection.null)
+        listed = read_list(selection.files_from, selection.null)
     elif not named:
         raise UsageError("no INPUT is given", "name pictures, - for stdin, or use --files-from")
     items: dict[tuple[str, Path], Item] = {}
@@ -163,19 +163,6 @@ def read_source(item: Item) -> bytes:
 
 def _normal(name: str) -> str:
     return os.path.abspath(name)  # noqa: PTH100 - Path.absolute keeps ".."
-
-
-def _read_list(path: str, null: bool) -> list[str]:
-    try:
-        data = sys.stdin.buffer.read() if path == STREAM else Path(path).read_bytes()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"--files-from {path}: cannot be read: {reason}", "check the path") from error
-    entries = data.split(b"\0") if null else [line.removesuffix(b"\r") for line in data.split(b"\n")]
-    names = [os.fsdecode(entry) for entry in entries if entry]
-    if any("\0" in name for name in names):
-        raise UsageError(f"--files-from {path}: its names are separated by null bytes", "add -0")
-    return ["./-" if name == STREAM else name for name in names]
 
 
 def _inside(folder: str) -> Path:
