@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from irnscale.batch.inputs import STREAM, Item
+from irnscale.batch.inputs import Item
+from irnscale.batch.lists import STREAM
 from irnscale.batch.outputs import Output, is_folder
 from irnscale.errors import IrnscaleError, OutputError, UsageError
 from irnscale.images.atomic import remove_stale

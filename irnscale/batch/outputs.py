@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from irnscale.batch.inputs import STREAM, SUFFIXES, Selection
+from irnscale.batch.inputs import SUFFIXES, Selection
+from irnscale.batch.lists import STREAM
 from irnscale.errors import OutputError, UsageError
 from irnscale.images.atomic import write_bytes_atomic
 from irnscale.images.formats import FORMATS, canonical_format, format_from_name, is_lossy

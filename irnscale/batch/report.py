@@ -10,8 +10,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from irnscale.batch.inputs import STREAM
 from irnscale.batch.jobs import Job
+from irnscale.batch.lists import STREAM
 from irnscale.errors import ExitCode, IrnscaleError, OutputError, UsageError
 from irnscale.images.atomic import write_bytes_atomic
 

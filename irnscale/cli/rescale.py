@@ -14,6 +14,7 @@ from irnscale.batch import Job, Outcome, Status
 from irnscale.cli.options import Common
 from irnscale.cli.watch import Watcher, guarded_stdout, interruptible
 from irnscale.errors import InputError, IrnscaleError, ModelError, OutputError
+from irnscale.images.atomic import AlreadyThereError
 from irnscale.images.formats import check_format_limits
 from irnscale.images.provenance import read_provenance, settings_digest
 from irnscale.images.read import Header, read_header, read_picture
@@ -32,6 +33,7 @@ PIXELS_IN_MEMORY = 2 * 10**8
 BYTES_PER_PIXEL = 10
 """While a picture is read or written: its file, the decoder's pixels and ours."""
 PIXELS_IN_A_BATCH = 8 * 10**6
+_TRIES, _PAUSE = 20, 0.1  # seconds
 
 
 @dataclass(frozen=True)
@@ -202,7 +204,13 @@ class Rescaling:
         files = self._common.files
         outcome.notes.extend(encoding_notes(result.picture, self._format))
         data = files.encode(result.picture, result.record)
-        batch.write_target(data, result.target, overwrite=files.overwrite, stdout=self._stdout)
+        try:
+            batch.write_target(data, result.target, overwrite=files.overwrite, stdout=self._stdout)
+        except AlreadyThereError:
+            if not files.skip_existing or not _was_written_meanwhile(result):
+                raise
+            _skip(outcome, result.target, "another run has just written it")
+            return
         outcome.target = result.target
         outcome.status = Status.DONE
 
@@ -229,11 +237,7 @@ class Rescaling:
             record = read_provenance(target)
         except InputError:  # it vanished
             return False
-        same = record is not None and (record.kind, record.source_digest, record.settings_digest) == (
-            self._verb.kind,
-            hashlib.sha256(data).hexdigest(),
-            choice.digest,
-        )
+        same = _origin(record) == (self._verb.kind, hashlib.sha256(data).hexdigest(), choice.digest)
         if not same and not self._common.files.overwrite:
             what = f"{target}: exists, and was made from another input or with other settings"
             raise OutputError(what, "add --overwrite to replace such files too")
@@ -273,6 +277,28 @@ def _key(choice: Choice) -> str:
 def _pixels_in_memory(limit: str | None) -> int:
     """Of all pictures between reading and writing, within a limit as the user gave it. Raises UsageError."""
     return PIXELS_IN_MEMORY if limit is None else min(PIXELS_IN_MEMORY, parse_memory(limit) // BYTES_PER_PIXEL)
+
+
+def _origin(record: Provenance | None) -> tuple[str, str, str] | None:
+    """What a file was made of, and how."""
+    return None if record is None else (record.kind, record.source_digest, record.settings_digest)
+
+
+def _was_written_meanwhile(result: Finished) -> bool:
+    """Whether the target, which was not there, now is a file with the same record: of another run beside this one.
+
+    Where the file system has no hard links, such a run claims the name by an empty file a moment before; see
+    `images.atomic`.
+    """
+    assert result.target is not None
+    for _ in range(_TRIES):
+        try:
+            if result.target.stat().st_size:
+                return _origin(read_provenance(result.target)) == _origin(result.record)
+        except (InputError, OSError):  # it vanished
+            return False
+        time.sleep(_PAUSE)
+    return False
 
 
 def _skip(outcome: Outcome, target: Path | None, reason: str) -> None:

@@ -25,6 +25,10 @@ _SURELY_STALE = 24 * 3600  # seconds
 _NO_LINKS = {*(errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)}
 
 
+class AlreadyThereError(OutputError):
+    """The target exists and may not be replaced."""
+
+
 def write_bytes_atomic(data: bytes, target: Path, *, overwrite: bool = False) -> None:
     """Write `data` to `target` so that at no time a part of it stands there.
 
@@ -157,8 +161,8 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _exists(target: Path) -> OutputError:
-    return OutputError(f"{target}: already exists", "add --overwrite to replace it")
+def _exists(target: Path) -> AlreadyThereError:
+    return AlreadyThereError(f"{target}: already exists", "add --overwrite to replace it")
 
 
 def _explain(target: Path, error: OSError) -> OutputError:
