@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -164,3 +166,43 @@ def test_the_command(run, folder, tmp_path):
     assert (result.code, len(result.lines)) == (5, 1), "an existing report is not replaced"
     assert run(*command, "--overwrite", "--crops", 0).code == 0
     assert b"<select>" not in (tmp_path / "r.html").read_bytes()
+
+
+class Scripts(HTMLParser):
+    """The contents of the scripts on a page, and its tags, as a parser sees them."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.scripts: list[str] = []
+        self.tags: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.scripts += [""] * (tag == "script")
+
+    def handle_data(self, data):
+        if self.tags and self.tags[-1] == "script" and self.scripts:
+            self.scripts[-1] += data
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["<!--<script>.png", "<\\script>&amp;\"'.png", "<img src=x onerror=alert(1)>.png", os.fsdecode(b"\xff<.png")],
+)
+def test_names_of_files_are_text_on_a_page(tmp_path, name):
+    place = tmp_path / "set"
+    place.mkdir()
+    try:
+        picture(place / "plain.png", 64, 72).rename(place / name)
+    except OSError:
+        pytest.skip("this file system has no such names")
+    results = evaluate(place, [baselines(2)[0]], [Codec()], cache=Cache(None))
+    text = report(results, crops_of(place, results, 1), Ruler()).decode()
+    parsed = Scripts(text)
+    assert len(parsed.scripts) == 2, "the data and the program"
+    crops = json.loads(parsed.scripts[0])
+    assert any(Path(name).stem in crop["title"] for crop in crops)
+    assert "<" not in parsed.scripts[0]
+    assert parsed.tags.count("img") == 2, "those of the slider"

@@ -28,7 +28,7 @@ def page(title: str, body: Iterable[str]) -> bytes:
         *body,
         f"<script>\n{_asset('report.js')}</script></body></html>",
     )
-    return ("\n".join(lines) + "\n").encode()
+    return ("\n".join(lines) + "\n").encode(errors="backslashreplace")  # names of files may be no text
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[str]], *, classes: Sequence[str] = (), words: int = 1) -> str:
