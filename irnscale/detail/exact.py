@@ -18,7 +18,7 @@ from PIL import Image
 
 from irnscale.detail.cells import Samples
 from irnscale.detail.pixels import cell_bytes
-from irnscale.detail.tiles import LARGE_SIDE, Tile, grid
+from irnscale.detail.tiles import LARGE_SIDE, UNIT, Tile, grid
 from irnscale.images.opening import PILLOW_ERRORS
 
 _HEADER = struct.Struct(
@@ -115,7 +115,7 @@ class Exact:
         if len(section) < _HEADER.size:
             raise ValueError("too short")
         scale, depth, planes, width, height, side, wide, high, channels = _HEADER.unpack_from(section)
-        sound = 2 <= scale <= 64 and depth in (8, 16) and 1 <= planes <= 4 and side > 0 and width and height
+        sound = 2 <= scale <= 64 and depth in (8, 16) and 1 <= planes <= 4 and side >= UNIT and width and height
         fits = (high, wide, channels) == small.shape
         if not sound or not fits or not 0 <= high * scale - height < scale or not 0 <= wide * scale - width < scale:
             raise ValueError("a section of another picture")
