@@ -12,6 +12,7 @@ from .opening import open_source
 from .orientation import turned_size
 from .provenance import find_record
 from .read import HEAD, bits_per_channel, format_name, frame_count, gives_upright_size, stored_orientation
+from .samples import is_filling
 from .segments import attachment
 from .stored import stored_xmp
 
@@ -40,7 +41,8 @@ def describe(path: Path) -> dict[str, Any]:
             "height": height,
             "mode": image.mode,
             "depth": bits_per_channel(image, _head(path)),
-            "alpha": image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info,
+            "alpha": "transparency" in image.info
+            or (image.mode in ("LA", "La", "PA", "RGBA", "RGBa") and not is_filling(image, _head(path))),
             "icc": _profile_name(image),
             "exif": bool(image.info.get("exif")) or (image.format == "TIFF" and 0x8769 in image.getexif()),
             "xmp": stored_xmp(image) is not None,

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from ..errors import InputError
+from .samples import from_type, typed_gray
 
 if TYPE_CHECKING:
     from .picture import Pixels
@@ -41,6 +42,8 @@ def decode(image: Image.Image, name: str) -> Arrays:
     if not isinstance(icc, bytes):
         icc = None
     mode = image.mode
+    if (typed := typed_gray(image)) is not None:
+        return _typed(*typed, icc)
     if mode in _SIXTEEN or (mode == "I" and image.format in ("PPM", "PNG")):
         return _sixteen(image, icc)
     if mode == "CMYK":
@@ -107,6 +110,13 @@ def _sixteen(image: Image.Image, icc: bytes | None) -> Arrays:
     if isinstance(key, int):
         alpha, opaque = _plane(np.where(plane == key, 0, 65535).astype(np.uint16))
     return Arrays(np.repeat(plane[..., None], 3, axis=2), alpha, True, opaque, 16, icc)
+
+
+def _typed(plane: Pixels, bits: int, signed: bool, icc: bytes | None) -> Arrays:
+    """Gray of the type that a TIFF's header says."""
+    values, note = from_type(plane, bits, signed=signed)
+    depth = 8 * values.dtype.itemsize
+    return Arrays(np.repeat(values[..., None], 3, axis=2), None, True, False, depth, icc, (note,) if note else ())
 
 
 def _wide(image: Image.Image, icc: bytes | None) -> Arrays:

@@ -19,6 +19,7 @@ from .opening import open_source, read_bytes, source_name
 from .orientation import turn_upright, turned_size
 from .picture import Picture
 from .provenance import find_record
+from .samples import deep_samples, header_bits, shown
 from .segments import attachment
 from .stored import stored_xmp
 from .xmp import names_second_picture, upright_xmp
@@ -70,7 +71,7 @@ def read_picture(
         exif, exif_note = _read_exif(image)
         bits = bits_per_channel(image, data[:HEAD])
         deep = _decode_deep(image, data, bits, label)
-        arrays = decode(image, label) if deep is None else deep
+        arrays = decode(shown(image, data), label) if deep is None else deep
         if arrays.depth < bits <= 16:
             remedy = "" if has_io() else f" ({IO} for all of them)"
             notes.append(f"{bits} bits per channel read at {arrays.depth} bits{remedy}")
@@ -171,9 +172,11 @@ def bits_per_channel(image: Image.Image, head: bytes) -> int:
     if image.format == "TIFF":
         bits = cast("Any", image).tag_v2.get(_BITS_PER_SAMPLE, (8,))
         return max(8, *(int(b) for b in (bits if isinstance(bits, tuple) else (bits,))))
+    if (bits := header_bits(image.format, head)) is not None:
+        return bits
     if image.mode.startswith("I;16"):
         return 16
-    return {"I": 16 if image.format == "PPM" else 32, "F": 32}.get(image.mode, 8)
+    return {"I": 32, "F": 32}.get(image.mode, 8)
 
 
 def _length(source: Path | bytes) -> int:
@@ -261,6 +264,8 @@ def _decode_deep(image: Image.Image, data: bytes, bits: int, name: str) -> Array
     icc = image.info.get("icc_profile")
     if image.format == "JXL":
         return jpegxl_arrays(data)
+    if (samples := deep_samples(image, data)) is not None:
+        return arrays_of(samples, icc)
     if image.format == "TIFF" and _stored_by_plane(image, bits):
         planes = deep_tiff(data, image.size) if has_io() else None
         if planes is None:
