@@ -65,7 +65,7 @@ def keep(chosen: list[Model], *, again: bool) -> list[Path]:
     for extension in ("png", "jpg") if rescaler.jpeg_resistant and len(chosen) == 1 else ("png",):
         path = KEPT / f"{rescaler.name}.{extension}"
         restored = KEPT / (f"{rescaler.name}.restored.png" if extension == "png" else f"{path.name}.restored.png")
-        if rescaler.assistant is not None:
+        if rescaler.assistant is not None or not rescaler.shrinks:
             data = bicubic(rescaler.scale)
         else:
             small, record = shrink(rescaler, original(), settings="kept")

@@ -116,7 +116,7 @@ def test_train_export_and_use(run, photos, tmp_path, folder):
     assert not any("lr_psnr_y" in line for line in said), "its LR is bicubic"
     result = run("models", "export", tmp_path / "run", "--name", "narrow-sr")
     assert result.code == 0, result.lines
-    assert "up --sr -s 2" in result.lines[0]
+    assert "up --sr -m narrow-sr" in result.lines[0]
     card = find("narrow-sr").card
     assert (card.kind, card.base, card.base_digest) == ("assistant", "narrow", find("narrow").card.digest)
     assert (card.scale, card.architecture["assistant_steps"]) == (2, 2)
@@ -126,8 +126,8 @@ def test_train_export_and_use(run, photos, tmp_path, folder):
 
     small = picture(tmp_path / "foreign.png")
     plain = run("up", small, "-m", "narrow", "-o", tmp_path / "plain.png")
-    assert "--sr prepares such images" in plain.warnings[0]
-    result = run("up", small, "-s", "2", "--sr")
+    assert "--sr is for such images" in plain.warnings[0]
+    result = run("up", small, "-m", "narrow-sr", "--sr")
     assert (result.code, result.warnings) == (0, [])
     enlarged = pixels(tmp_path / "foreign_up2x.png")
     assert enlarged.shape == (28, 42, 3)
@@ -139,7 +139,7 @@ def test_train_export_and_use(run, photos, tmp_path, folder):
     assert np.abs(pixels(tmp_path / "plain.png").astype(int) - enlarged).max() > 1
     info = run("info", tmp_path / "foreign_up2x.png").text
     assert "narrow-sr" in info
-    api = irnscale.load(2, sr=True, device="cpu", precision="float32")
+    api = irnscale.load("narrow-sr", sr=True, device="cpu", precision="float32")
     assert np.abs(api.up(pixels(small)).astype(int) - enlarged).max() <= 1
     table = run("evaluate", "--data", photos, "-m", "narrow", "--sr", "--no-baselines", "--no-cache").text
     assert "narrow-sr of bicubic" in table
@@ -158,7 +158,8 @@ def test_what_sr_refuses(run, photos, tmp_path, folder):
     assert run("down", picture(tmp_path / "a.png", 40, 30), "-m", "narrow").code == 0
     for arguments, code, words in [
         ([small, "--sr"], 2, "-s 4"),
-        ([small, "--sr", "-s", "2", "-m", "narrow"], 2, "-m"),
+        ([small, "--sr", "-s", "2", "-m", "narrow"], 3, "-m"),
+        ([small, "--sr", "-s", "4", "-m", "sr"], 2, "-s 4 contradicts"),
         ([small, "--sr", "-s", "2", "--jpeg-resistant"], 2, "--jpeg-resistant"),
         ([small, "--sr", "-s", "16"], 3, "x2"),
         ([tmp_path / "a_down2x.png", "--sr", "-s", "2"], 2, "--ignore-provenance"),
@@ -167,11 +168,11 @@ def test_what_sr_refuses(run, photos, tmp_path, folder):
         result = run("up", *arguments)
         assert result.code == code, result.lines
         assert words in result.lines[-1]
-    assert run("up", small, "-s", "2", "--sr", "--dry-run").code == 0
+    assert run("up", small, "-m", "sr", "--sr", "--dry-run").code == 0
     # Other weights under the base's name are not its base.
     net = IRN(IRNConfig(scale=2, inv_per_ds=1, growth=4))
     save_model(folder, "narrow", net.config, net.state_dict(), overwrite=True)
-    result = run("up", small, "-s", "2", "--sr")
+    result = run("up", small, "-m", "sr", "--sr")
     assert result.code == 3
     assert "other weights of narrow" in result.lines[-1]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from irnscale.errors import InputError, UsageError
 from irnscale.kernels import ACTIVATIONS
-from irnscale.networks import AssistantConfig, IRNConfig
+from irnscale.networks import AssistantConfig, IRNConfig, SRConfig
 from irnscale.train.jpeg import GRADIENTS, SUBSAMPLINGS
 from irnscale.train.losses import NORMS
 
@@ -63,6 +63,9 @@ class Recipe:
     lr_cells: on what grid the inverse gets the small picture: cells of so many of the 256 levels, each a divisor of
     256, one of the list drawn for each crop; [1, 2] is 8 bits for half of them and 7 for the others, see
     `cells.quantize_cells`. Validation, samples and what is shipped are 8 bits always.
+    blocks: of an `SRNet` of so many `channels`, which is then what is trained, by the distance `recon_norm` of what it
+    makes of the bicubic small picture in 8 bits; 0: none. jpeg_share: the part of its small pictures that went through
+    JPEG as `compression_quality` and `compression_subsampling` say.
     codec_blocks: couplings more at the end that model the codec, see `IRN`, trained by `lambda_codec` (None: scale
     squared / 4) times three squared distances, see `Objective`.
     """
@@ -113,6 +116,9 @@ class Recipe:
     compression_subsampling: str = "420"
     compression_gradient: str = "identity"
     lambda_codec: float | None = None
+    blocks: int = 0
+    channels: int = 48
+    jpeg_share: float = 0.0
     lr_cells: list[int] = field(default_factory=lambda: [1])
     ema: float = 0.999
     seed: int = 10
@@ -182,6 +188,8 @@ class Recipe:
         try:
             self.network()
             self.assistant()
+            if self.blocks:
+                self.super_resolution()
         except ValueError as error:
             raise UsageError(str(error)) from error
         if self.img_size % self.scale:
@@ -212,8 +220,22 @@ class Recipe:
             raise UsageError("codec_blocks model a codec", "add compression_mode=true")
         if self.codec_blocks and self.sr_mode:
             raise UsageError("codec_blocks model the codec of the network's own LR, which sr_mode does not use")
+        if not 0 <= self.jpeg_share <= 1:
+            raise UsageError(f"jpeg_share={self.jpeg_share} must be from 0 to 1")
+        if self.blocks:
+            self._check_super_resolution()
+        elif self.jpeg_share:
+            raise UsageError("jpeg_share is of what a network for super-resolution is given", "add blocks=6")
         if self.assistant_of:
             self._check_assistant()
+
+    def _check_super_resolution(self) -> None:
+        names = ("assistant_of", "sr_mode", "compression_mode", "actnorm", "loss_flip_period", "save_memory")
+        for name in (*names, "quantize_guide_loss", "quantize_recon_loss"):
+            if getattr(self, name):
+                raise UsageError(f"{name} has no meaning for super-resolution by blocks", "leave one of them out")
+        if self.lr_cells != [1]:
+            raise UsageError("lr_cells has no meaning for super-resolution by blocks", "leave one of them out")
 
     def _check_assistant(self) -> None:
         if not any(getattr(self, name) for name in LAMBDAS_SR):
@@ -231,6 +253,10 @@ class Recipe:
     def assistant(self) -> AssistantConfig:
         """The assistant flow that the recipe trains where `assistant_of` is given."""
         return AssistantConfig(**{f.name: getattr(self, f.name) for f in fields(AssistantConfig)})
+
+    def super_resolution(self) -> SRConfig:
+        """The network that the recipe trains where `blocks` are given."""
+        return SRConfig(**{f.name: getattr(self, f.name) for f in fields(SRConfig)})
 
     @property
     def guide_weight(self) -> float:

@@ -9,14 +9,15 @@ from safetensors.torch import load_file
 from torch import nn
 
 from irnscale.errors import ModelError
-from irnscale.networks import IRN, ActNorm
+from irnscale.networks import IRN, ActNorm, SRNet
 
 
 def load_initial(net: nn.Module, source: str) -> None:
     """Give `net` the weights of a model, by name, or of a safetensors file.
 
-    What starts as the identity may be missing there: activation normalisation and codec blocks. Raises
-    ModelError where anything else does not fit.
+    What starts as the identity may be missing there: activation normalisation and codec blocks; and the last
+    convolution of a network for super-resolution is its own where the other has another scale. Raises ModelError where
+    anything else does not fit.
     """
     path = Path(source)
     if not path.is_file():
@@ -28,6 +29,10 @@ def load_initial(net: nn.Module, source: str) -> None:
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path}: not a safetensors file: {error}") from error
     own = net.state_dict()
+    if isinstance(net, SRNet):
+        tensors |= {
+            k: own[k] for k in own if k.startswith("tail.") and k in tensors and tensors[k].shape != own[k].shape
+        }
     optional = _identities(net)
     for name in sorted(own.keys() | tensors.keys()):
         if name not in tensors and name.startswith(optional):

@@ -10,20 +10,22 @@ from torch import Tensor, nn
 
 from irnscale.images.bicubic import bicubic_down
 from irnscale.kernels import quantize
-from irnscale.networks import IRN, AssistantFlow
+from irnscale.networks import IRN, AssistantFlow, SRNet
 from irnscale.networks.irn import IMAGE_CHANNELS
 from irnscale.train.cells import quantize_cells
 from irnscale.train.config import Recipe
 from irnscale.train.jpeg import SUBSAMPLINGS, Gradient, jpeg
 from irnscale.train.losses import image_loss, l2_sum, latent_sum
 
-Network = IRN | AssistantFlow
+Network = IRN | AssistantFlow | SRNet
 Draws = dict[str, Tensor]
 """The random and scheduled numbers of a step: every tensor's first dimension is the batch."""
 
 
 def network_of(recipe: Recipe) -> Network:
     """An untrained network as the recipe describes it."""
+    if recipe.blocks:
+        return SRNet(recipe.super_resolution())
     return AssistantFlow(recipe.assistant()) if recipe.assistant_of else IRN(recipe.network())
 
 
@@ -33,6 +35,10 @@ def objective_of(recipe: Recipe, net: Network | None = None) -> Objective:
         from irnscale.train.assistance import Assistance
 
         return Assistance(recipe, cast(AssistantFlow | None, net))
+    if recipe.blocks:
+        from irnscale.train.super_resolution import SuperResolution
+
+        return SuperResolution(recipe, cast(SRNet | None, net))
     return Rescaling(recipe, cast(IRN | None, net))
 
 
@@ -46,15 +52,17 @@ def draw(recipe: Recipe, count: int, *, step: int, epochs: float = 0.0, device: 
     # torch's CPU generator keeps the low 32 bits of a seed alone, so the two numbers are mixed into 32.
     mixed = int(np.random.SeedSequence((recipe.seed, step)).generate_state(1)[0])
     generator = torch.Generator(device).manual_seed(mixed)
-    if not recipe.zerosample:
+    if not recipe.zerosample and not recipe.blocks:
         side = recipe.img_size // recipe.scale
         shape = (count, IMAGE_CHANNELS * (recipe.scale**2 - 1), side, side)
         draws["z"] = torch.randn(shape, generator=generator, device=device)
-    if recipe.compression_mode:
+    if recipe.compression_mode or recipe.jpeg_share:
         low, high = recipe.qualities
         draws["quality"] = torch.randint(low, high + 1, (count,), generator=generator, device=device)
         if recipe.chroma is None:
             draws["subsampling"] = torch.randint(len(SUBSAMPLINGS), (count,), generator=generator, device=device)
+    if recipe.jpeg_share:
+        draws["damaged"] = torch.rand(count, generator=generator, device=device) < recipe.jpeg_share
     if recipe.loss_flip_period is not None:
         draws["flip"] = torch.tensor([loss_flip(recipe, epochs)] * count, device=device)
     if recipe.lr_cells != [1]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from irnscale.engine.precision import choose_precision
 from irnscale.errors import ModelError, UsageError
-from irnscale.networks import IRN, DenseBlock
+from irnscale.networks import IRN, DenseBlock, SRNet
 from irnscale.train.checkpoints import (
     checkpoints,
     find_run,
@@ -63,7 +63,7 @@ class Trainer:
             load_initial(self.net, recipe.init)
         precision = choose_precision(recipe.precision, device)
         for module in self.objective.modules():
-            if isinstance(module, DenseBlock):
+            if isinstance(module, DenseBlock | SRNet):
                 module.compute_dtype = precision
         if recipe.save_memory:
             if not isinstance(self.net, IRN):

@@ -179,7 +179,7 @@ def _codecs(request: Request, rescalers: Sequence[Rescaler]) -> list[Codec]:
 def _rescalers(request: Request) -> list[Rescaler]:
     """Those named; else all that are installed, and for x8 and x16 the shipped ones in a row where none is trained.
 
-    With --sr, the assistants of these too.
+    With --sr, the assistants of these too, and where none are named the networks for super-resolution.
     """
     from irnscale.cli.models import report_broken
     from irnscale.engine.memory import keep_freed_memory
@@ -190,13 +190,14 @@ def _rescalers(request: Request) -> list[Rescaler]:
     scales, assistants = _scales(request), []
     if request.names:
         named = [find_all(name) for name in request.names]
-        chosen = [several for several in named if several[0].card.kind == "irn"]
+        chosen = [several for several in named if several[0].card.kind in ("irn", "sr")]
         assistants = [model for several in named for model in several if model.card.kind == "assistant"]
     else:
         broken: dict[Path, ModelError] = {}
-        chosen = [[m] for m in models(broken) if m.card.kind == "irn" and m.card.scale in scales]
+        kinds = ("irn", "sr") if request.sr else ("irn",)
+        chosen = [[m] for m in models(broken) if m.card.kind in kinds and m.card.scale in scales]
         report_broken(broken)
-        trained = {model.card.scale for (model,) in chosen}
+        trained = {model.card.scale for (model,) in chosen if model.card.kind == "irn"}
         chosen += [list(compose(scale)) for scale in scales if scale > 4 and scale not in trained]
     options: dict[str, Any] = {"device": request.device, "precision": request.precision}
     found = [Rescaler(several, **options) for several in chosen]
@@ -231,11 +232,11 @@ def _methods(request: Request, rescalers: Sequence[Rescaler]) -> list[Method]:
             found += [published_bicubic(scale)] if request.luma == "rounded" else []
             found += baselines(scale)
         for rescaler in rescalers:
-            if rescaler.scale == scale and rescaler.assistant is None:
+            if rescaler.scale == scale and rescaler.shrinks and rescaler.assistant is None:
                 found.append(model_method(rescaler))
                 found += [with_detail(rescaler, storage) for storage in _storages(request, scale)]
                 found += [sampled(rescaler, t, draws=request.draws, seed=request.seed) for t in temperatures]
-            if rescaler.scale == scale and (request.sr or rescaler.assistant is not None):
+            if rescaler.scale == scale and (request.sr or rescaler.assistant is not None or not rescaler.shrinks):
                 found.append(super_resolution(rescaler))
             if rescaler.scale == scale:
                 found += compared.get(rescaler, [])
@@ -251,7 +252,7 @@ def _compared(rescalers: Sequence[Rescaler]) -> dict[Rescaler, list[Method]]:
 
     found: dict[Rescaler, list[Method]] = {}
     for rescaler in rescalers:
-        make = model_method if rescaler.assistant is None else super_resolution
+        make = model_method if rescaler.assistant is None and rescaler.shrinks else super_resolution
         for precision in ("float32", "bfloat16"):
             other = Rescaler(
                 rescaler.models, assistant=rescaler.assistant, device=str(rescaler.device), precision=precision
@@ -352,7 +353,7 @@ def _rate_distortion(request: Request, path: Path) -> int:
     page = page_with_block(path, "curves") if begun else NEW_PAGE
     for output in (path, picture, table):
         check_writable(output, overwrite=begun or request.overwrite)
-    rescalers = [rescaler for rescaler in _rescalers(request) if rescaler.assistant is None]
+    rescalers = [rescaler for rescaler in _rescalers(request) if rescaler.assistant is None and rescaler.shrinks]
     methods = [model_method(rescaler) for rescaler in rescalers]
     if not request.no_baselines:
         for scale in sorted({rescaler.scale for rescaler in rescalers}):

@@ -142,6 +142,7 @@ def export_model(run: Path, name: str, to: Path | None, overwrite: bool, debug: 
         "training": {"recipe": state["recipe"], "steps": state["step"], "seconds": round(state["seconds"])},
     }
     folder = to or new_folder()
+    called = name if to is None else folder / f"{name}.safetensors"
     if recipe.assistant_of:
         from irnscale.train.assistance import assisted_model
 
@@ -156,7 +157,17 @@ def export_model(run: Path, name: str, to: Path | None, overwrite: bool, debug: 
         model = save_model(
             folder, name, recipe.assistant(), tensors, overwrite=overwrite, base=base, description=description, **card
         )
-        click.echo(f"{model.weights}: use it with `irnscale up --sr -s {recipe.scale}`", err=True)
+        click.echo(
+            f"{model.weights}: use it with `irnscale up --sr -m {name if to is None else model.weights}`", err=True
+        )
+        return ExitCode.OK
+    if recipe.blocks:
+        description = f"super-resolution x{recipe.scale}, trained with the recipe {recipe.name}"
+        config = recipe.super_resolution()
+        model = save_model(folder, name, config, tensors, overwrite=overwrite, description=description, **card)
+        click.echo(
+            f"{model.weights}: use it with `irnscale up --sr -m {name if to is None else model.weights}`", err=True
+        )
         return ExitCode.OK
     model = save_model(
         folder,
@@ -168,7 +179,7 @@ def export_model(run: Path, name: str, to: Path | None, overwrite: bool, debug: 
         description=f"IRN x{recipe.scale}, trained with the recipe {recipe.name}",
         **card,
     )
-    click.echo(f"{model.weights}: use it with -m {name if to is None else model.weights}", err=True)
+    click.echo(f"{model.weights}: use it with -m {called}", err=True)
     return ExitCode.OK
 
 

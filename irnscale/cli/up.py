@@ -67,7 +67,7 @@ def command(
 
     INPUT is a picture file, a folder (with -r), or - for stdin. The model and the size are read from the file's
     record, so that no option is needed. In small images that `down` did not make there is nothing to restore: they come
-    out much as from an ordinary resizer, sharpened ones worse; --sr (with -s) prepares them.
+    out much as from an ordinary resizer, sharpened ones worse; --sr (with -s) is for them.
     """
     from irnscale.cli.rescale import execute
 
@@ -113,8 +113,7 @@ class Up:
     def choose(self, label: str, record: Provenance | None, format: str | None = None) -> Choice:
         """The models that the record names, or those of the options where there is none."""
         from irnscale.cli.rescale import Choice
-        from irnscale.zoo import assistant as find_assistant
-        from irnscale.zoo import combined_digest, combined_scale
+        from irnscale.zoo import combined_digest, combined_scale, super_resolution
 
         common = self.common
         record = None if self.ignore else record
@@ -130,13 +129,18 @@ class Up:
                     f"{label}: was made by `irnscale down`, which --sr is not for",
                     "leave --sr out, or use --ignore-provenance",
                 )
-            assert self.scale is not None
-            assistant, base = find_assistant(self.scale)
+            base, assistant = super_resolution(_wanted_sr(self.scale, common))
             models: Sequence[Model] = [base]
+            if self.scale is not None and base.card.scale != self.scale:
+                raise UsageError(
+                    f"-s {self.scale} contradicts -m {common.model}, which is x{base.card.scale}", "leave -s out"
+                )
         elif record is None:
             models = _without_record(label, self.scale, common, self.require, lossy=_is_lossy(format))
         else:
             models = _from_record(label, record, self.scale, common)
+        if self.temperature and models[0].card.kind == "sr":
+            raise UsageError(f"--temperature is of the noise that {models[0].card.name} does without", "leave it out")
         name, digest = "+".join(m.card.name for m in models), combined_digest(models)
         settings = f"up {name} {digest} {common.files.settings} size={self.wanted} ignore={self.ignore}"
         if assistant is not None:
@@ -220,7 +224,7 @@ class Up:
         record = None if self.ignore else picture.record
         if record is not None:
             return _doubts(record, picture) + self._detail_doubts(record, picture)
-        if self._warned or self.sr:
+        if self._warned or self.sr or choice.models[0].card.kind == "sr":
             return []
         self._warned = True
         return [
@@ -263,11 +267,18 @@ class Up:
 
 
 def _check_sr(scale: int | None, common: Common) -> None:
-    if scale is None:
+    if scale is None and common.model is None:
         raise UsageError("--sr needs to know by how much to enlarge", "say it: --sr -s 4")
-    for given, option in ((common.model, "-m"), (common.jpeg_resistant, "--jpeg-resistant")):
-        if given is not None:
-            raise UsageError(f"--sr chooses the model, and {option} does too", "leave one of them out")
+    if common.jpeg_resistant is not None:
+        raise UsageError("--sr chooses the model, and --jpeg-resistant does too", "leave one of them out")
+
+
+def _wanted_sr(scale: int | None, common: Common) -> int | str:
+    """The model that -m names, or the scale."""
+    if common.model is not None:
+        return common.model
+    assert scale is not None
+    return scale
 
 
 def _possible(wanted: tuple[int, int], stored: tuple[int, int], orientation: int, scale: int) -> tuple[int, int]:
@@ -284,13 +295,13 @@ def _possible(wanted: tuple[int, int], stored: tuple[int, int], orientation: int
 
 
 def _sr_hint(choice: Choice) -> str:
-    from irnscale.zoo import assistant
+    from irnscale.zoo import super_resolution
 
     try:
-        assistant(choice.scale)
+        super_resolution(choice.scale)
     except ModelError:
         return ""
-    return "; --sr prepares such images"
+    return "; --sr is for such images"
 
 
 def _without_record(label: str, scale: int | None, common: Common, required: bool, *, lossy: bool) -> Sequence[Model]:

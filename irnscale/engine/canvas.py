@@ -93,22 +93,25 @@ class Sink:
         """Whether `write` may be given grey levels, uint8, rather than values in [0, 1]."""
         return self._depth == 8 and not isinstance(self._result, Tensor)
 
-    def write(self, first: int, rows: Tensor, *, columns: bool) -> None:
-        """Rows (or columns) from `first` on, (N, 3, rows, W); what is beyond the size of the result is left out."""
+    def write(self, first: int, rows: Tensor, *, columns: bool, across: int = 0) -> None:
+        """Rows (or columns) from `first` on, (N, 3, rows, W); what is beyond the size of the result is left out.
+
+        across: where they begin in the other direction.
+        """
         height, width = self._sides
+        height, width = (height - across, width) if columns else (height, width - across)
         rows = rows[:, :, : height - first, :width] if not columns else rows[:, :, :height, : width - first]
         if not rows.numel():
             return
         if isinstance(self._result, Tensor):
             axis = 3 if columns else 2
-            self._result.narrow(axis, first, rows.shape[axis]).copy_(quantize(rows, depth=self._depth))
+            place = self._result.narrow(axis, first, rows.shape[axis])
+            place.narrow(5 - axis, across, rows.shape[5 - axis]).copy_(quantize(rows, depth=self._depth))
             return
         levels = rows if rows.dtype == torch.uint8 else quantize(rows, depth=self._depth, to_integer=True)
         whole = levels.permute(0, 2, 3, 1).cpu().numpy()
-        if columns:
-            self._result[:, :, first : first + whole.shape[2]] = whole
-        else:
-            self._result[:, first : first + whole.shape[1]] = whole
+        y, x = (across, first) if columns else (first, across)
+        self._result[:, y : y + whole.shape[1], x : x + whole.shape[2]] = whole
 
     def finish(self) -> Any:
         """The image."""

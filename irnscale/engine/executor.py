@@ -228,7 +228,7 @@ class Sweep:
         while level.sent < end:
             stop = min(end, level.sent + _piece(take, level.window))
             x = self._to_image(level.window.joined(level.sent, stop))
-            if following is None and not _are_finite((x,)):  # before it is rounded, which makes NaN black
+            if following is None and not are_finite((x,)):  # before it is rounded, which makes NaN black
                 raise InputError("the network's result is not finite, nothing is written", EXTREME)
             if following is None and self._rounds:
                 x = haar_inverse(x, to_uint8=True)
@@ -289,13 +289,13 @@ class Sweep:
                 _cut(window, half, target).copy_(self._from_image(channels))
             return
         operands = self._operands(window, step, step.subnets, computed, target)
-        if self._checks and not _are_finite(operands):
+        if self._checks and not are_finite(operands):
             if step.exact is None:
                 raise InputError("the network's result is not finite, nothing is written", EXTREME)
             if self._warn is not None:
                 self._warn("a tile came out not finite and is computed again in float32")
             operands = self._operands(window, step, step.exact, computed, target)
-            if not _are_finite(operands):
+            if not are_finite(operands):
                 raise InputError("the network's result is not finite, in float32 too; nothing is written", EXTREME)
         assert isinstance(step.module, EnhancedAffineCoupling)
         changing = self._to_image(_cut(window, 1 if step.affine else 0, target))
@@ -330,7 +330,8 @@ def _cut(window: Window, half: int, region: Region) -> Tensor:
     return window.view(half, region.top, region.bottom, region.left, region.right)
 
 
-def _are_finite(operands: Sequence[Tensor]) -> bool:
+def are_finite(operands: Sequence[Tensor]) -> bool:
+    """Whether no value is NaN or infinite."""
     # the sum is one pass without a temporary; only where it is not finite does one have to look closer
     return all(bool(torch.isfinite(x.sum())) or bool(torch.isfinite(x).all()) for x in operands)
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from irnscale.engine.canvas import Sink, Source
 from irnscale.engine.device import choose_device
+from irnscale.engine.enlarging import Enlarging
 from irnscale.engine.executor import Progress, Sweep, Warn
 from irnscale.engine.memory import is_out_of_memory, mapped_file
 from irnscale.engine.plan import SMALLEST_TILE, Plan, make_plan
@@ -26,8 +27,17 @@ from irnscale.kernels import philox_normal
 from irnscale.networks import IRN, AssistantFlow, HaarTransform
 from irnscale.networks.irn import IMAGE_CHANNELS
 from irnscale.sizes import check_original_size, parse_memory
-from irnscale.zoo import Model, combined_digest, compose, find_all, load_assistant, load_network
-from irnscale.zoo import assistant as find_assistant
+from irnscale.zoo import (
+    Model,
+    combined_digest,
+    combined_scale,
+    compose,
+    find_all,
+    load_assistant,
+    load_network,
+    load_super_resolution,
+    super_resolution,
+)
 
 AnyImage = TypeVar("AnyImage", Image.Image, "np.ndarray[Any, Any]", Tensor)
 
@@ -49,7 +59,7 @@ class Rescaler:
     multiples of the scale are padded by reflection, and `up(..., size=...)` crops back.
     Nothing is random: z = 0.
     With an `assistant`, which belongs to the one model given, `up` prepares the small image first: for small images
-    that `down` did not make.
+    that `down` did not make. So is a model of the kind "sr", which stands alone, and has no `down` and no noise.
     Safe to call from several threads.
     """
 
@@ -76,7 +86,11 @@ class Rescaler:
         self.max_memory = parse_memory(max_memory) if isinstance(max_memory, str) else max_memory
         self._warn = warn or _python_warning
         self.networks: list[IRN] = []
-        for model in models:
+        self.enlarging: Enlarging | None = None
+        if len(models) == 1 and models[0].card.kind == "sr" and assistant is None:
+            enlarger = load_super_resolution(models[0]).to(self.device)
+            self.enlarging = Enlarging(enlarger, self.dtype, self._warn)
+        for model in models if self.enlarging is None else ():
             net = load_network(model).to(self.device)
             self.networks.append(net)
         self.flow: AssistantFlow | None = None
@@ -90,7 +104,7 @@ class Rescaler:
             self.flow = load_assistant(assistant).to(self.device)
         used_networks: list[Network] = [*self.networks, *([self.flow] if self.flow is not None else [])]
         self._prepared = {net: Prepared(net, self.dtype) for net in used_networks}
-        self.scale = int(np.prod([net.scale for net in self.networks]))
+        self.scale = combined_scale(models)
 
     @property
     def name(self) -> str:
@@ -108,6 +122,11 @@ class Rescaler:
         return self.device.type == "cuda"
 
     @property
+    def shrinks(self) -> bool:
+        """Whether it has `down`: not where it is for super-resolution alone."""
+        return self.enlarging is None
+
+    @property
     def jpeg_resistant(self) -> bool:
         """Whether LR may go through JPEG."""
         return all(m.card.jpeg_resistant for m in self.models)
@@ -123,10 +142,15 @@ class Rescaler:
     ) -> list[Plan]:
         """How `down` or `up` (`kind`) would run a large image of this size, one plan per network in order.
 
+        One for super-resolution has `up` alone.
+
         bytes_per_pixel: what the given image takes, and the result (None: as much). Raises DeviceError where it does
         not fit into `max_memory`.
         """
         result = bytes_per_pixel if result_bytes_per_pixel is None else result_bytes_per_pixel
+        if self.enlarging is not None:
+            wide, high = (-(-side // self.scale) * self.scale for side in (width, height))
+            return [self._enlarging_plan(self.enlarging, wide, high, bytes_per_pixel, result)]
         return [self._plan(stage, 1) for stage in self._stages(kind, width, height, bytes_per_pixel, result)]
 
     def _stages(self, kind: str, width: int, height: int, given: float, result: float, held: int = 0) -> list[_Stage]:
@@ -162,6 +186,8 @@ class Rescaler:
         Raises InputError for a kind, shape or dtype that is not an image, or that cannot hold 16 bits (a PIL
         image), DeviceError when memory runs out.
         """
+        if self.enlarging is not None:
+            raise ModelError(f"{self.name}: enlarges pictures and does not shrink any", "use it by `irnscale up --sr`")
         source = Source(image, self.scale)
         n, height, width = source.samples, source.height, source.width
         sink = Sink(image, n, height // self.scale, width // self.scale, depth)
@@ -197,11 +223,33 @@ class Rescaler:
             check_original_size(size, (width, height), self.scale)
         wide, high = size or (width * self.scale, height * self.scale)
         sink = Sink(image, n, high, wide, depth)
+        if self.enlarging is not None:
+            if temperature:
+                raise InputError(f"{self.name} draws no noise: it has no temperature", "leave the temperature out")
+            self._enlarge(self.enlarging, source, sink, progress, held)
+            return sink.finish()  # type: ignore[no-any-return]
         stages = self._stages(
             "up", width * self.scale, height * self.scale, source.bytes_per_pixel, sink.bytes_per_pixel, held
         )
         self._through(stages, source, sink, _Noise(temperature, seed), progress)
         return sink.finish()  # type: ignore[no-any-return]
+
+    def _enlarging_plan(
+        self, net: Enlarging, width: int, height: int, given: float, result: float, held: int = 0, samples: int = 1
+    ) -> Plan:
+        """The plan of a network for super-resolution; arguments as in `_stages`."""
+        area = width * height
+        pictures = 0 if self.device.type != "cpu" else round((result + given / self.scale**2) * area) + held
+        limit = self.max_memory // samples if self.max_memory else None
+        return net.plan(width, height, model=self.name, tile=self.tile, max_memory=limit, pictures=pictures)
+
+    def _enlarge(self, net: Enlarging, source: Source, sink: Sink, progress: Progress | None, held: int) -> None:
+        """The image through a network for super-resolution."""
+        width, height = source.width * self.scale, source.height * self.scale
+        sizes = source.bytes_per_pixel, sink.bytes_per_pixel
+        plan = self._enlarging_plan(net, width, height, *sizes, held=held, samples=source.samples)
+        fixed = self.tile is not None
+        net.run(source, sink, tile=plan.tile, fixed=fixed, fail=self._out_of_memory, progress=progress)
 
     def _through(
         self, stages: Sequence[_Stage], source: Source, sink: Sink, noise: _Noise, progress: Progress | None
@@ -383,15 +431,15 @@ def load(
 ) -> Rescaler:
     """A `Rescaler` for a scale (2, 4, "x4"; 8 and 16 compose two models) or for a model by name or file.
 
-    `sr` is for small images that `down` did not make: a scale, whose super-resolution assistant `up` then uses.
+    `sr` is for small images that `down` did not make: a scale, whose model for them is taken, or such a model.
     Raises ModelError, DeviceError or UsageError.
     """
     if isinstance(model, str) and model.removeprefix("x").isdigit():
         model = int(model.removeprefix("x"))
     if sr:
-        if not isinstance(model, int) or jpeg_resistant:
-            raise UsageError("sr goes with a scale alone, such as load(4, sr=True)")
-        assistant, base = find_assistant(model)
+        if jpeg_resistant:
+            raise UsageError("sr chooses the model, and jpeg_resistant does too", "leave one of them out")
+        base, assistant = super_resolution(model)
         return Rescaler(
             [base], assistant=assistant, device=device, precision=precision, tile=tile, max_memory=max_memory
         )

@@ -8,6 +8,7 @@ from irnscale.networks.dense_block import DenseBlock
 from irnscale.networks.haar import HaarTransform
 from irnscale.networks.irn import IRN, IRNConfig
 from irnscale.networks.pointwise import ActNorm, ChannelRotation
+from irnscale.networks.super_resolution import AttentionBlock, SRConfig, SRNet
 from irnscale.networks.unshuffle import UnshuffleMatrix
 
 __all__ = [
@@ -15,10 +16,13 @@ __all__ = [
     "ActNorm",
     "AssistantConfig",
     "AssistantFlow",
+    "AttentionBlock",
     "ChannelRotation",
     "DenseBlock",
     "EnhancedAffineCoupling",
     "HaarTransform",
     "IRNConfig",
+    "SRConfig",
+    "SRNet",
     "UnshuffleMatrix",
 ]

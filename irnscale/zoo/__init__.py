@@ -7,7 +7,6 @@ from irnscale.zoo.names import newest
 from irnscale.zoo.recorded import recorded
 from irnscale.zoo.store import (
     Model,
-    assistant,
     base_of,
     combined_digest,
     combined_scale,
@@ -17,8 +16,10 @@ from irnscale.zoo.store import (
     find_all,
     load_assistant,
     load_network,
+    load_super_resolution,
     models,
     new_folder,
+    super_resolution,
     user_folder,
     verify,
 )
@@ -26,7 +27,6 @@ from irnscale.zoo.store import (
 __all__ = [
     "Model",
     "ModelCard",
-    "assistant",
     "base_of",
     "combined_digest",
     "combined_scale",
@@ -36,11 +36,13 @@ __all__ = [
     "find_all",
     "load_assistant",
     "load_network",
+    "load_super_resolution",
     "models",
     "new_folder",
     "newest",
     "read_card",
     "recorded",
+    "super_resolution",
     "user_folder",
     "verify",
 ]

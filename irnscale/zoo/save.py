@@ -11,7 +11,7 @@ from torch import Tensor
 
 from irnscale.errors import ModelError, OutputError
 from irnscale.images.atomic import write_bytes_atomic
-from irnscale.networks import AssistantConfig, IRNConfig
+from irnscale.networks import AssistantConfig, IRNConfig, SRConfig
 from irnscale.zoo.cards import ModelCard, file_sha256
 from irnscale.zoo.store import Model
 
@@ -28,7 +28,7 @@ def check_name(name: str) -> None:
 def save_model(
     folder: Path,
     name: str,
-    config: IRNConfig | AssistantConfig,
+    config: IRNConfig | AssistantConfig | SRConfig,
     tensors: dict[str, Tensor],
     *,
     overwrite: bool = False,
@@ -60,6 +60,8 @@ def save_model(
         card |= {"kind": "assistant", "base": base.card.name, "base_digest": base.card.digest}
     else:
         scale = config.scale
+        if isinstance(config, SRConfig):
+            card |= {"kind": "sr"}
     result = ModelCard(name=name, scale=scale, architecture=config.to_dict(), sha256=file_sha256(weights), **card)
     write_bytes_atomic(result.to_json().encode(), folder / f"{name}.json", overwrite=overwrite)
     return Model(result, weights, shipped=False)

@@ -19,9 +19,9 @@ from irnscale.zoo.cards import ModelCard, file_sha256, read_card
 from irnscale.zoo.names import newest
 
 if TYPE_CHECKING:
-    from irnscale.networks import IRN, AssistantFlow
+    from irnscale.networks import IRN, AssistantFlow, SRNet
 
-N = TypeVar("N", bound="IRN | AssistantFlow")
+N = TypeVar("N", bound="IRN | AssistantFlow | SRNet")
 
 ARCHIVE = "irnscale_models_archive"
 ARCHIVE_COMMAND = "`pip install ./archive` in irnscale's repository"
@@ -199,19 +199,6 @@ def verify(model: Model) -> None:
         raise ModelError(f"{path}: damaged: its sha256 is not the one on the card of {model.card.name}", model.remedy)
 
 
-def assistant(scale: int) -> tuple[Model, Model]:
-    """The assistant for small pictures of `scale` that no model made, and the IRN it was trained for.
-
-    Shipped ones come first, of a family the newest. Raises ModelError where there is none, or its IRN is missing.
-    """
-    found = [m for m in models({}) if m.card.kind == "assistant" and m.card.scale == scale]
-    if not found:
-        have = ", ".join(sorted({f"x{m.card.scale}" for m in models({}) if m.card.kind == "assistant"})) or "none"
-        raise ModelError(f"no super-resolution assistant for scale {scale} is installed", f"installed: {have}")
-    chosen = newest(found)[0]
-    return chosen, base_of(chosen)
-
-
 def base_of(model: Model) -> Model:
     """The IRN that an assistant was trained for, whatever it is called. Raises ModelError where it is missing."""
     card = model.card
@@ -228,20 +215,59 @@ def base_of(model: Model) -> Model:
     return base
 
 
+def super_resolution(wanted: int | str) -> tuple[Model, Model | None]:
+    """What enlarges small pictures that no model made, and its assistant if it needs one.
+
+    wanted: a scale, for which a network of that kind comes first, then an assistant, of each the shipped ones and of a
+    family the newest; or the name or file of either. Raises ModelError where there is none.
+    """
+    if isinstance(wanted, str):
+        chosen = find(wanted)
+        if chosen.card.kind == "irn":
+            raise ModelError(f"{chosen.card.name}: is not for super-resolution", "leave --sr out, or -m")
+    else:
+        able = [m for m in models({}) if m.card.kind in ("sr", "assistant")]
+        found = newest(m for m in able if m.card.scale == wanted)
+        if not found:
+            have = ", ".join(sorted({f"x{m.card.scale}" for m in able})) or "none"
+            raise ModelError(f"no super-resolution model for scale {wanted} is installed", f"installed: {have}")
+        chosen = min(found, key=lambda m: (m.card.kind != "sr", not m.shipped))
+    return (chosen, None) if chosen.card.kind == "sr" else (base_of(chosen), chosen)
+
+
 def load_network(model: Model) -> IRN:
     """The network of a model, float32 weights on the CPU, ready to run. Raises ModelError."""
     from irnscale.networks import IRN, IRNConfig
 
+    if model.card.kind == "sr":
+        raise ModelError(
+            f"{model.card.name}: enlarges pictures and does not shrink any", "use it alone, by `irnscale up --sr`"
+        )
     if model.card.kind != "irn":
         raise ModelError(
             f"{model.card.name}: is no network of its own but an assistant of {model.card.base}",
-            "use it by `irnscale up --sr`",
+            f"use it by `irnscale up --sr -m {model.card.name}`",
         )
     net = _load(model, lambda architecture: IRN(IRNConfig(**architecture)))
-    if net.scale != model.card.scale:
-        what = f"{model.card.name}: its card says x{model.card.scale}, its architecture x{net.scale}"
-        raise ModelError(what, "import the model again")
+    _check_scale(model, net.scale)
     return net
+
+
+def load_super_resolution(model: Model) -> SRNet:
+    """The network of a model for super-resolution, float32 weights on the CPU, ready to run. Raises ModelError."""
+    from irnscale.networks import SRConfig, SRNet
+
+    if model.card.kind != "sr":
+        raise ModelError(f"{model.card.name}: is no network for super-resolution", "see `irnscale models`")
+    net = _load(model, lambda architecture: SRNet(SRConfig(**architecture)))
+    _check_scale(model, net.scale)
+    return net
+
+
+def _check_scale(model: Model, scale: int) -> None:
+    if scale != model.card.scale:
+        what = f"{model.card.name}: its card says x{model.card.scale}, its architecture x{scale}"
+        raise ModelError(what, "import the model again")
 
 
 def load_assistant(model: Model) -> AssistantFlow:

@@ -1,0 +1,109 @@
+"""A plain convolutional network for super-resolution, small and fast."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from irnscale.networks.irn import IMAGE_CHANNELS
+
+
+@dataclass(frozen=True)
+class SRConfig:
+    """What defines an `SRNet` up to its weights; stored on model cards.
+
+    scale: 2, 3 or 4. channels: of all features. blocks: how many `AttentionBlock`s, at least 2.
+    """
+
+    scale: int = 4
+    channels: int = 48
+    blocks: int = 6
+
+    def __post_init__(self) -> None:
+        if self.scale not in (2, 3, 4):
+            raise ValueError(f"scale of a super-resolution network must be 2, 3 or 4, got {self.scale}")
+        if self.channels < 1:
+            raise ValueError(f"channels must be at least 1, got {self.channels}")
+        if self.blocks < 2:
+            raise ValueError(f"blocks of a super-resolution network must be at least 2, got {self.blocks}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+class AttentionBlock(nn.Module):
+    """Three 3 x 3 convolutions f with SiLU between them: x -> x + 2 f(x) sigmoid(f(x)).
+
+    What the block finds says itself how much of it counts, at each place and in each channel, without parameters and
+    without looking further. (N, channels, H, W) in and out. Source: SPAN (Wan et al. 2023, arXiv 2311.12770), whose
+    block is (f(x) + x) * (sigmoid(f(x)) - 1/2): a product that is near 0 at usual initial weights, so that one block
+    after another learns nothing in a short run.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv3 = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        y = self.conv3(F.silu(self.conv2(F.silu(self.conv1(x)))))
+        return x + 2 * F.silu(y)  # y * sigmoid(y)
+
+
+class SRNet(nn.Module):
+    """(N, 3, h, w) in [0, 1] -> (N, 3, scale h, scale w), any h and w.
+
+    The features of the first convolution, of the first block, of the last but one and of the last are joined, and a
+    convolution makes of them scale squared values per channel and pixel, which `pixel_shuffle` lays out; they are added
+    to the small picture's own pixel. All convolutions pad with zeros. Source: as `AttentionBlock`.
+
+    `compute_dtype` is the precision of the convolutions of weights in another (None: that of the weights). What is
+    added to the pixels, and the sum, always have that of the input.
+    """
+
+    def __init__(self, config: SRConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or SRConfig()
+        self.compute_dtype: torch.dtype | None = None
+        channels = config.channels
+        self.head = nn.Conv2d(IMAGE_CHANNELS, channels, 3, padding=1)
+        self.blocks = nn.ModuleList(AttentionBlock(channels) for _ in range(config.blocks))
+        self.after = nn.Conv2d(channels, channels, 3, padding=1)
+        self.fuse = nn.Conv2d(4 * channels, channels, 1)
+        self.tail = nn.Conv2d(channels, IMAGE_CHANNELS * config.scale**2, 3, padding=1)
+
+    @property
+    def scale(self) -> int:
+        """How many times larger the result is."""
+        return self.config.scale
+
+    @property
+    def support(self) -> int:
+        """Small pixels on each side that an output pixel depends on: one per 3 x 3 convolution in a row."""
+        return 3 * self.config.blocks + 3
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Enlarge; see the class."""
+        dtype = self.compute_dtype or self.head.weight.dtype
+        lowered = dtype != self.head.weight.dtype
+        with torch.autocast(x.device.type, dtype if lowered else None, enabled=lowered):
+            change = self._change((x - 0.5).to(self.head.weight.dtype))
+        own = x.repeat_interleave(self.scale**2, dim=1)
+        return F.pixel_shuffle(change.to(x.dtype) + own, self.scale)
+
+    def _change(self, x: Tensor) -> Tensor:
+        first = y = self.head(x)
+        kept = []
+        for block in self.blocks:
+            y = block(y)
+            kept.append(y)
+        joined = torch.cat([first, self.after(y), kept[0], kept[-2]], dim=1)
+        result: Tensor = self.tail(self.fuse(joined))
+        return result

@@ -1,0 +1,44 @@
+"""Plain super-resolution: a network learns to undo bicubic reduction, and JPEG after it."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from irnscale.kernels import quantize
+from irnscale.networks import SRNet
+from irnscale.train.config import Recipe
+from irnscale.train.jpeg import jpeg
+from irnscale.train.losses import image_loss
+from irnscale.train.objective import Draws, Objective
+
+
+class SuperResolution(Objective):
+    """The distance `recon_norm` of HR from what the network makes of LR.
+
+    LR is the bicubic picture in 8 bits, as foreign pictures are, and for `jpeg_share` of the crops what JPEG leaves.
+    """
+
+    net: SRNet
+    makes_lr = False
+
+    def __init__(self, recipe: Recipe, net: SRNet | None = None) -> None:
+        super().__init__(recipe)
+        self.net = net if net is not None else SRNet(recipe.super_resolution())
+
+    def upscale(self, lr: Tensor) -> Tensor:
+        """What the network makes of it."""
+        return cast(Tensor, self.net(lr))
+
+    def forward(self, hr: Tensor, lr_reference: Tensor, draws: Draws) -> dict[str, Tensor]:
+        """See `Objective.forward`: "recon" alone."""
+        recipe = self.recipe
+        lr = quantize(lr_reference)
+        if "damaged" in draws:
+            chroma = recipe.chroma or draws["subsampling"]
+            stored = jpeg(lr, draws["quality"], chroma)
+            lr = torch.where(draws["damaged"].view(-1, 1, 1, 1), stored, lr)
+        distance = image_loss(recipe.recon_norm, self.net(lr), hr, recipe.y_channel_usage)
+        return {"loss": recipe.lambda_recon * distance, "recon": distance}
