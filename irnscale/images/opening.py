@@ -18,6 +18,7 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError, _imaging
 from ..errors import InputError
 from .extras import HEIF, IO, has_heif, has_io, is_heic
 from .jpegxl import JpegXlFile, is_jpegxl
+from .raw import is_camera_raw
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +66,6 @@ _OTHERS = (
     (4, b"ftypheix", "a HEIC picture, which needs pillow-heif", HEIF),
     (4, b"ftypmif1", "a HEIF picture, which needs pillow-heif", HEIF),
     (4, b"ftypavif", "an AVIF picture, which this Pillow cannot decode", "install a Pillow with AVIF"),
-    (4, b"ftypcrx ", "a camera raw file", "develop it to TIFF or PNG first"),
     (0, b"\0\0\0\x0cjP  ", "a JPEG 2000 whose header is damaged", _GET_AGAIN),
     (0, b"\xff\x4f\xff\x51", "a JPEG 2000 whose header is damaged", _GET_AGAIN),
     (0, b"\xff\x0a", "a JPEG XL picture, which needs imagecodecs", IO),
@@ -220,6 +220,8 @@ def open_source(source: Path | bytes, name: str | None = None) -> Iterator[Image
         file.seek(0)
         if not head:
             raise InputError(f"{label}: file is empty", _GET_AGAIN)
+        if is_camera_raw(file):
+            raise InputError(f"{label}: is a camera raw file", "develop it to TIFF or PNG first")
         stack.enter_context(quiet_pillow())
         stack.enter_context(failures_as_input_errors(label, head))
         if is_jpegxl(head) and has_io():

@@ -40,7 +40,7 @@ _FORMAT_NAMES = {"JPEG": "jpg", "MPO": "jpg"}
 _FIRST_IS_ALL = {"MPO", "PSD", "ICO", "ICNS", "CUR"}
 _IMAGE_WIDTH, _IMAGE_LENGTH, _STRIP_OFFSETS, _SAMPLES, _ROWS_PER_STRIP = 256, 257, 273, 277, 278
 _PLANAR, _SEPARATE, _TILE_OFFSETS = 284, 2, 324
-_DNG_VERSION, _NEW_SUBFILE_TYPE, _BITS_PER_SAMPLE = 50706, 254, 258
+_NEW_SUBFILE_TYPE, _BITS_PER_SAMPLE = 254, 258
 
 
 def read_picture(
@@ -215,11 +215,11 @@ def _check_frames(image: Image.Image, name: str, frames: str) -> list[str]:
 
 
 def _refuse_raw(image: Image.Image, name: str) -> None:
-    """Raw files of cameras are TIFF files whose first picture is a thumbnail: the trap is silent."""
+    """A TIFF whose first picture is a reduced one is a raw file too, if of an unknown camera: the trap is silent."""
     if image.format != "TIFF":
         return
     tags = cast("Any", image).tag_v2
-    if _DNG_VERSION in tags or tags.get(_NEW_SUBFILE_TYPE) == 1:
+    if tags.get(_NEW_SUBFILE_TYPE) == 1:
         raise InputError(f"{name}: is a camera raw file", "develop it to TIFF or PNG first")
 
 
