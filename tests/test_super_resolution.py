@@ -76,6 +76,21 @@ def test_the_network_by_hand(scale):
     assert sum(p.numel() for p in SRNet().parameters()) == 426_288
 
 
+def test_untrained_features_are_where_silu_is_curved_and_reach_the_end():
+    """At 0.1 of that the network is one linear filter, and where they vanish the blocks behind learn nothing."""
+    net = SRNet()
+    spreads: list[float] = []
+    for block in net.blocks:
+        block.register_forward_hook(lambda _, __, y: spreads.append(y.std().item()))
+    x = torch.rand(1, 3, 6, 6).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    y = net(x)
+    assert (y - F.interpolate(x, scale_factor=4)).std() < 0.05, "it starts as the small picture"
+    assert all(0.5 < spread < 3 for spread in spreads)
+    y.abs().sum().backward()
+    sizes = [block.conv1.weight.grad.norm().item() for block in net.blocks]
+    assert min(sizes) > 0.1 * max(sizes)
+
+
 def test_support_is_what_an_output_pixel_depends_on():
     net = random_net(blocks=3).double()
     side = 2 * net.support + 5

@@ -88,6 +88,7 @@ class SRNet(nn.Module):
         nn.init.normal_(self.head.weight, std=0.6)
         deep = (9 * self.config.channels) ** -0.5
         for block in self.blocks:
+            assert isinstance(block, AttentionBlock)
             for conv, gain in ((block.conv1, 1.0), (block.conv2, 1.68), (block.conv3, 0.35)):
                 nn.init.normal_(conv.weight, std=gain * deep)
         nn.init.normal_(self.after.weight, std=deep)
