@@ -136,7 +136,7 @@ def test_the_executor_leaves_its_input_alone_and_reports(nets, band):
         before = x.clone()
         executor.run(nets[4], x, rev=rev, tile=8, band=band, progress=lambda *both, seen=seen: seen.append(both))
         assert torch.equal(x, before)
-        assert seen[-1] == (work_of(nets[4], 40, 24, rev),) * 2
+        assert seen[-1] == (work_of(Prepared(nets[4]), 40, 24, rev),) * 2
         assert len(seen) == 4 * (3 * 2 + 2) or (band and len(seen) > 4 * (3 * 2 + 2)), "once per tile"
         assert all(a < b for (a, _), (b, _) in pairwise(seen))
     for wrong in ({"tile": 0}, {"tile": 8, "band": 0}):

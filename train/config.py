@@ -31,6 +31,9 @@ R = TypeVar("R", bound="DataclassInstance")
 class Recipe:
     """Hyper-parameters, by the names of the dissertation's table 3.2 where it has one.
 
+    inv_per_ds is a number of couplings, or a list with one for each level from the image downwards.
+    constant_scales: the couplings, by the numbers of their weights, whose scale network s is a constant per channel
+    from the start: a third of the work of a coupling is then left out, see `IRNConfig`.
     lambda_guide None means scale squared (the losses are sums, and LR has that many times fewer pixels).
     batch_size crops of img_size squared make a step, over all processes; each process computes its part in
     `accumulate` pieces, which takes less memory and changes nothing else.
@@ -72,13 +75,14 @@ class Recipe:
 
     name: str = "irn"
     scale: int = 4
-    inv_per_ds: int = 8
+    inv_per_ds: Any = 8
     growth: int = 32
     clamp: float = 1.0
     clamp_activation: str = "sigmoid"
     clamp_tightness: float = 1.0
     actnorm: bool = False
     codec_blocks: int = 0
+    constant_scales: list[int] = field(default_factory=list)
     batch_size: int = 16
     img_size: int = 144
     accumulate: int = 1
@@ -186,12 +190,14 @@ class Recipe:
         if self.precision not in ("auto", "float32", "bfloat16"):
             raise UsageError(f"precision={self.precision} must be auto, float32 or bfloat16")
         try:
-            self.network()
+            network = self.network().to_dict()
             self.assistant()
             if self.blocks:
                 self.super_resolution()
         except ValueError as error:
             raise UsageError(str(error)) from error
+        for name in ("inv_per_ds", "constant_scales"):  # there are several ways to write the same
+            object.__setattr__(self, name, network[name])
         if self.img_size % self.scale:
             raise UsageError(f"img_size={self.img_size} is not divisible by scale={self.scale}")
         Budget.parse(self.budget)
@@ -240,7 +246,14 @@ class Recipe:
     def _check_assistant(self) -> None:
         if not any(getattr(self, name) for name in LAMBDAS_SR):
             raise UsageError("lambda_a1, lambda_a2 and lambda_a3 are all 0: nothing would be learnt")
-        for name in ("sr_mode", "compression_mode", "actnorm", "loss_flip_period", "quantize_guide_loss"):
+        for name in (
+            "sr_mode",
+            "compression_mode",
+            "actnorm",
+            "constant_scales",
+            "loss_flip_period",
+            "quantize_guide_loss",
+        ):
             if getattr(self, name):
                 raise UsageError(f"{name} has no meaning for the assistant of {self.assistant_of}", "leave one out")
         if self.lr_cells != [1]:

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from irnscale.errors import ModelError
-from irnscale.networks import IRN, ActNorm, SRNet
+from irnscale.networks import IRN, ActNorm, DenseBlock, SRNet
 
 
 def load_initial(net: nn.Module, source: str) -> None:
@@ -39,6 +39,12 @@ def load_initial(net: nn.Module, source: str) -> None:
             continue
         if name not in own or name not in tensors or tensors[name].shape != own[name].shape:
             raise ModelError(f"{source}: does not fit the recipe, first at {name}")
+    for name, block in net.named_modules():
+        if isinstance(block, DenseBlock) and block.fixed and (own | tensors)[f"{name}.conv5.weight"].any():
+            raise ModelError(
+                f"{source}: {name} is no constant there, as the recipe's constant_scales wants",
+                f"`irnscale models simplify {source} --name NEW` finds which can be, and their means",
+            )
     net.load_state_dict(own | tensors)
 
 

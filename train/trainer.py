@@ -181,8 +181,9 @@ class Trainer:
 
     def _load(self, checkpoint: Path) -> None:
         state = load_state(checkpoint)
+        usual = type(self.net.config)().to_dict()  # what older versions, which had no such key, trained
         for key, value in self.net.config.to_dict().items():
-            if (trained := state["recipe"].get(key, getattr(Recipe, key))) != value:
+            if (trained := state["recipe"].get(key, usual[key])) != value:
                 raise UsageError(
                     f"{checkpoint}: was trained with {key}={trained}, the recipe says {value}",
                     f"resume with {key}={trained}, or choose another --out",

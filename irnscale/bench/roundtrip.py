@@ -15,7 +15,7 @@ from irnscale.bench.timing import matrix_rate, timed
 from irnscale.engine.rescaler import Rescaler
 from irnscale.networks import IRN
 from irnscale.networks.irn import IMAGE_CHANNELS
-from irnscale.zoo import default_model, load_network
+from irnscale.zoo import default_model, find, load_network
 
 
 @dataclass(frozen=True)
@@ -44,20 +44,20 @@ class RoundTrip:
 
 
 def block_flop_per_pixel(networks: Sequence[IRN]) -> float:
-    """Floating-point operations (a multiply-add is two) of the convolutions, per HR pixel and direction."""
+    """Floating-point operations (a multiply-add is two) of the convolutions that run, per HR pixel and direction."""
     total = 0.0
     for net in networks:
         for block in net.dense_blocks():
-            weights = sum(conv.weight.numel() for conv in block.convolutions)
             channels = block.in_channels + block.out_channels
             level_pixels = channels / IMAGE_CHANNELS  # 12 channels: a quarter of the positions, and so on
-            total += 2 * weights / level_pixels
+            total += 2 * block.multiplications / level_pixels
     return total
 
 
 def measure(
     *,
     scale: int = 4,
+    name: str | None = None,
     width: int = 768,
     height: int = 512,
     repeats: int = 5,
@@ -65,11 +65,12 @@ def measure(
     precision: str = "auto",
     tile: int | None = None,
 ) -> RoundTrip:
-    """Down and up of one random image, alternating between the paper's way and ours.
+    """Down and up of one random image, alternating between the paper's way and ours; `name`: a model of any scale.
 
     The two must agree: the largest difference of the restored picture is reported with the times.
     """
-    model = default_model(scale)
+    model = default_model(scale) if name is None else find(name)
+    scale = model.card.scale
     ours = Rescaler([model], device=device, precision=precision, tile=tile)
     theirs = load_network(model).to(ours.device)
     generator = torch.Generator().manual_seed(0)

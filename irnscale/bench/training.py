@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,11 @@ from torch import Tensor
 from irnscale.bench.paper import paper_pass
 from irnscale.bench.roundtrip import block_flop_per_pixel
 from irnscale.bench.timing import matrix_rate, timed
+from irnscale.errors import ModelError
 from irnscale.networks import IRN
 from irnscale.train.config import Recipe
 from irnscale.train.trainer import Trainer
+from irnscale.zoo import find
 
 
 @dataclass(frozen=True)
@@ -85,10 +87,25 @@ def kept_bytes(net: IRN, forward: Callable[[], object]) -> int:
 
 
 def measure(
-    *, scale: int = 4, batch: int = 16, crop: int = 144, repeats: int = 5, device: torch.device, precision: str = "auto"
+    *,
+    scale: int = 4,
+    name: str | None = None,
+    batch: int = 16,
+    crop: int = 144,
+    repeats: int = 5,
+    device: torch.device,
+    precision: str = "auto",
 ) -> TrainingStep:
-    """Steps on one random batch from one start; the losses of the first step are compared."""
+    """Steps on one random batch from one start; the losses of the first step are compared.
+
+    name: a model to start from; where its scales are constant, ours leaves them out and the paper's way runs them.
+    """
     recipe = Recipe(scale=scale, batch_size=batch, img_size=crop, precision=precision)
+    if name is not None:
+        if (card := find(name).card).kind != "irn":
+            raise ModelError(f"{name}: is no network of its own", "give the model that it belongs to")
+        recipe = replace(recipe, **card.architecture, init=name)
+        scale = recipe.scale
     generator = torch.Generator().manual_seed(0)
     hr = torch.rand(batch, 3, crop, crop, generator=generator).to(device)
     lr = torch.rand(batch, 3, crop // scale, crop // scale, generator=generator).to(device)
@@ -97,6 +114,7 @@ def measure(
     assert isinstance(ours.net, IRN)
     theirs = IRN(ours.net.config).to(device)
     theirs.load_state_dict(ours.net.state_dict())
+    theirs.requires_grad_()
     adam = torch.optim.Adam(theirs.parameters(), lr=recipe.initial_lr, weight_decay=recipe.weight_decay)
 
     def paper_step() -> Tensor:

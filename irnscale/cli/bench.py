@@ -13,6 +13,7 @@ from irnscale.errors import ExitCode, UsageError
 @click.command()
 @click.argument("what", type=click.Choice(["roundtrip", "large", "train", "kernels"]), default="roundtrip")
 @click.option("-s", "--scale", type=click.Choice(["2", "4"]), default="4", show_default=True)
+@click.option("-m", "--model", metavar="NAME", help="`roundtrip`, `train`: this model instead, at its own scale.")
 @click.option("--size", default="768x512", show_default=True, help="WIDTHxHEIGHT of the image.")
 @click.option("--batch", type=click.IntRange(min=1), default=16, show_default=True, help="`train`: crops in a step.")
 @click.option("--crop", type=click.IntRange(min=16), default=144, show_default=True, help="`train`: side of a crop.")
@@ -27,6 +28,7 @@ from irnscale.errors import ExitCode, UsageError
 def command(
     what: str,
     scale: str,
+    model: str | None,
     size: str,
     batch: int,
     crop: int,
@@ -47,8 +49,10 @@ def command(
     The paper's training step, 16 crops of 144 x 144, takes tens of seconds on a small CPU; --batch and --crop make a
     smaller one.
     """
+    if model is not None and what not in ("roundtrip", "train"):
+        raise UsageError(f"bench {what} takes no --model")
     if what == "train":
-        return _train(int(scale), batch, crop, repeats, device, precision, as_json)
+        return _train(int(scale), model, batch, crop, repeats, device, precision, as_json)
     if what == "kernels":
         from pathlib import Path
 
@@ -63,6 +67,7 @@ def command(
 
     result = measure(
         scale=int(scale),
+        name=model,
         width=chosen[0],
         height=chosen[1],
         repeats=repeats,
@@ -74,7 +79,7 @@ def command(
         click.echo(json.dumps(result.to_dict()))
         return ExitCode.OK
     click.echo(
-        f"x{scale} round trip of {result.width}x{result.height} on {result.device} ({result.threads} threads), "
+        f"x{result.scale} round trip of {result.width}x{result.height} on {result.device} ({result.threads} threads), "
         f"median of {result.repeats}"
     )
     click.echo(f"  the paper's way  down {result.paper_down_s:.2f} s  up {result.paper_up_s:.2f} s  (float32)")
@@ -104,14 +109,25 @@ def _large(
     return ExitCode.OK
 
 
-def _train(scale: int, batch: int, crop: int, repeats: int, device: str, precision: str, as_json: bool) -> int:
+def _train(
+    scale: int, model: str | None, batch: int, crop: int, repeats: int, device: str, precision: str, as_json: bool
+) -> int:
     from irnscale.bench.training import measure
     from irnscale.engine.device import choose_device
+    from irnscale.zoo import find
 
+    if model is not None:
+        scale = find(model).card.scale
     if crop % scale:
         raise UsageError(f"--crop {crop} is not divisible by --scale {scale}")
     result = measure(
-        scale=scale, batch=batch, crop=crop, repeats=repeats, device=choose_device(device), precision=precision
+        scale=scale,
+        name=model,
+        batch=batch,
+        crop=crop,
+        repeats=repeats,
+        device=choose_device(device),
+        precision=precision,
     )
     if as_json:
         click.echo(json.dumps(result.to_dict()))

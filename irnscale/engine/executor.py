@@ -29,6 +29,7 @@ from irnscale.errors import InputError
 from irnscale.freia import InvertibleModule
 from irnscale.kernels import additive_forward, additive_inverse, haar_inverse
 from irnscale.networks import DenseBlock, EnhancedAffineCoupling, HaarTransform
+from irnscale.networks.irn import IMAGE_CHANNELS
 
 Progress = Callable[[int, int], None]
 Read = Callable[[int, int], Tensor]
@@ -154,7 +155,7 @@ class Sweep:
             ratio, channels, modules, after = part.ratio, part.channels, part.modules, part.after
             self._first = part.before if not self._levels else self._first
             steps = steps_of(prepared, modules, rev)
-            split = next(m.split_len1 for m in modules if isinstance(m, EnhancedAffineCoupling))
+            split = next((m.split_len1 for m in modules if isinstance(m, EnhancedAffineCoupling)), IMAGE_CHANNELS)
             window = Window(
                 allocate or self._allocate,
                 samples=samples,

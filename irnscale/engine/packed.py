@@ -7,6 +7,7 @@
   weights are laid side by side as 9 channels of a 3 x 1 convolution, and the results are added, shifted: a third of
   the work.
 - s and t read the same x, so that their first convolutions are one.
+- A block whose last convolution has zero weights gives its bias and is not run: many a trained s is a constant.
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ class PackedBlock:
     """The weights of a dense block in the layout and dtype of the convolutions."""
 
     def __init__(self, block: DenseBlock, dtype: torch.dtype) -> None:
+        self._constant = block if block.is_constant else None
         self.weights = [
             conv.weight.detach().to(dtype, memory_format=torch.channels_last) for conv in block.convolutions
         ]
@@ -93,6 +95,9 @@ class PackedBlock:
 
     def __call__(self, source: Tensor, border: Border) -> Tensor:
         """(N, C, h + halo, w + halo) of any dtype -> (N, C', h, w)."""
+        if self._constant is not None:
+            height, width = border.crop(source).shape[2:]
+            return self._constant.constant(source.shape[0], height, width, self.weights[0].dtype)
         x = source.to(self.weights[0].dtype, memory_format=torch.channels_last)
         first = layer_of(x, self.weights[0], self.biases[0], reach(border, 0), reach(border, 1))
         return self.rest((x, first), border)
@@ -137,6 +142,7 @@ class PackedSubnets:
         assert isinstance(t, DenseBlock)
         self._p = PackedBlock(p, dtype) if isinstance(p, DenseBlock) else None
         self._s, self._t = PackedBlock(s, dtype), PackedBlock(t, dtype)
+        self._apart = s.is_constant or t.is_constant
         first = torch.cat((self._s.weights[0], self._t.weights[0]))
         self._first = first.contiguous(memory_format=torch.channels_last)
         self._bias = torch.cat((self._s.biases[0], self._t.biases[0]))
@@ -148,6 +154,8 @@ class PackedSubnets:
 
     def st(self, source: Tensor, border: Border) -> tuple[Tensor, Tensor]:
         """See `Subnets`."""
+        if self._apart:
+            return self._s(source, border), self._t(source, border)
         x = source.to(self._first.dtype, memory_format=torch.channels_last)
         both = layer_of(x, self._first, self._bias, reach(border, 0), reach(border, 1))
         features = self._s.weights[0].shape[0]

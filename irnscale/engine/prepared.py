@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
+from torch import nn
 
 from irnscale.engine.cuda import GraphedSubnets, wants_graphs
 from irnscale.engine.packed import PackedSubnets, packs
 from irnscale.engine.subnets import ModuleSubnets, Subnets
 from irnscale.freia import InvertibleModule
-from irnscale.networks import IRN, AssistantFlow, EnhancedAffineCoupling, HaarTransform, UnshuffleMatrix
+from irnscale.networks import IRN, AssistantFlow, DenseBlock, EnhancedAffineCoupling, HaarTransform, UnshuffleMatrix
 from irnscale.networks.irn import IMAGE_CHANNELS
 
 Network = IRN | AssistantFlow
@@ -28,6 +29,8 @@ class Prepared:
     net: Network
     dtype: torch.dtype | None = None
     subnets: dict[EnhancedAffineCoupling, Subnets] = field(default_factory=dict)
+    costs: dict[EnhancedAffineCoupling, tuple[int, int]] = field(default_factory=dict)
+    """Multiplications per position of p, and of s and t."""
 
     def __post_init__(self) -> None:
         pool = torch.cuda.graph_pool_handle() if wants_graphs(self.device) else None
@@ -37,6 +40,7 @@ class Prepared:
                 subnets: Subnets = (
                     PackedSubnets(module, dtype) if packs(module, dtype) else ModuleSubnets(module, self.dtype)
                 )
+                self.costs[module] = _cost(module.p), _cost(module.s) + _cost(module.t)
                 self.subnets[module] = subnets if pool is None else GraphedSubnets(subnets, pool)
 
     @property
@@ -104,7 +108,7 @@ def segments(net: Network, rev: bool) -> list[Segment]:
         if module is not None and factor_of(module) == 1:
             modules.append(module)
             continue
-        if modules:
+        if modules or (before is not None and module is not None):  # between two resamplings there may be none
             found.append(Segment(modules, ratio, channels, before, module))
         modules, before, factor = [], module, factor_of(module)
         ratio, channels = (ratio * factor, channels // factor**2) if rev else (ratio // factor, channels * factor**2)
@@ -120,14 +124,19 @@ def steps_of(prepared: Prepared, modules: Sequence[InvertibleModule], rev: bool)
             continue
         subnets = prepared.subnets[module]
         exact = ModuleSubnets(module) if prepared.lowered else None
-        p, s, t = (
-            sum(w.numel() for w in net.parameters()) if net is not None else 0 for net in (module.p, module.s, module.t)
-        )
-        halves = [Step(module, True, subnets, exact, cost=s + t)]
+        p, st = prepared.costs[module]
+        halves = [Step(module, True, subnets, exact, cost=st)]
         if module.p is not None:
             halves.insert(0, Step(module, False, subnets, exact, cost=p))
         steps.extend(reversed(halves) if rev else halves)
     return steps
+
+
+def _cost(net: nn.Module | None) -> int:
+    """Multiplications per position, and one for the arithmetic."""
+    if net is None:
+        return 0
+    return 1 + (net.multiplications if isinstance(net, DenseBlock) else sum(w.numel() for w in net.parameters()))
 
 
 def steps_of_modules(modules: Sequence[InvertibleModule]) -> int:
@@ -135,12 +144,11 @@ def steps_of_modules(modules: Sequence[InvertibleModule]) -> int:
     return sum(2 if isinstance(module, EnhancedAffineCoupling) and module.p is not None else 1 for module in modules)
 
 
-def work_of(net: Network, height: int, width: int, rev: bool) -> int:
+def work_of(prepared: Prepared, height: int, width: int, rev: bool) -> int:
     """Multiplications for a large image of this size: what `Sweep` reports its progress in."""
-    total = 0
+    total, net = 0, prepared.net
     for part in segments(net, rev):
         positions = (height // net.scale * part.ratio) * (width // net.scale * part.ratio)
         for module in part.modules:
-            coupling = isinstance(module, EnhancedAffineCoupling)
-            total += positions * (sum(w.numel() for w in module.parameters()) if coupling else 1)
+            total += positions * (sum(prepared.costs[module]) if isinstance(module, EnhancedAffineCoupling) else 1)
     return total

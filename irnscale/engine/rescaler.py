@@ -255,7 +255,9 @@ class Rescaler:
         self, stages: Sequence[_Stage], source: Source, sink: Sink, noise: _Noise, progress: Progress | None
     ) -> None:
         """The image through the networks; what lies between two of them is not rounded."""
-        report = _Progress(progress, sum(work_of(stage.net, stage.height, stage.width, stage.rev) for stage in stages))
+        report = _Progress(
+            progress, sum(work_of(self._prepared[stage.net], stage.height, stage.width, stage.rev) for stage in stages)
+        )
         # the Haar kernels read and write 8-bit pixels themselves
         levels = isinstance(segments(stages[0].net, stages[0].rev)[0].before, HaarTransform)
         reader: Reader = partial(source.read, device=self.device, levels=levels)

@@ -37,8 +37,20 @@ class Subnets(Protocol):
         """The raw log-scale and the translation of x2."""
 
 
+class ConstantBlock(nn.Module):
+    """A dense block that gives its last bias everywhere: the same numbers, and no convolutions."""
+
+    def __init__(self, block: DenseBlock, dtype: torch.dtype) -> None:
+        super().__init__()
+        self._block, self._dtype = block, dtype
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C', H, W)."""
+        return self._block.constant(x.shape[0], x.shape[2], x.shape[3], self._dtype)
+
+
 class ModuleSubnets:
-    """The modules themselves, or copies of them with weights of another dtype."""
+    """The modules themselves, or copies of them with weights of another dtype; constant ones are not run."""
 
     def __init__(self, coupling: EnhancedAffineCoupling, dtype: torch.dtype | None = None) -> None:
         self._p, self._s, self._t = (
@@ -58,6 +70,8 @@ class ModuleSubnets:
 
 
 def _lowered(module: nn.Module, dtype: torch.dtype | None) -> nn.Module:
+    if isinstance(module, DenseBlock) and module.is_constant:
+        return ConstantBlock(module, dtype or module.compute_dtype or module.conv1.weight.dtype)
     if dtype is None or dtype == next(module.parameters()).dtype:
         return module
     lowered: nn.Module = copy.deepcopy(module).to(dtype)

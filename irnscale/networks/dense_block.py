@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from irnscale.networks.dense_training import DenseFunction, as_result, dense_features
+from irnscale.networks.dense_training import ConstantFunction, DenseFunction, as_result, dense_features
 
 SLOPE = 0.2
 
@@ -22,6 +22,9 @@ class DenseBlock(nn.Module):
     cast to it. Under a float32 input a result in 16 bits stays as it is, since the couplings' kernels read it
     so; any other result is cast to the dtype of the input. The trunk around the block keeps its precision.
     It is a setting of the module, to be changed only while nobody is calling it.
+
+    A block whose fifth convolution has zero weights gives its bias everywhere, whatever it reads. `fix` makes it one
+    that stays so in training, and that runs no convolutions; see `is_constant`.
     """
 
     support = 5
@@ -33,6 +36,7 @@ class DenseBlock(nn.Module):
         self.out_channels = out_channels
         self.growth = growth
         self.compute_dtype: torch.dtype | None = None
+        self.fixed = False
         self.conv1 = nn.Conv2d(in_channels, growth, 3, padding=1)
         self.conv2 = nn.Conv2d(in_channels + growth, growth, 3, padding=1)
         self.conv3 = nn.Conv2d(in_channels + 2 * growth, growth, 3, padding=1)
@@ -52,9 +56,34 @@ class DenseBlock(nn.Module):
         """conv1 to conv5."""
         return [self.conv1, self.conv2, self.conv3, self.conv4, self.conv5]
 
+    def fix(self) -> None:
+        """Zero conv5's weights and train nothing but its bias from here on."""
+        self.fixed = True
+        self.requires_grad_(False)
+        nn.init.zeros_(self.conv5.weight)
+        assert self.conv5.bias is not None
+        self.conv5.bias.requires_grad_()
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether the result does not depend on what is read. Looks at the weights, for which a GPU is waited for."""
+        return self.fixed or not bool(self.conv5.weight.any())
+
+    @property
+    def multiplications(self) -> int:
+        """Of the convolutions that have to be run, per position."""
+        return 0 if self.is_constant else sum(conv.weight.numel() for conv in self.convolutions)
+
+    def constant(self, n: int, height: int, width: int, dtype: torch.dtype) -> Tensor:
+        """The result of a constant block, (n, out_channels, height, width), laid out as the convolutions would."""
+        y: Tensor = ConstantFunction.apply(self.conv5.bias, n, height, width, dtype)  # type: ignore[no-untyped-call]
+        return y
+
     def forward(self, x: Tensor) -> Tensor:
         """Run the block; the result is channels-last, its dtype that of `x` or 16-bit (see above)."""
         dtype = self.compute_dtype or self.conv1.weight.dtype
+        if self.fixed:
+            return as_result(self.constant(x.shape[0], x.shape[2], x.shape[3], dtype), x.dtype)
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
             parameters = [c.weight for c in self.convolutions] + [c.bias for c in self.convolutions]
             trained: Tensor = DenseFunction.apply(x, dtype, SLOPE, *parameters)  # type: ignore[no-untyped-call]

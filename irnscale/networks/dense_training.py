@@ -42,6 +42,20 @@ def as_result(y: Tensor, dtype: torch.dtype) -> Tensor:
     return y if dtype == torch.float32 and y.dtype.itemsize == 2 else y.to(dtype)
 
 
+class ConstantFunction(torch.autograd.Function):
+    """The fifth bias (out,) everywhere, (n, out, height, width) in `dtype`; its gradient is summed as there."""
+
+    @staticmethod
+    def forward(ctx: Any, bias: Tensor, n: int, height: int, width: int, dtype: torch.dtype) -> Tensor:
+        ctx.dtype, ctx.bias_dtype = dtype, bias.dtype
+        return bias.to(dtype).view(1, -1, 1, 1).expand(n, -1, height, width).contiguous(memory_format=CHANNELS_LAST)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Backward:
+        later = grads[0].to(ctx.dtype, memory_format=CHANNELS_LAST)
+        return later.sum(dim=(0, 2, 3)).to(ctx.bias_dtype), None, None, None, None
+
+
 class DenseFunction(torch.autograd.Function):
     """x (N, in, H, W), dtype and LeakyReLU's slope, then the five weights and five biases -> (N, out, H, W)."""
 

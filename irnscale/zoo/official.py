@@ -8,6 +8,8 @@ and G our t. Their files also hold the frozen Haar filters (`operations.N.haar_w
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -25,8 +27,9 @@ _HAAR = re.compile(r"operations\.\d+\.haar_weights")
 def read_official(path: Path) -> tuple[IRNConfig, dict[str, Tensor]]:
     """The configuration and our state dict of a .pth in the paper's naming.
 
-    Loaded with `weights_only=True`: nothing in the file is executed. The scale and the number of
-    couplings are read off the keys. Raises ModelError naming the first key that does not fit.
+    Loaded with `weights_only=True`: nothing in the file is executed. The scale and the numbers of
+    couplings are read off the keys, and which scales are constant off the weights. Raises ModelError naming the
+    first key that does not fit.
     """
     if not path.is_file():
         raise ModelError(f"{path}: no such file", "check the path")
@@ -70,7 +73,8 @@ def read_official(path: Path) -> tuple[IRNConfig, dict[str, Tensor]]:
     bad = next((k for k, v in tensors.items() if not torch.isfinite(v).all()), None)
     if bad:
         raise ModelError(f"{path}: {_theirs(bad)} holds values that are not finite", "import another checkpoint")
-    return config, tensors
+    constant = [n for n in config.couplings if not tensors[f"module_list.{n}.s.conv5.weight"].any()]
+    return replace(config, constant_scales=constant), tensors
 
 
 def _reason(path: Path, error: Exception) -> str:
@@ -100,8 +104,7 @@ def _configuration(path: Path, couplings: set[int]) -> IRNConfig:
     """Levels and couplings per level from which positions hold couplings: the gaps are Haar transforms."""
     # at most 4 Haar transforms among them: a file that says operations.999999999 must not cost the memory
     haar = [n for n in range(min(max(couplings, default=0), len(couplings) + 4)) if n not in couplings]
-    levels = len(haar)
-    total = len(couplings)
-    if levels not in (1, 2, 3, 4) or total % levels or haar != [i * (total // levels + 1) for i in range(levels)]:
-        raise ModelError(f"{path}: its {total} couplings are not laid out as IRN x2, x4, x8 or x16", _LAYOUT)
-    return IRNConfig(scale=2**levels, inv_per_ds=total // levels)
+    counts = [end - start - 1 for start, end in pairwise([*haar, len(haar) + len(couplings)])]
+    if len(haar) not in (1, 2, 3, 4) or haar[0] != 0 or counts[-1] < 1 or max(couplings) != sum(counts) + len(haar) - 1:
+        raise ModelError(f"{path}: its {len(couplings)} couplings are not laid out as IRN x2, x4, x8 or x16", _LAYOUT)
+    return IRNConfig(scale=2 ** len(haar), inv_per_ds=counts)

@@ -19,6 +19,8 @@ from irnscale.zoo.cards import ModelCard, file_sha256, read_card
 from irnscale.zoo.names import newest
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from irnscale.networks import IRN, AssistantFlow, SRNet
 
 N = TypeVar("N", bound="IRN | AssistantFlow | SRNet")
@@ -279,6 +281,11 @@ def load_assistant(model: Model) -> AssistantFlow:
     return _load(model, lambda architecture: AssistantFlow(AssistantConfig(**architecture)))
 
 
+def _is_zero(tensors: dict[str, Tensor], place: int) -> bool:
+    """Whether the scale network of the coupling at `place` gives nothing but its bias."""
+    return not tensors[f"module_list.{place}.s.conv5.weight"].any()
+
+
 def _load(model: Model, build: Callable[[dict[str, Any]], N]) -> N:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -300,5 +307,8 @@ def _load(model: Model, build: Callable[[dict[str, Any]], N]) -> N:
                 f"{model.weights}: does not fit its architecture, first at {name}", "import the model again"
             )
     net.load_state_dict(tensors)
+    if loose := [place for place in model.card.architecture.get("constant_scales", ()) if not _is_zero(tensors, place)]:
+        what = f"{model.weights}: its card says that the scale of coupling {loose[0]} is constant, its weights do not"
+        raise ModelError(what, "import the model again")
     net.eval().requires_grad_(False)
     return net
