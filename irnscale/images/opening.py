@@ -19,6 +19,7 @@ from ..errors import InputError
 from .extras import HEIF, IO, has_heif, has_io, is_heic
 from .jpegxl import JpegXlFile, is_jpegxl
 from .raw import is_camera_raw
+from .unsupported import unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -223,7 +224,7 @@ def open_source(source: Path | bytes, name: str | None = None) -> Iterator[Image
         if is_camera_raw(file):
             raise InputError(f"{label}: is a camera raw file", "develop it to TIFF or PNG first")
         stack.enter_context(quiet_pillow())
-        stack.enter_context(failures_as_input_errors(label, head))
+        stack.enter_context(failures_as_input_errors(label, head, source))
         if is_jpegxl(head) and has_io():
             yield stack.enter_context(JpegXlFile(file.read()))
             return
@@ -249,14 +250,17 @@ def _file_errors(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def failures_as_input_errors(name: str, data: bytes = b"") -> Iterator[None]:
-    """Turn Pillow's exceptions into InputError; `data` helps to name what was not identified."""
+def failures_as_input_errors(name: str, data: bytes = b"", source: Path | bytes | None = None) -> Iterator[None]:
+    """Turn Pillow's exceptions into InputError; `data`, the file's beginning, helps to name what was not identified.
+
+    `source` is looked into for what is valid and not supported, which is no damage.
+    """
     try:
         yield
     except InputError:
         raise
     except UnidentifiedImageError as error:
-        what, hint = _identify(data)
+        what, hint = unsupported(source) or _identify(data)
         raise InputError(f"{name}: {what}", hint) from error
     except MemoryError as error:
         raise InputError(f"{name}: not enough memory to decode it", "free memory") from error
@@ -264,6 +268,8 @@ def failures_as_input_errors(name: str, data: bytes = b"") -> Iterator[None]:
         reason = _reason(error)
         if any(word in reason.lower() for word in ("truncated", "eof", "end of", "not enough data")):
             raise InputError(f"{name}: file is truncated", _GET_AGAIN) from error
+        if (kind := unsupported(source)) is not None:
+            raise InputError(f"{name}: {kind[0]}", kind[1]) from error
         raise InputError(f"{name}: file is damaged: {reason}", _GET_AGAIN) from error
 
 

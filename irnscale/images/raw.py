@@ -6,8 +6,10 @@ photograph. The signatures are those that dcraw (Coffin, `identify`) and exiftoo
 
 from __future__ import annotations
 
-import struct
+from itertools import islice
 from typing import BinaryIO
+
+from .tiff_directories import Tags, directories
 
 _HEADS = (
     (8, b"CR\x02"),  # Canon CR2, in a TIFF
@@ -32,13 +34,11 @@ _HEADS = (
     (4, b"RED1"),
     (4, b"RED2"),
 )
-_TIFFS = {b"II*\0": ("<", False), b"MM\0*": (">", False), b"II+\0": ("<", True), b"MM\0+": (">", True)}
-_COMPRESSION, _PHOTOMETRIC, _SUB_IFDS, _DNG_VERSION = 259, 262, 330, 50706
+_COMPRESSION, _PHOTOMETRIC, _DNG_VERSION = 259, 262, 50706
 _OF_SENSORS = {32803, 34892}  # PhotometricInterpretation: colour filter array, linear raw
 # Compression: Sony, packed by Nikon, Samsung, Nikon, Kodak, Pentax
 _OF_CAMERAS = {32767, 32769, 32770, 32772, 34713, 65000, 65024, 65535}
-_SIZES = {3: 2, 4: 4, 13: 4, 16: 8, 18: 8}  # of a SHORT, LONG, IFD, LONG8, IFD8
-_MOST_DIRECTORIES, _MOST_ENTRIES = 64, 4096
+_MOST_DIRECTORIES = 64
 
 
 def is_camera_raw(file: BinaryIO) -> bool:
@@ -47,57 +47,11 @@ def is_camera_raw(file: BinaryIO) -> bool:
     try:
         if any(head[place : place + len(magic)] == magic for place, magic in _HEADS):
             return True
-        return head[:4] in _TIFFS and _is_raw_tiff(file, *_TIFFS[head[:4]])
-    except (OSError, ValueError, OverflowError):  # offsets that lead nowhere
-        return False
+        return any(_of_a_sensor(tags) for tags in islice(directories(file, nested=True), _MOST_DIRECTORIES))
     finally:
         file.seek(0)
 
 
-def _is_raw_tiff(file: BinaryIO, order: str, big: bool) -> bool:
-    """Whether one of a TIFF's directories describes the samples of a sensor; what is damaged is left to the decoder."""
-    offset = "Q" if big else "I"
-    file.seek(8 if big else 4)
-    waiting, seen = [_number(file.read(8 if big else 4), order + offset)], set[int]()
-    while waiting and len(seen) < _MOST_DIRECTORIES:
-        start = waiting.pop()
-        if not start or start in seen:
-            continue
-        seen.add(start)
-        tags, following = _directory(file, start, order, big)
-        if _DNG_VERSION in tags:
-            return True
-        if _OF_SENSORS.intersection(tags.get(_PHOTOMETRIC, ())) or _OF_CAMERAS.intersection(tags.get(_COMPRESSION, ())):
-            return True
-        waiting += [*tags.get(_SUB_IFDS, ()), following]
-    return False
-
-
-def _directory(file: BinaryIO, start: int, order: str, big: bool) -> tuple[dict[int, tuple[int, ...]], int]:
-    """A directory's whole numbers by tag (of other types, nothing), and where the next one begins; 0: nowhere."""
-    count_size, entry_size, field = (8, 20, 8) if big else (2, 12, 4)
-    file.seek(start)
-    count = min(_number(file.read(count_size), order + ("Q" if big else "H")), _MOST_ENTRIES)
-    entries = file.read(count * entry_size)
-    following = _number(file.read(field), order + ("Q" if big else "I"))
-    tags: dict[int, tuple[int, ...]] = {}
-    for at in range(0, len(entries) - entry_size + 1, entry_size):
-        tag, kind = struct.unpack_from(order + "HH", entries, at)
-        many = _number(entries[at + 4 : at + 4 + field], order + ("Q" if big else "I"))
-        content = entries[at + 4 + field : at + entry_size]
-        size = _SIZES.get(kind)
-        if size is None:
-            tags[tag] = ()
-            continue
-        many = min(many, _MOST_DIRECTORIES)
-        if many * size > field:
-            file.seek(_number(content, order + ("Q" if big else "I")))
-            content = file.read(many * size)
-        many = min(many, len(content) // size)
-        tags[tag] = struct.unpack_from(f"{order}{many}{ {2: 'H', 4: 'I', 8: 'Q'}[size] }", content)
-    return tags, following
-
-
-def _number(data: bytes, kind: str) -> int:
-    """0 where the file has ended."""
-    return int(struct.unpack(kind, data)[0]) if len(data) == struct.calcsize(kind) else 0
+def _of_a_sensor(tags: Tags) -> bool:
+    photometric, compression = tags.get(_PHOTOMETRIC, ()), tags.get(_COMPRESSION, ())
+    return _DNG_VERSION in tags or not (_OF_SENSORS.isdisjoint(photometric) and _OF_CAMERAS.isdisjoint(compression))

@@ -22,6 +22,7 @@ from .provenance import find_record
 from .samples import deep_samples, header_bits, shown
 from .segments import attachment
 from .stored import stored_xmp
+from .tiff_directories import count_pages
 from .xmp import names_second_picture, upright_xmp
 
 if TYPE_CHECKING:
@@ -153,9 +154,22 @@ def gives_upright_size(image: Image.Image) -> bool:
     return image.format in ("TIFF", "JXL")
 
 
+def _tiff_pages(image: Image.Image) -> tuple[int, int] | None:
+    """`count_pages` of an opened TIFF, whose decoder goes on where it was; None for others, and behind the pixels."""
+    file = getattr(image, "fp", None)
+    if image.format != "TIFF" or file is None:
+        return None
+    position = file.tell()
+    try:
+        return count_pages(file)
+    finally:
+        file.seek(position)
+
+
 def frame_count(image: Image.Image) -> int:
-    """Frames or pages; 1 for formats that have only one."""
-    return int(getattr(image, "n_frames", 1))
+    """Frames or pages; 1 for formats that have only one. A TIFF's smaller versions and masks of a page are none."""
+    pages = _tiff_pages(image)
+    return pages[0] if pages is not None else int(getattr(image, "n_frames", 1))
 
 
 def bits_per_channel(image: Image.Image, head: bytes) -> int:
@@ -203,7 +217,7 @@ def _check_size(image: Image.Image, name: str, max_pixels: int | None, length: i
 def _check_frames(image: Image.Image, name: str, frames: str) -> list[str]:
     count = frame_count(image)
     if count <= 1:
-        return []
+        return ["a page that masks it is dropped"] if (_tiff_pages(image) or (1, 0))[1] else []
     if image.format == "MPO":
         return [f"MPO: only the primary picture is kept, {count - 1} more dropped (second view or gain map)"]
     if image.format in _FIRST_IS_ALL:
