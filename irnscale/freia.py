@@ -1,12 +1,16 @@
-"""What is used of FrEIA, imported without scipy.stats.
+"""What is used of FrEIA, imported without scipy.stats, and without its warnings.
 
 FrEIA imports scipy.stats for the random rotation of one of its blocks, which no network here has. That takes a
 second of processor time, a third of what a command takes to start, so it is left until such a block is made.
+
+A docstring of FrEIA 0.2 has an invalid escape sequence. Where its bytecode was not compiled at installation, Python
+3.12 and later say so on the first import, which is nothing that a user could mend, and an error where warnings are.
 """
 
 from __future__ import annotations
 
 import sys
+import warnings
 from types import ModuleType
 from typing import Any
 
@@ -38,10 +42,13 @@ def _import() -> None:
             del sys.modules[name]
 
 
-_import()
+with warnings.catch_warnings():
+    # SyntaxWarning from Python 3.12 on, DeprecationWarning before
+    warnings.filterwarnings("ignore", message=".*invalid escape sequence")
+    _import()
 
-from FrEIA.framework import SequenceINN  # noqa: E402
-from FrEIA.modules import InvertibleModule  # noqa: E402
-from FrEIA.modules.coupling_layers import _BaseCouplingBlock as BaseCouplingBlock  # noqa: E402
+    from FrEIA.framework import SequenceINN
+    from FrEIA.modules import InvertibleModule
+    from FrEIA.modules.coupling_layers import _BaseCouplingBlock as BaseCouplingBlock
 
 __all__ = ["BaseCouplingBlock", "InvertibleModule", "SequenceINN"]

@@ -19,6 +19,9 @@ if not HAS_CUDA:
     # Read by triton when it is first imported, so it is set before any test module is.
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
+# Before any test imports FrEIA itself, whose own warnings would be errors.
+import irnscale.freia  # noqa: E402, F401
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what is marked `gpu` where there is none."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -52,3 +56,18 @@ assert special_ortho_group is scipy.stats.special_ortho_group
 def test_import(program):
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_first_import_without_bytecode_says_nothing(tmp_path):
+    """As where `pip --no-compile` or uv installed it, and even where warnings are errors."""
+    spec = find_spec("FrEIA")
+    assert spec is not None
+    assert spec.origin is not None
+    shutil.copytree(Path(spec.origin).parent, tmp_path / "FrEIA", ignore=shutil.ignore_patterns("__pycache__"))
+    program = "import irnscale.freia, FrEIA; print(FrEIA.__file__)"
+    command = [sys.executable, "-B", "-W", "error:invalid escape", "-c", program]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", "")))}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert str(tmp_path) in done.stdout

@@ -16,7 +16,8 @@ pytest.importorskip("triton")
 
 # It also asserts 128-bit accesses of the Haar kernels, contiguous and channels-last of 12 channels.
 SCRIPT = """
-import sys, torch, triton
+import sys, torch, triton, warnings
+warnings.filterwarnings("error", message="TRITON_DEFAULT_FP_FUSION")
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction, mangle_type

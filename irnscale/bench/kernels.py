@@ -7,6 +7,7 @@ written; the copy that it is compared with moves as much in the same run, just b
 from __future__ import annotations
 
 import csv
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
@@ -302,6 +303,8 @@ def run(csv_path: Path | None = None) -> int:
         raise DeviceError("irnscale bench kernels needs triton", "pip install triton")
     if kernels.mode() == "torch":
         raise DeviceError("IRNSCALE_KERNELS=torch leaves no kernel to measure", "unset it")
+    # Our kernels say at each launch whether multiply-adds are fused; for those of torch.compile it stays as it was.
+    os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
     provenance = _provenance()
     click.echo(f"{provenance['gpu']}, torch {provenance['torch']}, triton {provenance['triton']}")
     click.echo(
