@@ -310,3 +310,41 @@ def forge(image, name: str, other: str, digest: str):
     values = json.loads(record) | {"digest": digest}
     image.info["irnscale"] = json.dumps(values)
     return image
+
+
+def test_names_are_no_escape_sequences(run, tmp_path):
+    """Not even those of files in an archive that somebody else made."""
+    import io
+    import tarfile
+
+    forged = "x\r\x1b[2K\nirnscale: error: forged\x07.png"
+    picture(tmp_path / "good.png")
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        archive.add(tmp_path / "good.png", "good.png")
+        info = tarfile.TarInfo(forged)
+        info.size = 4
+        archive.addfile(info, io.BytesIO(b"none"))
+    (tmp_path / forged).write_bytes(b"none")
+    small = picture(tmp_path / "\x1b[31m.png")
+    for arguments in (
+        ("train", "pack", tmp_path / "a.tar", "-o", tmp_path / "\x1b[31m.pack"),
+        ("train", "pack", tmp_path / forged, "-o", tmp_path / "b.pack"),
+        ("down", tmp_path / forged),
+        ("info", tmp_path / forged),
+        ("check", tmp_path / forged),
+        ("strip", tmp_path / forged),
+        ("strip", small),
+    ):
+        lines = run(*arguments).lines
+        assert lines, arguments
+        assert all(line.isprintable() for line in lines), lines
+        assert not any(line.startswith("irnscale: error: forged") for line in lines)
+
+
+def test_options_that_a_command_lacks_are_not_advised(run, refused, tmp_path):
+    missing = tmp_path / "none" / "x"
+    picture(tmp_path / "a.png")
+    for arguments in (("check", tmp_path / "a.png", "--picture", f"{missing}.png"),):
+        result = run(*arguments)
+        assert result.code == 5
+        assert not any(" -o" in line for line in result.lines), result.lines

@@ -16,6 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from irnscale.errors import InputError
+from irnscale.images.opening import quiet_libtiff
 
 PACK_SUFFIX = ".pack"
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"}
@@ -55,7 +56,7 @@ def decode(item: tuple[str, bytes | Path]) -> Tensor | str:
     """(3, H, W) uint8, or one line that says why the image cannot be read."""
     name, file = item
     try:
-        with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
+        with quiet_libtiff(), Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
             if image.mode.startswith(("I", "F")):  # Pillow would clip them at 255
                 return f"{name}: more than 8 bits per channel"
             return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous()

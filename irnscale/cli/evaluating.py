@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from irnscale.errors import ExitCode, IrnscaleError, ModelError, UsageError
+from irnscale.errors import ExitCode, IrnscaleError, ModelError, UsageError, one_line
 
 if TYPE_CHECKING:
     from irnscale.engine.rescaler import Rescaler
@@ -321,7 +321,7 @@ def _update_cards(rescalers: Sequence[Rescaler], results: Sequence[Summary]) -> 
             raise UsageError(f"{rescaler.name}: several models in a row have no card", "name them one by one")
         model = rescaler.assistant or rescaler.models[0]
         update_card(model, results, rescaler.digest)
-        click.echo(f"{model.weights.with_suffix('.json')}: scores written", err=True)
+        click.echo(one_line(f"{model.weights.with_suffix('.json')}: scores written"), err=True)
 
 
 def _write_readme(path: Path) -> None:
@@ -330,7 +330,7 @@ def _write_readme(path: Path) -> None:
 
     cards = [model.card for model in newest(model for model in models({}) if model.shipped)]
     replace_block(path, model_tables(cards), "models")
-    click.echo(f"{path}: tables of {len(cards)} models written", err=True)
+    click.echo(one_line(f"{path}: tables of {len(cards)} models written"), err=True)
 
 
 def _rate_distortion(request: Request, path: Path) -> int:
@@ -374,7 +374,7 @@ def _rate_distortion(request: Request, path: Path) -> int:
     write_bytes_atomic(rate_distortion(curves, title), picture, overwrite=True)
     write_bytes_atomic(as_csv(curves), table, overwrite=True)
     write_bytes_atomic(with_block(page, block, "curves").encode(), path, overwrite=True)
-    click.echo(f"{path}: curves written, and beside it .svg and .csv", err=True)
+    click.echo(one_line(f"{path}: curves written, and beside it .svg and .csv"), err=True)
     return ExitCode.INPUT if bar.failed else ExitCode.OK
 
 

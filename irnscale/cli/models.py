@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from irnscale.cli.options import DEBUG
-from irnscale.errors import ExitCode, ModelError, OutputError, UsageError
+from irnscale.errors import ExitCode, ModelError, OutputError, UsageError, one_line
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -117,7 +117,7 @@ def import_model(file: Path, name: str, overwrite: bool, debug: bool) -> int:
         origin=f"{file.name}, sha256 {file_sha256(file)}",
         licence="that of the imported file",
     )
-    click.echo(f"{model.weights}: IRN x{config.scale}, use it with -m {name}", err=True)
+    click.echo(one_line(f"{model.weights}: IRN x{config.scale}, use it with -m {name}"), err=True)
     return ExitCode.OK
 
 
@@ -261,7 +261,7 @@ def export_model(run: Path, name: str, to: Path | None, overwrite: bool, debug: 
         description=f"IRN x{recipe.scale}, trained with the recipe {recipe.name}",
         **card,
     )
-    click.echo(f"{model.weights}: use it with -m {called}", err=True)
+    click.echo(one_line(f"{model.weights}: use it with -m {called}"), err=True)
     return ExitCode.OK
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from irnscale.cli.options import DEBUG
-from irnscale.errors import ExitCode, IrnscaleError, OutputError, UsageError
+from irnscale.errors import ExitCode, IrnscaleError, OutputError, UsageError, one_line
 
 
 @click.command()
@@ -37,7 +37,7 @@ def command(files: tuple[str, ...], output: str | None, overwrite: bool, debug: 
             path = Path(name)
             data, note = stripped(read_bytes(path, name), name)
             if note:
-                click.echo(f"irnscale: {name}: {note}", err=True)
+                click.echo(one_line(f"irnscale: {name}: {note}"), err=True)
             _write(data, _target(path, output, folder=folder), overwrite=overwrite)
         except IrnscaleError as error:
             fail(str(error))

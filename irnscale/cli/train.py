@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from irnscale.cli.options import DEBUG, DEVICE
-from irnscale.errors import ExitCode, UsageError
+from irnscale.errors import ExitCode, UsageError, one_line
 
 PATH = click.Path(path_type=Path)
 DATA_HELP = "Folder or .tar of photographs; repeatable. Or one pack. Needed but by glow-*."
@@ -213,4 +213,4 @@ def report_command(run: Path, debug: bool) -> int:
 
 
 def _say(message: str) -> None:
-    click.echo(message, err=True)
+    click.echo(one_line(message), err=True)

@@ -167,14 +167,14 @@ def _exists(target: Path) -> AlreadyThereError:
 
 def _explain(target: Path, error: OSError) -> OutputError:
     if isinstance(error, FileNotFoundError) and target.parent.is_dir():  # such as /proc
-        return OutputError(f"{target}: its folder takes no new files", "choose another with -o")
+        return OutputError(f"{target}: its folder takes no new files", "choose another place")
     if isinstance(error, FileNotFoundError):
-        return OutputError(f"{target}: its folder does not exist", "create it or choose another with -o")
+        return OutputError(f"{target}: its folder does not exist", "create it or choose another place")
     if isinstance(error, NotADirectoryError):
-        return OutputError(f"{target}: a part of its path is no folder", "choose another with -o")
+        return OutputError(f"{target}: a part of its path is no folder", "choose another place")
     if isinstance(error, PermissionError) or error.errno == errno.EROFS:
-        return OutputError(f"{target}: its folder may not be written to", "choose another with -o")
+        return OutputError(f"{target}: its folder may not be written to", "choose another place")
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return OutputError(f"{target}: the disk is full", "free space or choose another place with -o")
+        return OutputError(f"{target}: the disk is full", "free space or choose another place")
     reason = error.strerror or error
-    return OutputError(f"{target}: cannot be written: {reason}", "choose another place with -o")
+    return OutputError(f"{target}: cannot be written: {reason}", "choose another place")

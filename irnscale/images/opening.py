@@ -84,25 +84,60 @@ _OTHERS = (
 )
 
 
-def _silence_libtiff() -> None:
+class _Libtiff:
     """libtiff prints what it dislikes about a file to stderr, past Python; Pillow has no switch for it.
 
     Its functions are found through Pillow's module, whose library it is; where they are not, it talks.
     """
-    with suppress(AttributeError, OSError, TypeError):
-        library = ctypes.CDLL(_imaging.__file__)
-        for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
-            set_handler = getattr(library, name)
-            set_handler.restype, set_handler.argtypes = ctypes.c_void_p, (ctypes.c_void_p,)
-            set_handler(None)
+
+    _NAMES = ("TIFFSetErrorHandler", "TIFFSetWarningHandler")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._before: list[int | None] = []
+
+    def silence(self) -> None:
+        """No handlers, until as many calls of `restore`."""
+        with self._lock:
+            self._users += 1
+            if self._users == 1:
+                self._before = self._set([None, None])
+
+    def restore(self) -> None:
+        """The handlers that were there before."""
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                self._set(self._before)
+
+    def _set(self, handlers: list[int | None]) -> list[int | None]:
+        """Set them; those that were there."""
+        before: list[int | None] = []
+        with suppress(AttributeError, OSError, TypeError):
+            library = ctypes.CDLL(_imaging.__file__)
+            for name, handler in zip(self._NAMES, handlers, strict=False):
+                set_handler = getattr(library, name)
+                set_handler.restype, set_handler.argtypes = ctypes.c_void_p, (ctypes.c_void_p,)
+                before.append(set_handler(handler))
+        return before
 
 
-_silence_libtiff()
-logging.getLogger("PIL").addHandler(logging.NullHandler())  # else Python prints its errors to stderr
+_libtiff = _Libtiff()
+
+
+@contextmanager
+def quiet_libtiff() -> Iterator[None]:
+    """Silence what libtiff would print inside; Pillow's limits stay."""
+    _libtiff.silence()
+    try:
+        yield
+    finally:
+        _libtiff.restore()
 
 
 class _Quiet:
-    """Pillow's process-wide limits and warnings, lifted while at least one thread is reading.
+    """Pillow's and libtiff's process-wide limits and warnings, lifted while at least one thread is reading.
 
     `warnings.catch_warnings` alone would leave the filters of another thread behind when two readers
     overlap; the first reader in switches, the last one out restores.
@@ -113,6 +148,7 @@ class _Quiet:
         self._readers = 0
         self._warnings: warnings.catch_warnings[Any] | None = None
         self._limits: tuple[int | None, int] = (None, 0)
+        self._log = logging.NullHandler()  # without any, Python prints Pillow's errors to stderr
 
     def enter(self) -> None:
         with self._lock:
@@ -122,6 +158,8 @@ class _Quiet:
             self._warnings = warnings.catch_warnings()
             self._warnings.__enter__()
             warnings.filterwarnings("ignore", module=r"PIL\b")
+            _libtiff.silence()
+            logging.getLogger("PIL").addHandler(self._log)
             self._limits = (Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK)
             Image.MAX_IMAGE_PIXELS = None  # we have our own limit
             PngImagePlugin.MAX_TEXT_CHUNK = 2**24  # holds for colour profiles, which exceed its 1 MiB
@@ -133,6 +171,8 @@ class _Quiet:
             if self._readers or self._warnings is None:
                 return
             Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = self._limits
+            _libtiff.restore()
+            logging.getLogger("PIL").removeHandler(self._log)
             self._warnings.__exit__(None, None, None)
             self._warnings = None
 
