@@ -31,15 +31,37 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def _joined(what: str, hint: str) -> str:
+    return f"{what} ({hint})" if hint else what
+
+
 class IrnscaleError(Exception):
-    """Base of all errors that users are meant to see: `what` happened and, as `hint`, what to do."""
+    """Base of all errors that users are meant to see: `what` happened and, as `hint`, what to do.
+
+    `parameters` of the Python API are named in them as name=value or `name`; the command line shows its options.
+    """
 
     exit_code: ClassVar[ExitCode] = ExitCode.INPUT
 
-    def __init__(self, what: str, hint: str = "") -> None:
+    def __init__(self, what: str, hint: str = "", *, parameters: tuple[str, ...] = ()) -> None:
         self.what = one_line(what)
         self.hint = one_line(hint)
-        super().__init__(f"{self.what} ({self.hint})" if self.hint else self.what)
+        self.parameters = parameters
+        super().__init__(_joined(self.what, self.hint))
+
+    @property
+    def on_command_line(self) -> tuple[str, str]:
+        """`what` and `hint` with the `parameters` of the Python API that they name as options."""
+        what, hint = self.what, self.hint
+        for name in self.parameters:
+            option = f"--{name.replace('_', '-')}"
+            what, hint = (text.replace(f"{name}=", f"{option} ").replace(f"`{name}`", option) for text in (what, hint))
+        return what, hint
+
+    @property
+    def line(self) -> str:
+        """What the command line prints."""
+        return _joined(*self.on_command_line)
 
 
 class InputError(IrnscaleError):

@@ -14,7 +14,9 @@ def parse_memory(text: str) -> int:
     """ "800M", "1.5G" or "2GiB" as bytes (powers of 1024). Raises UsageError."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*", text, re.IGNORECASE)
     if not match or not float(match[1]):
-        raise UsageError(f"--max-memory {text}: not a size", "for example --max-memory 800M or --max-memory 2G")
+        raise UsageError(
+            f"max_memory={text}: not a size", "for example max_memory=800M or max_memory=2G", parameters=("max_memory",)
+        )
     return int(float(match[1]) * _UNITS[match[2].upper()])
 
 

@@ -240,4 +240,4 @@ def _warn(message: str) -> None:
 def _fail(error: IrnscaleError) -> None:
     from irnscale.cli.main import fail
 
-    fail(str(error))
+    fail(error.line)

@@ -420,4 +420,4 @@ class _Bar:
         self._said.add(str(error))
         if self._bar is not None:
             self._bar.clear()
-        fail(str(error))
+        fail(error.line)

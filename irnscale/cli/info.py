@@ -26,7 +26,7 @@ def command(files: tuple[str, ...], as_json: bool, debug: bool) -> int:
         try:
             facts = describe(Path(name))
         except IrnscaleError as error:
-            fail(str(error))
+            fail(error.line)
             code = error.exit_code
             continue
         click.echo(json.dumps({"file": name, **facts}) if as_json else _text(name, facts))

@@ -100,7 +100,7 @@ def main(arguments: list[str] | None = None) -> int:
     except IrnscaleError as error:
         if debug:
             traceback.print_exc()
-        fail(str(error))
+        fail(error.line)
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         click.echo("irnscale: interrupted", err=True)

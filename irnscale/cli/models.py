@@ -54,7 +54,7 @@ def report_broken(broken: dict[Path, ModelError]) -> int:
     from irnscale.cli.main import fail
 
     for error in broken.values():
-        fail(str(error))
+        fail(error.line)
     return ExitCode.MODEL if broken else ExitCode.OK
 
 
@@ -84,7 +84,7 @@ def verify_models(names: tuple[str, ...], debug: bool) -> int:
             verify(model)
             click.echo(f"{model.card.name}: ok")
         except ModelError as error:
-            fail(str(error))
+            fail(error.line)
             bad += 1
     return ExitCode.MODEL if report_broken(broken) or bad else ExitCode.OK
 

@@ -40,7 +40,7 @@ def command(files: tuple[str, ...], output: str | None, overwrite: bool, debug: 
                 click.echo(one_line(f"irnscale: {name}: {note}"), err=True)
             _write(data, _target(path, output, folder=folder), overwrite=overwrite)
         except IrnscaleError as error:
-            fail(str(error))
+            fail(error.line)
             codes.add(error.exit_code)
     return ExitCode.OK if not codes else codes.pop() if len(codes) == 1 else ExitCode.INPUT
 

@@ -69,7 +69,7 @@ class Watcher:
             for note in dict.fromkeys(outcome.notes):
                 common.warn(f"{outcome.job.label}: {note}")
             if outcome.error is not None:
-                text, label = str(outcome.error), one_line(outcome.job.label)
+                text, label = outcome.error.line, one_line(outcome.job.label)
                 if common.debug:
                     traceback.print_exception(outcome.error)
                 fail(text if label in text else f"{label}: {text}")

@@ -17,14 +17,18 @@ def choose_device(name: str = "auto") -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise UsageError(f"--device {name}: not a device", "use auto, cpu, cuda, cuda:N or mps") from error
+        raise UsageError(
+            f"device={name}: not a device", "use auto, cpu, cuda, cuda:N or mps", parameters=("device",)
+        ) from error
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
-            raise DeviceError(f"--device {name}: this machine has {count} CUDA devices", "use --device cpu")
+            raise DeviceError(
+                f"device={name}: this machine has {count} CUDA devices", "use device=cpu", parameters=("device",)
+            )
     elif device.type == "mps":
         if not torch.backends.mps.is_available():
-            raise DeviceError("--device mps: Metal is not available here", "use --device cpu")
+            raise DeviceError("device=mps: Metal is not available here", "use device=cpu", parameters=("device",))
     elif device.type != "cpu":
-        raise UsageError(f"--device {name}: not supported", "use auto, cpu, cuda, cuda:N or mps")
+        raise UsageError(f"device={name}: not supported", "use auto, cpu, cuda, cuda:N or mps", parameters=("device",))
     return device

@@ -97,9 +97,11 @@ class Enlarging:
         while max_memory is not None and found.total_bytes > max_memory:
             smaller = found.tile // 2
             if tile is not None or smaller < SMALLEST_TILE:
-                what = f"{width}x{height} does not fit into --max-memory {format_memory(max_memory)}"
+                what = f"{width}x{height} does not fit into max_memory={format_memory(max_memory)}"
                 remedy = f"it takes at least {format_memory(found.total_bytes, up=True)}"
-                raise DeviceError(what, remedy + (f" at --tile {tile}" if tile else ""))
+                raise DeviceError(
+                    what, remedy + (f" at tile={tile}" if tile else ""), parameters=("max_memory", "tile")
+                )
             size = self._tile_bytes(width // scale, height // scale, smaller)
             found = replace(found, tile=smaller, band=smaller, tile_bytes=size)
         return found

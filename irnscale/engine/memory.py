@@ -44,7 +44,9 @@ def mapped_file(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         except OSError as error:
             folder = Path(tempfile.gettempdir())
             what = f"{folder}: no room for a file of {format_memory(size)}: {error.strerror}"
-            raise DeviceError(what, "raise --max-memory, or name another folder in TMPDIR") from error
+            raise DeviceError(
+                what, "raise `max_memory`, or name another folder in TMPDIR", parameters=("max_memory",)
+            ) from error
     return torch.frombuffer(mapping, dtype=dtype, count=math.prod(shape)).view(*shape)
 
 

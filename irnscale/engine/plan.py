@@ -162,6 +162,6 @@ def make_plan(
         if candidate.total_bytes <= max_memory:
             return candidate
     least = min(candidate.total_bytes for candidate in plans)
-    what = f"{width}x{height} does not fit into --max-memory {format_memory(max_memory)}"
-    remedy = f"it takes at least {format_memory(least, up=True)}" + (f" at --tile {tile}" if tile else "")
-    raise DeviceError(what, remedy)
+    what = f"{width}x{height} does not fit into max_memory={format_memory(max_memory)}"
+    remedy = f"it takes at least {format_memory(least, up=True)}" + (f" at tile={tile}" if tile else "")
+    raise DeviceError(what, remedy, parameters=("max_memory", "tile"))

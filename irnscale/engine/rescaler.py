@@ -337,9 +337,11 @@ class Rescaler:
         report.next()
 
     def _out_of_memory(self, error: BaseException, where: str) -> DeviceError:
-        remedy = "use a smaller --tile" if self.tile else "give a --max-memory that is free"
-        other = "" if self.device.type == "cpu" else ", or --device cpu"
-        return DeviceError(f"out of memory on {self.device}{where}", remedy + other)
+        remedy = "use a smaller `tile`" if self.tile else "give a `max_memory` that is free"
+        other = "" if self.device.type == "cpu" else ", or device=cpu"
+        return DeviceError(
+            f"out of memory on {self.device}{where}", remedy + other, parameters=("max_memory", "tile", "device")
+        )
 
 
 @dataclass
