@@ -104,7 +104,7 @@ def test_16_bits_stay_whole(format, alpha, gray):
     np.testing.assert_array_equal(back.pixels, source.pixels)
     if alpha:
         np.testing.assert_array_equal(back.alpha, source.alpha)
-    assert back.icc == SRGB
+    assert back.icc == SRGB if not gray or alpha else back.icc[16:20] == b"GRAY"
     assert b"dc:format" in back.xmp
     assert "José".encode() in back.exif
 
@@ -134,7 +134,8 @@ def test_metadata_is_kept(format, gray):
     for _ in range(2):  # a second pass finds what the first one left
         source = read_picture(encode_picture(source, format))
         assert source.notes == ()
-        assert source.icc == SRGB
+        # a gray file may not have an RGB profile; one with the same curve takes its place
+        assert source.icc == SRGB if not source.gray else source.icc[16:20] == b"GRAY"
         assert b"dc:format" in source.xmp
         kept = Image.Exif()
         kept.load(source.exif)
@@ -294,7 +295,7 @@ def test_describe(tmp_path):
         assert facts["provenance"]["padding"] == [1, 0]
     path.write_bytes(encode_picture(picture(depth=16, gray=True), "png"))
     assert describe(path)["depth"] == 16
-    path.write_bytes(encode_picture(picture(alpha=True, icc=b"junk"), "png"))
+    Image.fromarray(np.zeros((4, 4, 4), np.uint8)).save(path, "PNG", icc_profile=b"junk")
     assert describe(path)["alpha"]
     assert describe(path)["icc"] == "unreadable"
 

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib import import_module
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from . import profiles
 
 _GRAY, _XYB = 1, 2  # colour spaces
 _CUSTOM = 2
 _WHITES = {1: (0.3127, 0.329), 10: (1 / 3, 1 / 3), 11: (0.314, 0.351)}
 _SRGB = (0.639998686, 0.330010138, 0.300003784, 0.600003357, 0.150002046, 0.059997204)
 _PRIMARIES = {1: _SRGB, 9: (0.708, 0.292, 0.17, 0.797, 0.131, 0.046), 11: (0.68, 0.32, 0.265, 0.69, 0.15, 0.06)}
-_REC709, _LINEAR, _SRGB_CURVE, _DCI = 1, 8, 13, 17
-_HDR = {16: "PQ", 18: "HLG"}
+_SRGB_CURVE = 13
 _BITS_32 = ((0, 0), (1, 0), (2, 4), (18, 6))  # of an enumerated value
 _ALPHA, _SPOT, _CFA = 0, 2, 5  # types of extra channels
-_STEPS = 256
 
 
 class Bits(Protocol):
@@ -69,25 +67,12 @@ def read_colour(bits: Bits) -> Colour:
     return Colour(space == _GRAY, white, primaries, _u32(bits, *_BITS_32), xyb=xyb)
 
 
-@lru_cache(64)
 def profile(colour: Colour) -> tuple[bytes | None, str | None]:
     """An ICC profile of the colours, None where they are sRGB; a note where a profile cannot say what they are."""
     if colour.has_icc:
         return None, None
-    if colour.transfer in _HDR and colour.gamma is None:
-        return None, f"its colours are {_HDR[colour.transfer]} (high dynamic range) and are taken for sRGB"
-    plain = colour.gamma is None and colour.transfer not in (_REC709, _LINEAR, _DCI)
-    if plain and (colour.gray or (_near(colour.white, _WHITES[1]) and _near(colour.primaries, _SRGB))):
-        return None, None
-    if colour.gray:
-        return None, "its gray is not that of sRGB, and is taken for it"
-    make = import_module("imagecodecs").cms_profile
-    gamma = 1 / colour.gamma if colour.gamma else {_LINEAR: 1.0, _DCI: 2.6}.get(colour.transfer)
-    curve = {"gamma": gamma} if gamma else {"transferfunction": _table(colour.transfer)}
-    try:
-        return bytes(make("rgb", whitepoint=colour.white, primaries=colour.primaries, **curve)), None
-    except Exception:  # noqa: BLE001 - imagecodecs does not say which
-        return None, "its colours are of a kind that no profile describes, and are taken for sRGB"
+    gamma = 1 / colour.gamma if colour.gamma else None
+    return profiles.profile(profiles.Colours(colour.white, colour.primaries, colour.transfer, gamma, colour.gray))
 
 
 def from_linear(pixels: npt.NDArray[np.uint8 | np.uint16]) -> npt.NDArray[np.uint8 | np.uint16]:
@@ -97,21 +82,6 @@ def from_linear(pixels: npt.NDArray[np.uint8 | np.uint16]) -> npt.NDArray[np.uin
     curve = np.where(x <= 0.0031308, 12.92 * x, 1.055 * x ** (1 / 2.4) - 0.055)
     table: npt.NDArray[np.uint8 | np.uint16] = np.rint(curve * top).astype(pixels.dtype)
     return table[pixels]
-
-
-def _table(transfer: int) -> npt.NDArray[np.uint16]:
-    """Light of the values 0 to 1 in `_STEPS` steps: of Rec. 709, else of sRGB."""
-    x = np.linspace(0, 1, _STEPS)
-    if transfer == _REC709:
-        light = np.where(x < 0.081, x / 4.5, ((x + 0.099) / 1.099) ** (1 / 0.45))
-    else:
-        light = np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4)
-    table: npt.NDArray[np.uint16] = np.rint(light * 65535).astype(np.uint16)
-    return table
-
-
-def _near(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
-    return all(abs(a - b) < 1e-3 for a, b in zip(one, other, strict=True))
 
 
 def _u32(bits: Bits, *choices: tuple[int, int]) -> int:

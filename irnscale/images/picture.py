@@ -40,6 +40,9 @@ class Picture:
     layers: tuple[Layer, ...] = ()  # coded detail that was found in or beside the samples, in the order of adding
     attachment: bytes | None = None  # block of coded detail beside the samples, see `segments`
     stored_depth: int = 8  # bits per channel in the source; more than `depth` where no decoder gave them all
+    cicp: tuple[int, int] | None = (
+        None  # H.273's codes of primaries and transfer, where no profile can say them: PQ, HLG
+    )
     orientation: int = 1  # EXIF's, by which the stored pixels were turned to be upright
 
     @property
@@ -66,7 +69,8 @@ class Picture:
         """Without EXIF, XMP and IPTC for "metadata", without the colour profile too for "all"; itself for None."""
         if what is None:
             return self
-        return replace(self, exif=None, xmp=None, iptc=None, icc=None if what == "all" else self.icc)
+        bare = replace(self, exif=None, xmp=None, iptc=None)
+        return replace(bare, icc=None, cicp=None) if what == "all" else bare
 
     def with_pixels(self, pixels: Pixels, alpha: Pixels | None = None, **changes: Any) -> Picture:
         """The same picture with other pixels, upright, and alpha; `depth` follows the dtype unless given.

@@ -21,6 +21,7 @@ from .picture import Picture
 from .provenance import find_record
 from .samples import deep_samples, header_bits, shown
 from .segments import attachment
+from .signals import Signalled, colours_of
 from .stored import stored_xmp
 from .tiff_directories import count_pages
 from .xmp import names_second_picture, upright_xmp
@@ -73,6 +74,9 @@ def read_picture(
         bits = bits_per_channel(image, data[:HEAD])
         deep = _decode_deep(image, data, bits, label)
         arrays = decode(shown(image, data), label) if deep is None else deep
+        colours = Signalled(arrays.icc)
+        if image.format != "JXL" and image.mode not in ("CMYK", "LAB"):  # which are converted
+            colours = colours_of(image, data, arrays.icc, gray=arrays.gray)
         if arrays.depth < bits <= 16:
             remedy = "" if has_io() else f" ({IO} for all of them)"
             notes.append(f"{bits} bits per channel read at {arrays.depth} bits{remedy}")
@@ -85,13 +89,19 @@ def read_picture(
             gray=arrays.gray,
             opaque_alpha=arrays.opaque_alpha,
             depth=arrays.depth,
-            icc=arrays.icc,
+            icc=colours.icc,
+            cicp=colours.cicp,
             exif=exif,
             xmp=xmp,
             iptc=iptc,
             format=format_name(image),
             source_digest=hashlib.sha256(data).hexdigest(),
-            notes=(*notes, *arrays.notes, *(n for n in (exif_note, xmp_note, iptc_note, record_note) if n)),
+            notes=(
+                *notes,
+                *arrays.notes,
+                *colours.notes,
+                *(n for n in (exif_note, xmp_note, iptc_note, record_note) if n),
+            ),
             record=record,
             attachment=attachment(data) if record is None or record.kind == "down" else None,
             stored_depth=max(bits, arrays.depth),

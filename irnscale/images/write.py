@@ -11,11 +11,13 @@ from PIL import Image, PngImagePlugin, features
 
 from ..errors import OutputError, UsageError
 from .atomic import write_bytes_atomic
+from .cicp import with_cicp
 from .exif import PREFIX, without_orientation
 from .extras import deep_png_bytes, has_io, require_io
 from .formats import DEEP_FORMATS, FORMATS, canonical_format, check_format_limits, format_from_name, is_lossy
 from .iptc import PNG_KEYWORD, photoshop_segment, png_profile
 from .opening import PILLOW_ERRORS, quiet_pillow
+from .profiles import HDR, fitted
 from .provenance import KEYWORD, Provenance
 from .tiff_file import tiff_bytes
 from .xmp import xmp_with_record
@@ -95,13 +97,13 @@ def encode_picture(
                 return _tiff(planes, picture, xmp)
             if planes.dtype == np.uint16 and planes.shape[2] > 1:
                 texts = _itxt(xmp, record, picture.iptc)
-                return deep_png_bytes(planes, icc=picture.icc, exif=picture.exif, texts=texts)
+                return with_cicp(deep_png_bytes(planes, icc=picture.icc, exif=picture.exif, texts=texts), picture.cicp)
             image = Image.fromarray(planes[..., 0] if planes.shape[2] == 1 else planes)
             image.save(file, {"jpg": "JPEG"}.get(canonical, canonical.upper()), **options)
     except PILLOW_ERRORS as error:
         what = f"cannot encode {picture.width}x{picture.height} as {canonical}: {error}"
         raise OutputError(what, "try another format with --format") from error
-    return file.getvalue()
+    return with_cicp(file.getvalue(), picture.cicp)
 
 
 def _tiff(planes: Pixels, picture: Picture, xmp: bytes) -> bytes:
@@ -130,6 +132,11 @@ def encoding_notes(picture: Picture, format: str) -> tuple[str, ...]:
         notes.append("its IPTC block is larger than the 64 KiB that a JPEG holds and was dropped")
     if picture.iptc and canonical in ("webp", "avif"):
         notes.append(f"its IPTC block was dropped: {canonical} has no place for it")
+    if picture.cicp and canonical not in ("png", "avif"):
+        kind = HDR.get(picture.cicp[1], "CICP")
+        notes.append(
+            f"its colours are {kind} (high dynamic range), which a {canonical} file cannot say; choose png or avif"
+        )
     if picture.icc and _fitting_profile(picture, canonical) is None:
         notes.append(f"its colour profile does not fit the pixels of this {canonical} file and was dropped")
     return tuple(notes)
@@ -217,10 +224,8 @@ def _one_channel(picture: Picture, format: str) -> bool:
 
 
 def _fitting_profile(picture: Picture, format: str) -> bytes | None:
-    """The profile, unless it speaks of another kind of pixels than those that are written."""
-    space = (picture.icc or b"")[16:20]
-    wrong = (b"CMYK", b"Lab ") if _one_channel(picture, format) else (b"CMYK", b"Lab ", b"GRAY")
-    return None if space in wrong else picture.icc
+    """The profile as it fits the pixels that are written; None where it speaks of others."""
+    return fitted(picture.icc, gray=_one_channel(picture, format)) if picture.icc else None
 
 
 def _planes(picture: Picture, format: str) -> Pixels:

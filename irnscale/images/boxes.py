@@ -1,0 +1,65 @@
+"""Boxes of ISO base media files (AVIF, HEIC) and JPEG 2000, and the properties of the primary picture."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """(kind, content) of the boxes at the top, as far as they are whole."""
+    at = 0
+    while at + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        start = at + 8
+        if length == 1 and start + 8 <= len(data):
+            length, start = struct.unpack_from(">Q", data, start)[0], start + 8
+        end = len(data) if length == 0 else at + length
+        if end < start or end > len(data):
+            return
+        yield kind, data[start:end]
+        at = end
+
+
+def find_box(data: bytes, *path: bytes) -> bytes | None:
+    """The content of the first box of each kind along a path; `meta` is a full box, whose version is passed over."""
+    for kind in path:
+        found = next((content for name, content in boxes(data) if name == kind), None)
+        if found is None:
+            return None
+        data = found[4:] if kind == b"meta" else found
+    return data
+
+
+def primary_properties(data: bytes) -> list[tuple[bytes, bytes]]:
+    """(kind, content) of the properties of an AVIF's or HEIC's primary picture, in their order; [] where damaged."""
+    meta = find_box(data, b"meta")
+    if meta is None:
+        return []
+    try:
+        item = find_box(meta, b"pitm") or b""
+        primary = int.from_bytes(item[4 : 6 if item[0] == 0 else 8], "big")
+        properties = list(boxes(find_box(meta, b"iprp", b"ipco") or b""))
+        indices = _associated(find_box(meta, b"iprp", b"ipma") or b"", primary)
+        return [properties[index - 1] for index in indices if 0 < index <= len(properties)]
+    except (IndexError, struct.error):
+        return []
+
+
+def _associated(ipma: bytes, primary: int) -> list[int]:
+    """Numbers, from 1, of the properties of an item."""
+    version, wide = ipma[0], ipma[3] & 1
+    at = 8
+    for _ in range(struct.unpack_from(">I", ipma, 4)[0]):
+        item = struct.unpack_from(">H" if version < 1 else ">I", ipma, at)[0]
+        at += 2 if version < 1 else 4
+        count, at = ipma[at], at + 1
+        size = 2 if wide else 1
+        if item == primary:
+            mask = 0x7FFF if wide else 0x7F
+            return [int.from_bytes(ipma[at + size * k :][:size], "big") & mask for k in range(count)]
+        at += size * count
+    return []
