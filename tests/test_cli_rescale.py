@@ -177,7 +177,7 @@ def test_without_a_record(run, small, tmp_path):
     silent(run("up", bare[0], "-s", 2, "--quiet", "--overwrite"))
 
 
-@pytest.mark.parametrize("command", [("down",), ("up", "-s", "2", "--quiet")])
+@pytest.mark.parametrize("command", [("down", "--quiet"), ("up", "-s", "2", "--quiet")])
 @pytest.mark.parametrize("mode", ["L", "LA", "RGBA"])
 def test_gray_stays_gray_and_alpha_is_kept(run, tmp_path, mode, command):
     photo = picture(tmp_path / "a.png", mode=mode)
@@ -291,6 +291,7 @@ def test_sixteen_bits_are_noted(run, tmp_path):
     Image.fromarray(values).save(tmp_path / "deep.png")
     result = run("down", tmp_path / "deep.png")
     assert result.code == 0
-    assert len(result.lines) == 1
-    assert "has 16 bits per channel" in result.lines[0]
-    assert "--depth 16" in result.lines[0]
+    assert len(result.lines) == 2
+    assert "--gray color" in result.lines[0]
+    assert "has 16 bits per channel" in result.lines[1]
+    assert "--depth 16" in result.lines[1]

@@ -481,3 +481,31 @@ def test_effort_restores_better(run, tmp_path, scale, mode, options):
         scores.append(decibel(*(np.asarray(Image.open(tmp_path / f).convert("RGB")) for f in ("p.png", "back.png"))))
     assert scores[1] > scores[0] + 0.05
     assert run(*common, "--effort", "-1").code == 2
+
+
+@pytest.mark.parametrize(
+    ("mode", "options"),
+    [("L", []), ("L", ["--detail", "none"]), ("LA", []), ("L", ["--detail", "exact"]), ("L", ["--attach", "50"])],
+)
+def test_gray_in_colour(run, tmp_path, mode, options):
+    """Three channels hide more than one, and gray comes out."""
+    with Image.open(resources.files("irnscale") / "assets/astronaut.png") as image:
+        gray = image.crop((180, 100, 276, 180)).convert(mode)
+    if mode == "LA":
+        gray.putalpha(Image.linear_gradient("L").resize(gray.size))
+    gray.save(tmp_path / "p.png")
+    scores = []
+    for how in ("keep", "color"):
+        result = run("down", "p.png", "-s", 2, "-o", "s.png", "--overwrite", "--gray", how, *options)
+        assert (result.code, len(result.lines)) == (0, how == "keep")
+        with Image.open(tmp_path / "s.png") as small:
+            assert small.mode == (mode if how == "keep" else "RGB" + mode[1:])
+        result = run("up", "s.png", "-o", "back.png", "--overwrite")
+        assert (result.code, result.lines) == (0, [])
+        with Image.open(tmp_path / "back.png") as back:
+            assert (back.mode, back.size) == (mode, gray.size)
+            error = (np.asarray(back, float) - np.asarray(gray, float)) ** 2
+            scores.append(10 * np.log10(255**2 / max(1e-9, error.mean())))
+    assert scores[1] > scores[0] + 2 or options == ["--detail", "exact"]
+    if "exact" in options:
+        assert min(scores) > 99

@@ -47,7 +47,7 @@ def attach(
     """
     back = read_picture(encode(small, record))
     layer = layer_in_samples(back, record)
-    back = replace(back, record=record, gray=original.gray, layers=() if layer is None else (layer,))
+    back = replace(back, record=record, gray=small.gray, layers=() if layer is None else (layer,))
     kind = codec.available()
     parts: dict[int, bytes] = {}
     facts = record.detail

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 import irnscale
+from irnscale.detail import chunk
 from irnscale.engine.canvas import gray_of
 from irnscale.engine.detailed import add_detail, shrink_with_detail, without_digits
 from irnscale.engine.effort import on_grid, refine
@@ -64,6 +65,7 @@ def _record(
     large: Picture,
     small: Picture,
     settings: str,
+    in_colour: bool = False,
     detail: dict[str, Any] | None = None,
 ) -> Provenance:
     original = source.format if kind == "down" else source.record.original_format if source.record else "unknown"
@@ -85,6 +87,7 @@ def _record(
         crc=pixel_crc(small),
         opaque_alpha=source.opaque_alpha,
         gray=source.gray,
+        in_colour=in_colour,
         detail=detail,
     )
 
@@ -98,17 +101,21 @@ def shrink_all(
     detail: int = 0,
     effort: int = 0,
     through: Through | None = None,
+    in_colour: bool = False,
     progress: Progress | None = None,
 ) -> list[tuple[Picture, Provenance]]:
     """`down` for pictures: each small picture, 8 or 16 bits deep, and the record to write into its file.
 
-    detail: bits of each stored sample that carry a coded layer of what the network loses; 0: none.
-    effort: steps of `effort.refine` for each small picture. through: what a lossy format makes of (h, w, C) samples.
-    Gray pictures stay gray; colour under transparent pixels is replaced by its surroundings first, and
-    alpha is shrunk as a plane of its own. `settings` is text that identifies the options used. Several
-    pictures must have one size and no alpha (ValueError); they share a batch of the network.
+    detail: bits of each stored sample that carry a coded layer of what the network loses; 0: none. effort: steps of
+    `effort.refine` for each small picture. through: what a lossy format makes of (h, w, C) samples. Gray pictures stay
+    gray, or get a small picture of three channels with `in_colour`. Colour under transparent pixels is replaced by its
+    surroundings first, and alpha is shrunk as a plane of its own. `settings` is text that identifies the options used.
+    Several pictures must have one size and no alpha (ValueError); they share a batch of the network.
     """
     _check_batch(pictures)
+    sources = pictures
+    if in_colour:
+        pictures = [replace(picture, gray=False) for picture in pictures]
     made: list[tuple[Picture, dict[str, Any] | None]]
     if detail:
         made = shrink_with_detail(
@@ -125,8 +132,20 @@ def shrink_all(
     else:
         made = [(p, None) for p in _rescale_all(pictures, lambda x: rescaler.down(x, depth=depth, progress=progress))]
     return [
-        (small, _record("down", rescaler, source, large=source, small=small, settings=settings, detail=facts))
-        for source, (small, facts) in zip(pictures, made, strict=True)
+        (
+            small,
+            _record(
+                "down",
+                rescaler,
+                source,
+                large=source,
+                small=small,
+                settings=settings,
+                in_colour=source.gray and not small.gray,
+                detail=facts,
+            ),
+        )
+        for source, (small, facts) in zip(sources, made, strict=True)
     ]
 
 
@@ -183,7 +202,11 @@ def restore_all(
             continue
         result = next(rest)
         for layer in picture.layers:
+            if layer.common.flags & chunk.GRAY:
+                result = _as_gray(replace(result, gray=True))
             add_detail(result.pixels, layer, picture.pixels, rescaler.scale)
+        if picture.record is not None and picture.record.gray:
+            result = _as_gray(replace(result, gray=True))
         if done is not None:
             done.fill(result)
         full.append(result)
@@ -195,7 +218,7 @@ def restore_all(
 
 def _gray_as_recorded(picture: Picture) -> Picture:
     """Gray again, where `down` wrote gray and the file has three channels: WebP and AVIF have no others."""
-    if picture.gray or picture.record is None or not picture.record.gray:
+    if picture.gray or picture.record is None or not picture.record.gray or picture.record.in_colour:
         return picture
     return replace(picture, gray=True, pixels=np.repeat(gray_of(picture.pixels)[..., None], 3, axis=2))
 

@@ -67,6 +67,7 @@ class Provenance:
     crc: int  # of the small picture's pixels, see `pixel_crc`
     opaque_alpha: bool
     gray: bool
+    in_colour: bool = False  # of a gray original: the small picture has three channels all the same
     detail: dict[str, Any] | None = None  # what is said of the coded layer, see docs/detail.md; None: there is none
 
     def to_json(self) -> str:
@@ -167,7 +168,7 @@ def _validate(values: dict[str, Any]) -> None:
     for name, (low, high) in _BOUNDS.items():
         if not _is_int(values[name]) or not low <= values[name] <= high:
             raise ValueError(f"{name} is not a whole number from {low} to {high}")
-    for name in ("jpeg_resistant", "opaque_alpha", "gray"):
+    for name in ("jpeg_resistant", "opaque_alpha", "gray", "in_colour"):
         if not isinstance(values[name], bool):
             raise ValueError(f"{name} is neither true nor false")
     scale = values["scale"]
