@@ -91,7 +91,7 @@ def test_without_a_record_the_format_decides(run, tmp_path):
         assert model_of(run, tmp_path / "bare_up4x.png") == model
     png = resave(tmp_path / "a_down4x.jpg", tmp_path / "bare.png", lambda image: image, record=False)
     assert run("up", png, "-s", "4", "-o", tmp_path / "c.png").code == 0
-    assert model_of(run, tmp_path / "c.png") == "irn-x4"
+    assert model_of(run, tmp_path / "c.png") == "sr-x4"
     result = run("up", tmp_path / "a_down4x.jpg", "--no-jpeg-resistant", "--overwrite")
     assert result.code == 2
     assert "a JPEG-resistant model (irn-jpeg-x4)" in result.lines[0]

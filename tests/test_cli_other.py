@@ -102,6 +102,7 @@ def test_models(run, tmp_path):
             ["irn-sr-x4", "x4", "--sr", "no"],
             ["irn-x2", "x2", "no", "shipped"],
             ["irn-x4", "x4", "no", "shipped"],
+            ["sr-x4", "x4", "--sr", "no"],
         ]
     shown = run("models", "show", "irn-x4")
     assert json.loads(shown.text)["sha256"] == find("irn-x4").card.sha256

@@ -18,6 +18,7 @@ from irnscale.engine.canvas import Sink, Source
 from irnscale.engine.enlarging import Enlarging
 from irnscale.engine.rescaler import Rescaler
 from irnscale.errors import InputError, ModelError, UsageError
+from irnscale.images.provenance import read_provenance
 from irnscale.kernels import quantize
 from irnscale.networks import SRConfig, SRNet
 from irnscale.train.checkpoints import export
@@ -320,3 +321,22 @@ def test_impossible_recipes_are_one_line(overrides, word):
         load_recipe("irn-x2", overrides)
     assert "\n" not in str(caught.value)
     assert Recipe().blocks == 0
+
+
+def test_without_a_record_the_shipped_network_is_taken(run, tmp_path):
+    small = picture(tmp_path / "a.png")
+    out = tmp_path / "b.png"
+    for options, model, said in [
+        (["-s", "4"], "sr-x4", "-m irn-x4"),
+        (["-s", "4", "--sr"], "sr-x4", None),
+        (["-s", "4", "--no-jpeg-resistant"], "irn-x4", "--sr"),
+        (["-s", "4", "--temperature", "1"], "irn-x4", "--sr"),
+        (["-m", "irn-x4"], "irn-x4", "--sr"),
+        (["-m", "irn-sr-x4", "--sr"], "irn-sr-x4", None),
+    ]:
+        result = run("up", small, "-o", out, "--overwrite", *options)
+        assert (result.code, len(result.warnings)) == (0, 0 if said is None else 1), result.lines
+        assert said is None or said in result.warnings[0]
+        assert read_provenance(out).model == model
+    assert run("up", picture(tmp_path / "c.jpg"), "-s", "4").code == 0
+    assert read_provenance(tmp_path / "c_up4x.png").model == "irn-jpeg-x4"

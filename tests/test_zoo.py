@@ -216,7 +216,7 @@ def test_float16_storage(tmp_path):
 
 
 def test_shipped_models():
-    assert [m.card.name for m in models()] == ["irn-jpeg-x2", "irn-jpeg-x4", "irn-sr-x4", "irn-x2", "irn-x4"]
+    assert [m.card.name for m in models()] == ["irn-jpeg-x2", "irn-jpeg-x4", "irn-sr-x4", "irn-x2", "irn-x4", "sr-x4"]
     for model in models():
         verify(model)
         card = model.card
@@ -227,7 +227,7 @@ def test_shipped_models():
         assert card.data
         assert card.training
         for name in ("Set5", "Set14", "Kodak24"):
-            key = name + ", bicubic LR" * (card.kind == "assistant")
+            key = name + ", bicubic LR" * (card.kind != "irn")
             assert {"psnr_y", "ssim_y", "lr_psnr_y", "lr_ssim_y"} <= card.scores[key].keys()
         assert not card.jpeg_resistant or {f"Set5, JPEG {q} 4:2:0" for q in (30, 50, 70, 80, 90)} <= card.scores.keys()
     assert [m.card.name for m in compose(16)] == ["irn-x4", "irn-x4"]

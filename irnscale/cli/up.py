@@ -136,7 +136,9 @@ class Up:
                     f"-s {self.scale} contradicts -m {common.model}, which is x{base.card.scale}", "leave -s out"
                 )
         elif record is None:
-            models = _without_record(label, self.scale, common, self.require, lossy=_is_lossy(format))
+            foreign = not self.ignore and not self.temperature
+            lossy = _is_lossy(format)
+            models = _without_record(label, self.scale, common, self.require, lossy=lossy, foreign=foreign)
         else:
             models = _from_record(label, record, self.scale, common)
         if self.temperature and models[0].card.kind == "sr":
@@ -224,9 +226,15 @@ class Up:
         record = None if self.ignore else picture.record
         if record is not None:
             return _doubts(record, picture) + self._detail_doubts(record, picture)
-        if self._warned or self.sr or choice.models[0].card.kind == "sr":
+        enlarged = choice.models[0].card.kind == "sr"
+        if self._warned or self.sr or (enlarged and self.common.model is not None):
             return []
         self._warned = True
+        if enlarged:
+            return [
+                f"has no irnscale record and is enlarged by super-resolution, {choice.name}; where `irnscale down` "
+                f"made it and its record was lost, more is restored by -m {_default_name(choice.scale)}"
+            ]
         return [
             "has no irnscale record; in a small image that `irnscale down` did not make there is nothing to restore, "
             "and a sharpened one comes out worse than with an ordinary resizer" + _sr_hint(choice)
@@ -304,13 +312,37 @@ def _sr_hint(choice: Choice) -> str:
     return "; --sr is for such images"
 
 
-def _without_record(label: str, scale: int | None, common: Common, required: bool, *, lossy: bool) -> Sequence[Model]:
+def _default_name(scale: int) -> str:
+    """The model that `down` takes."""
+    from irnscale.zoo import compose
+
+    return "+".join(model.card.name for model in compose(scale))
+
+
+def _without_record(
+    label: str, scale: int | None, common: Common, required: bool, *, lossy: bool, foreign: bool
+) -> Sequence[Model]:
+    """The models of the options; foreign: where these name none, the shipped network for super-resolution, if any.
+
+    Not for lossy files: those that `down` made lose their record on the way more often than others, and of foreign ones
+    the JPEG-resistant model makes nearly as much.
+    """
+    from irnscale.zoo import super_resolution
+
     if required:
         raise InputError(
             f"{label}: has no irnscale record, and --require-provenance is given", "leave the option out, and give -s"
         )
     if common.model is None and scale is None:
         raise UsageError(f"{label}: has no irnscale record that names the scale", "say it: -s 2, -s 4, -s 8 or -s 16")
+    if foreign and not lossy and scale is not None and common.model is None and common.jpeg_resistant is None:
+        try:
+            found, _ = super_resolution(scale)
+        except ModelError:
+            pass
+        else:
+            if found.card.kind == "sr" and found.shipped:
+                return [found]
     return Wanted(scale, common.model, common.jpeg_resistant).models(lossy=lossy)
 
 
