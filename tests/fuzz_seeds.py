@@ -108,6 +108,8 @@ def seeds() -> dict[str, bytes]:
         "gif-animated": lambda: _saved("GIF", "P", save_all=True, append_images=frames),
         "bmp": lambda: _saved("BMP"),
         "ppm": lambda: _saved("PPM"),
+        "ppm-16": lambda: b"P6 12 12 1023\n" + (np.asarray(_image()).astype(np.uint16) * 4).astype(">u2").tobytes(),
+        "sgi-16": lambda: _saved("SGI", bpc=2),
         "tga": lambda: _saved("TGA", compression="tga_rle"),
     }
     if features.check("jpg_2000"):
@@ -127,6 +129,10 @@ def seeds() -> dict[str, bytes]:
         found["jp2-12"] = imagecodecs.jpeg2k_encode(deep >> 4, level=0, reversible=True, bitspersample=12)
         found["avif-10"] = imagecodecs.avif_encode(deep >> 6, level=90, bitspersample=10)
         found["jxl"] = imagecodecs.jpegxl_encode(np.asarray(_image()), lossless=True)
+        for kind in ("int8", "int16", "uint32"):
+            file = io.BytesIO()
+            tifffile.imwrite(file, deep[..., 0].astype(kind), photometric="minisblack", compression="deflate")
+            found[f"tiff-{kind}"] = file.getvalue()
         file = io.BytesIO()
         tifffile.imwrite(file, deep, photometric="rgb", compression="deflate", predictor=True, tile=(16, 16))
         found["tiff-rgb16-tiled"] = file.getvalue()

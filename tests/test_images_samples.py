@@ -25,7 +25,7 @@ def tiff(plane: np.ndarray, **options) -> bytes:
     """By tifffile; what is in it is checked by its own reader."""
     tifffile = pytest.importorskip("tifffile")
     file = io.BytesIO()
-    tifffile.imwrite(file, plane, photometric="minisblack", **options)
+    tifffile.imwrite(file, plane, **({"photometric": "minisblack"} | options))
     np.testing.assert_array_equal(tifffile.imread(io.BytesIO(file.getvalue())), plane)
     return file.getvalue()
 
@@ -63,6 +63,29 @@ def test_gray_tiff_of_every_type(plane, expected, note, order):
     assert picture.depth == (8 if plane.dtype.itemsize == 1 else 16)
     np.testing.assert_allclose(picture.pixels[..., 0], expected, atol=1)
     assert (picture.notes == ()) if note is None else any(note in said for said in picture.notes), picture.notes
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("how", [{"compression": "lzw"}, {"compression": "zlib"}, {"compression": "packbits"}])
+@pytest.mark.parametrize("kind", [np.int8, np.uint16, np.int16, np.int32, np.float32])
+def test_compressed_gray_tiff_of_every_type(kind, how, order):
+    pytest.importorskip("imagecodecs")
+    shift = {np.int8: 9, np.int16: 1}.get(kind, 0)
+    plane = (GRAY / 65535).astype(np.float32) if kind is np.float32 else (GRAY >> shift).astype(kind)
+    for predictor in {None, 2} if kind is not np.float32 and how["compression"] != "packbits" else {None}:
+        picture = read_picture(tiff(plane, byteorder=order, predictor=predictor, **how))
+        plain = read_picture(tiff(plane, byteorder="<"))
+        np.testing.assert_array_equal(picture.pixels, plain.pixels)
+        np.testing.assert_allclose(picture.pixels[..., 0] / (2**picture.depth - 1), GRAY / 65535, atol=0.01)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_white_is_zero_in_floating_point(compression, order):
+    pytest.importorskip("imagecodecs")
+    plane = (GRAY / 65535).astype(np.float32)
+    picture = read_picture(tiff(plane, photometric="miniswhite", compression=compression, byteorder=order))
+    np.testing.assert_allclose(picture.pixels[..., 0], 65535 - GRAY.astype(int), atol=1)
 
 
 def test_turned_tiff_of_another_type():

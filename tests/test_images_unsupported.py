@@ -63,6 +63,12 @@ def test_tiffs_of_other_kinds(pixels, how, words):
     assert words in refused(data)
 
 
+@pytest.mark.parametrize("pixels", [PHOTO, PHOTO[..., 0], PHOTO.astype(np.uint16)])
+def test_bigtiff_in_the_other_order(pixels):
+    assert "BigTIFF" in refused(tiff((pixels, {}), byteorder=">", bigtiff=True))
+    read_picture(tiff((pixels[..., :1].repeat(3, axis=2) if pixels.ndim == 3 else pixels, {}), bigtiff=True))
+
+
 def test_unsigned_32_bits_in_the_other_order():
     assert "32-bit gray" in refused(tiff((PHOTO[..., 0].astype(np.uint32), {}), byteorder=">"))
 

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from ..errors import InputError
-from .samples import from_type, typed_gray
+from .samples import correct_order, from_type, typed_gray
 
 if TYPE_CHECKING:
     from .picture import Pixels
@@ -42,6 +42,7 @@ def decode(image: Image.Image, name: str) -> Arrays:
     if not isinstance(icc, bytes):
         icc = None
     mode = image.mode
+    correct_order(image)
     if (typed := typed_gray(image)) is not None:
         return _typed(*typed, icc)
     if mode in _SIXTEEN or (mode == "I" and image.format in ("PPM", "PNG")):
@@ -102,8 +103,7 @@ def _sixteen(image: Image.Image, icc: bytes | None) -> Arrays:
     if plane.dtype.kind != "u" or plane.dtype.itemsize != 2:
         plane = plane.clip(0, 65535)
     plane = np.ascontiguousarray(plane, dtype=np.uint16)
-    tags: Any = getattr(image, "tag_v2", {})
-    if tags.get(_PHOTOMETRIC, 1) == _WHITE_IS_ZERO:  # which Pillow heeds for 8 bits only
+    if _white_is_zero(image):
         plane = 65535 - plane
     alpha, opaque = None, False
     key = image.info.get("transparency")
@@ -119,6 +119,12 @@ def _typed(plane: Pixels, bits: int, signed: bool, icc: bytes | None) -> Arrays:
     return Arrays(np.repeat(values[..., None], 3, axis=2), None, True, False, depth, icc, (note,) if note else ())
 
 
+def _white_is_zero(image: Image.Image) -> bool:
+    """Of a TIFF of more than 8 bits; Pillow heeds it for 8 bits only."""
+    tags: Any = getattr(image, "tag_v2", {})
+    return bool(tags.get(_PHOTOMETRIC, 1) == _WHITE_IS_ZERO)
+
+
 def _wide(image: Image.Image, icc: bytes | None) -> Arrays:
     """Gray of 32 bits, rounded to 16: floats from 0 to 1 and integers from 0 to 65535 as they are.
 
@@ -132,6 +138,8 @@ def _wide(image: Image.Image, icc: bytes | None) -> Arrays:
         notes = (f"its values from {low:g} to {high:g} are stretched from black to white",)
         plane, top = plane - low, (high - low) or 1.0
     values = np.rint(plane * (65535 / top)).astype(np.uint16)
+    if _white_is_zero(image):
+        values = 65535 - values
     return Arrays(np.repeat(values[..., None], 3, axis=2), None, True, False, 16, icc, notes)
 
 

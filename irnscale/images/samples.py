@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .picture import Pixels
 
 _BITS_PER_SAMPLE, _SAMPLE_FORMAT, _UNSIGNED, _SIGNED = 258, 339, 1, 2  # of TIFF
+_NATIVE = {"I;16BS": "I;16NS", "I;32BS": "I;32NS", "F;32BF": "F;32NF"}  # how Pillow unpacks samples
 _COMMENT = re.compile(rb"#[^\r\n]*")
 _SGI_HEADER = 512
 _TGA_FOOTER = b"TRUEVISION-XFILE."
@@ -40,6 +41,19 @@ def deep_samples(image: Image.Image, data: bytes) -> Pixels | None:
     if image.format == "PPM" and image.mode == "RGB" and (header_bits("PPM", data[:4096]) or 8) > 8:
         return _ppm(image, data)
     return None
+
+
+def correct_order(image: Image.Image) -> None:
+    """Have a compressed TIFF of the other byte order unpacked as libtiff gives it, whose samples this machine can read.
+
+    Pillow turns signed and floating-point samples around once more. To be called before the pixels are loaded.
+    """
+    if image.format != "TIFF":
+        return
+    tiles: Any = getattr(image, "tile", [])
+    for index, (codec, extents, offset, arguments) in enumerate(tiles):
+        if codec == "libtiff" and arguments[0] in _NATIVE:
+            tiles[index] = type(tiles[index])(codec, extents, offset, (_NATIVE[arguments[0]], *arguments[1:]))
 
 
 def typed_gray(image: Image.Image) -> tuple[Pixels, int, bool] | None:

@@ -10,6 +10,7 @@ from PIL import TiffImagePlugin
 
 from .tiff_directories import Tags, directories
 
+_BIG_TIFF_MOTOROLA = b"MM\0+"
 _CONVERT = "convert it to RGB of 8 or 16 bits"
 _MOST = 1 << 20
 """Bytes at a file's beginning that are searched; a TIFF's directory may be at its end."""
@@ -40,6 +41,8 @@ def unsupported(source: Path | bytes | None) -> tuple[str, str] | None:
     except OSError:
         return None
     if tags is not None:
+        if data[:4] == _BIG_TIFF_MOTOROLA:
+            return "is a BigTIFF with its most significant bytes first, which is not supported", "save it as a TIFF"
         return _tiff(data[:2], tags)
     if data[:2] == b"\xff\xd8":
         return _jpeg(data)
