@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -72,6 +72,14 @@ def arrays_of(planes: Pixels, icc: object) -> Arrays:
     pixels = np.repeat(planes[..., :1], 3, axis=2) if gray else np.ascontiguousarray(planes[..., :3])
     depth = 8 * planes.dtype.itemsize
     return Arrays(pixels, alpha, gray, opaque, depth, icc if isinstance(icc, bytes) else None)
+
+
+def cropped(arrays: Arrays, box: tuple[int, int, int, int]) -> Arrays:
+    """The part inside of (left, top, right, bottom)."""
+    part = slice(box[1], box[3]), slice(box[0], box[2])
+    alpha, opaque = (None, False) if arrays.alpha is None else _plane(arrays.alpha[part])
+    opaque = opaque or arrays.opaque_alpha
+    return replace(arrays, pixels=np.ascontiguousarray(arrays.pixels[part]), alpha=alpha, opaque_alpha=opaque)
 
 
 def _three(image: Image.Image, mode: str = "RGB") -> Pixels:

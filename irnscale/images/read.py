@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, cast
 from PIL import Image
 
 from ..errors import InputError
+from .clap import clean_aperture
 from .exif import ORIENTATION, PREFIX, tiff_exif, upright_exif
 from .extras import IO, deep_picture, deep_png, deep_tiff, has_io
 from .iptc import stored_iptc
 from .jpegxl import JpegXlFile, jpegxl_arrays
-from .modes import Arrays, arrays_of, decode
+from .modes import Arrays, arrays_of, cropped, decode
 from .opening import open_source, read_bytes, source_name
 from .orientation import turn_upright, turned_size
 from .picture import Picture
@@ -74,6 +75,8 @@ def read_picture(
         bits = bits_per_channel(image, data[:HEAD])
         deep = _decode_deep(image, data, bits, label)
         arrays = decode(shown(image, data), label) if deep is None else deep
+        if aperture := clean_aperture(image, data):
+            arrays = cropped(arrays, aperture)
         colours = Signalled(arrays.icc)
         if image.format != "JXL" and image.mode not in ("CMYK", "LAB"):  # which are converted
             colours = colours_of(image, data, arrays.icc, gray=arrays.gray)
@@ -136,7 +139,9 @@ def read_header(
         _refuse_raw(image, label)
         _check_strips(image, label)
         orientation = stored_orientation(image)
-        size = image.size if gives_upright_size(image) else turned_size(image.size, orientation)
+        left, top, right, bottom = clean_aperture(image, source) or (0, 0, *image.size)
+        size = (right - left, bottom - top)
+        size = size if gives_upright_size(image) else turned_size(size, orientation)
         return Header(*size, format_name(image), find_record(image)[0], orientation)
 
 
