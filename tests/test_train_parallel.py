@@ -39,6 +39,43 @@ def arguments(recipe, photos, out):
     return [str(path), "--data", str(photos), "--out", str(out), "--device", "cpu", "--no-progress"]
 
 
+LEAVE = """
+import os, sys, time
+import torch
+from irnscale.train.parallel import join
+
+rank = 0 if os.fork() else 1
+os.environ.update(RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=sys.argv[1])
+torch.set_num_threads(1)
+with join(torch.device("cpu")) as world:
+    weight = torch.nn.Parameter(torch.ones(3))
+    weight.square().sum().backward()
+    world.sum_(weight.grad)
+    torch.optim.Adam([weight]).step()
+
+def gloo():
+    names = (open(f"/proc/self/task/{task}/comm").read() for task in os.listdir("/proc/self/task"))
+    return [name for name in names if "gloo" in name]
+
+ends = time.monotonic() + 20
+while gloo() and time.monotonic() < ends:
+    time.sleep(0.05)
+code = 1 if gloo() else 0
+if rank == 0:
+    code |= os.waitstatus_to_exitcode(os.wait()[1])
+sys.exit(code)
+"""
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="threads are listed by Linux")
+def test_no_thread_of_the_group_outlives_it(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.run([sys.executable, "-c", LEAVE, str(port)], timeout=120, check=False)
+    assert process.returncode == 0
+
+
 @pytest.mark.slow
 def test_two_processes_have_the_loss_curve_of_one(photos, tmp_path):
     with socket.socket() as free:

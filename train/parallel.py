@@ -74,6 +74,10 @@ def join(device: torch.device) -> Iterator[World]:
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
+    # Its functions have the world as it is at import for their default, and importing it (which an optimizer's first
+    # step does) would keep the group, and gloo's threads, until the interpreter ends: which it then does by abort.
+    import torch.distributed.nn  # noqa: F401
+
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     try:
         yield World(device, dist.get_rank(), size)
