@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 
 import torch
 import torch.distributed as dist
@@ -76,8 +77,7 @@ def join(device: torch.device) -> Iterator[World]:
         torch.cuda.set_device(device)
     # Its functions have the world as it is at import for their default, and importing it (which an optimizer's first
     # step does) would keep the group, and gloo's threads, until the interpreter ends: which it then does by abort.
-    import torch.distributed.nn  # noqa: F401
-
+    import_module("torch.distributed.nn")
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     try:
         yield World(device, dist.get_rank(), size)
