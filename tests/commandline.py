@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from conftest import synthetic_photo
@@ -109,11 +110,13 @@ def copied_model(folder: Path, name: str = "irn-x2") -> Path:
     return folder / "own.safetensors"
 
 
-def tiny_model(folder: Path, name: str = "tiny") -> str:
-    """An untrained x2 network of one narrow coupling, where results do not matter but time does; its name."""
+def tiny_model(folder: Path, name: str = "tiny", **card: Any) -> str:
+    """An untrained x2 network of one narrow coupling, where results do not matter but time does; its name.
+
+    `card`: fields of its card."""
     from irnscale.networks import IRN, IRNConfig
     from irnscale.zoo.save import save_model
 
     config = IRNConfig(scale=2, inv_per_ds=1, growth=4)
-    save_model(folder, name, config, IRN(config).state_dict())
+    save_model(folder, name, config, IRN(config).state_dict(), **card)
     return name

@@ -11,12 +11,23 @@ import torch
 from commandline import Run, picture, runner, tiny_model
 from conftest import synthetic_photo
 
+from irnscale import load
 from irnscale.errors import UsageError
 from irnscale.evaluation.cache import Cache
 from irnscale.evaluation.codecs import Codec
-from irnscale.evaluation.curves import Curve, Point, as_markdown, comparison, measured_curves, verdict
-from irnscale.evaluation.loop import evaluate
-from irnscale.evaluation.methods import baselines
+from irnscale.evaluation.curves import (
+    Curve,
+    Point,
+    as_markdown,
+    comparison,
+    detailed_methods,
+    exact_rates,
+    exact_table,
+    measured_curves,
+    verdict,
+)
+from irnscale.evaluation.loop import evaluate, evaluate_files
+from irnscale.evaluation.methods import baselines, full_size, model_method
 
 ROOT = Path(__file__).parents[1]
 
@@ -117,6 +128,43 @@ def test_measured_curves(photos):
         assert c.points[-1].psnr_y > c.points[0].psnr_y
 
 
+def test_detail_has_curves_of_its_own(photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("IRNSCALE_MODELS", str(tmp_path / "models"))
+    tiny_model(tmp_path / "models")
+    rescaler = load("tiny", device="cpu")
+    detailed = detailed_methods(rescaler, "4:2:0")
+    options = {"qualities": (), "formats": ("webp",), "cache": Cache(None)}
+    paths = sorted(photos.iterdir())
+    plain, pixels, webp = measured_curves("set", paths, [model_method(rescaler)], detailed=detailed, **options)
+    assert (pixels.name, pixels.small, pixels.model, pixels.detail) == ("tiny, detail in the pixels", True, True, True)
+    assert [p.setting for p in pixels.points] == ["webp, 1 bit", "webp, 2 bits", "webp, 3 bits"]
+    assert pixels.points[-1].psnr_y > plain.points[0].psnr_y + 1, "scores are those with the detail"
+    said = verdict([plain, pixels, webp])
+    assert "settings of the models' small pictures: WebP" in said
+    assert "settings of the models' small pictures that carry detail: WebP" in said
+    rates = exact_rates("set", paths, [rescaler], cache=Cache(None))
+    assert {what for what, _ in rates} == {"png, full size", "webp, full size", "tiny, webp, exact"}
+    assert [bpp for _, bpp in rates] == sorted(bpp for _, bpp in rates)
+    assert f"| tiny, webp, exact | {dict(rates)['tiny, webp, exact']:.3f} |" in exact_table(rates)
+    row = evaluate_files("set", paths, [full_size()], [Codec()], cache=Cache(None))[0].mean
+    assert dict(rates)["png, full size"] == pytest.approx(row["bpp"])
+
+
+def test_a_jpeg_resistant_model_has_detail_attached(photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("IRNSCALE_MODELS", str(tmp_path / "models"))
+    tiny_model(tmp_path / "models", jpeg_resistant=True)
+    rescaler = load("tiny", device="cpu")
+    ((title, methods),) = detailed_methods(rescaler, "4:2:0").items()
+    assert title == "tiny, JPEG + detail attached"
+    options = {"qualities": (), "formats": (), "cache": Cache(None)}
+    _, attached = measured_curves(
+        "set", sorted(photos.iterdir()), [model_method(rescaler)], detailed={title: methods[::2]}, **options
+    )
+    assert [p.setting for p in attached.points] == [f"jpg q50 4:2:0, attached q{q}" for q in (10, 40, 70)]
+    assert [p.psnr_y for p in attached.points] == sorted(p.psnr_y for p in attached.points)
+    assert exact_rates("set", sorted(photos.iterdir()), [rescaler], cache=Cache(None))[0][0].endswith("full size")
+
+
 def test_the_page(run, photos, tmp_path):
     pytest.importorskip("matplotlib")
     page = tmp_path / "page.md"
@@ -127,6 +175,8 @@ def test_the_page(run, photos, tmp_path):
     text = page.read_text()
     assert "![set, 2 photographs](page.svg)" in text
     assert "| tiny, jpg q50 4:2:0 |" in text
+    assert "| tiny, webp, 2 bits |" in text
+    assert "| tiny, webp, exact |" in text
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     rows = list(csv.DictReader((tmp_path / "page.csv").read_text().splitlines()))

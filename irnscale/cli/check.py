@@ -170,7 +170,7 @@ def _plot(
     path: Path, sources: Sequence[Path], rescaler: Rescaler, subsampling: str | None, overwrite: bool
 ) -> list[Curve]:
     from irnscale.evaluation.cache import Cache
-    from irnscale.evaluation.curves import measured_curves, verdict
+    from irnscale.evaluation.curves import detailed_methods, measured_curves, verdict
     from irnscale.evaluation.loop import Watch
     from irnscale.evaluation.methods import model_method
     from irnscale.evaluation.plot import rate_distortion
@@ -181,6 +181,7 @@ def _plot(
         "your photographs",
         sources,
         [model_method(rescaler)],
+        detailed=detailed_methods(rescaler, subsampling or "4:4:4"),
         subsampling=subsampling or "4:4:4",
         cache=Cache(None),
         watch=watch,

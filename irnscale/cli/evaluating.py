@@ -336,7 +336,15 @@ def _write_readme(path: Path) -> None:
 def _rate_distortion(request: Request, path: Path) -> int:
     """Only the curves: to the page's block, and beside the page as SVG and CSV. Begins a page that is not there."""
     from irnscale.evaluation.cache import open_cache
-    from irnscale.evaluation.curves import as_csv, as_markdown, measured_curves, verdict
+    from irnscale.evaluation.curves import (
+        as_csv,
+        as_markdown,
+        detailed_methods,
+        exact_rates,
+        exact_table,
+        measured_curves,
+        verdict,
+    )
     from irnscale.evaluation.methods import baselines, model_method
     from irnscale.evaluation.pictures import files_of
     from irnscale.evaluation.plot import rate_distortion, require_matplotlib
@@ -365,12 +373,14 @@ def _rate_distortion(request: Request, path: Path) -> int:
     if request.jpeg is not None:
         options["qualities"] = _numbers("--jpeg", request.jpeg, range(1, 101))
     cache = open_cache(request.cache, kept=not request.no_cache)
+    detailed = {name: of for each in rescalers for name, of in detailed_methods(each, request.subsampling).items()}
     try:
-        curves = measured_curves(folder.name, paths, methods, cache=cache, **options)
+        curves = measured_curves(folder.name, paths, methods, detailed=detailed, cache=cache, **options)
+        exact = exact_table(exact_rates(folder.name, paths, rescalers, cache=cache, watch=bar.watch))
     finally:
         bar.close()
     title = f"{folder.name}, {len(paths)} photographs"
-    block = f"![{title}]({path.stem}.svg)\n\n{title}. {verdict(curves)}\n\n{as_markdown(curves)}"
+    block = f"![{title}]({path.stem}.svg)\n\n{title}. {verdict(curves)}\n\n{as_markdown(curves)}\n{exact}"
     write_bytes_atomic(rate_distortion(curves, title), picture, overwrite=True)
     write_bytes_atomic(as_csv(curves), table, overwrite=True)
     write_bytes_atomic(with_block(page, block, "curves").encode(), path, overwrite=True)

@@ -17,7 +17,7 @@ from irnscale.evaluation.ruler import FIELDS, Row, Ruler
 from irnscale.userfolders import cache_folder
 
 NAME = "evaluate.ndjson"
-PROTOCOL = 3
+PROTOCOL = 4
 """Changes when the same inputs would be measured otherwise, so that no old result is taken for a new one."""
 
 _MEASURED = {field.name for field in fields(Row) if field.default is MISSING}

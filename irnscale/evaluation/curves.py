@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from irnscale.detail.attached import Amount
+from irnscale.detail.codec import available
+from irnscale.engine.rescaler import Rescaler
+from irnscale.errors import IrnscaleError
 from irnscale.evaluation.codecs import Codec
 from irnscale.evaluation.loop import Summary, evaluate_files
-from irnscale.evaluation.methods import Method, full_size
-from irnscale.evaluation.ruler import Ruler
+from irnscale.evaluation.methods import Method, full_size, with_detail
+from irnscale.evaluation.ruler import LARGEST_PSNR, Ruler
+from irnscale.evaluation.trip import Storage
 
 CROP = 4
 """Cut off every side for all curves, whatever the scale, so that all are compared on the same pixels."""
 SMALL_QUALITIES = (30, 50, 70, 80, 90, 95)
+ATTACHED_TO = 50
+"""Quality of the JPEG that detail is attached to; in which its bytes are better spent than in the JPEG's own."""
+ATTACHED_QUALITIES = (10, 25, 40, 55, 70, 85)
 _FULL = {
     "jpg": (5, 10, 20, 30, 50, 70, 85, 95),
     "webp": (1, 10, 30, 50, 75, 90, 98),
@@ -38,13 +46,15 @@ class Point:
 class Curve:
     """Points by rising bits per pixel.
 
-    small: the file is a small picture that any program shows. model: and a model restores it.
+    small: the file is a small picture that any program shows. model: and a model restores it. detail: with the coded
+    layer that the file carries, whose score the points then have.
     """
 
     name: str
     points: tuple[Point, ...]
     small: bool
     model: bool = False
+    detail: bool = False
 
     def at(self, bpp: float, key: str = "psnr_y") -> float:
         """The quality at a rate, linear in the logarithm of the rate.
@@ -69,6 +79,7 @@ def measured_curves(
     paths: Sequence[Path],
     models: Sequence[Method],
     *,
+    detailed: Mapping[str, Sequence[Method]] | None = None,
     qualities: Iterable[int] = SMALL_QUALITIES,
     subsampling: str = "4:2:0",
     formats: Sequence[str] = ("jpg", "webp", "avif"),
@@ -76,7 +87,8 @@ def measured_curves(
 ) -> list[Curve]:
     """Curves of the models' small pictures, lossless and as JPEG, and of ordinary codecs of the whole photographs.
 
-    `options` are those of `evaluate_files`. Raises UsageError where an encoder is missing.
+    `detailed`: by name of the curve, methods through files that carry detail, a point each. `options` are those of
+    `evaluate_files`. Raises UsageError where an encoder is missing.
     """
     options = {"multiple": CROP} | options | {"ruler": Ruler(crop=CROP)}
     lossless, lossy = [Codec(), Codec(format="webp")], [Codec(q, subsampling) for q in qualities]
@@ -86,6 +98,9 @@ def measured_curves(
         found.append(_curve(f"{method.name}, lossless", results[: len(lossless)], small=True))
         if lossy:
             found.append(_curve(f"{method.name}, JPEG", results[len(lossless) :], small=True))
+    for title, methods in (detailed or {}).items():
+        results = evaluate_files(name, paths, methods, [Codec()], **options)
+        found.append(_curve(title, results, small=True, detail=True))
     for format in formats:
         codecs = [Codec(q, format=format) for q in _FULL[format]]
         results = evaluate_files(name, paths, [full_size()], codecs, **options)
@@ -93,9 +108,56 @@ def measured_curves(
     return found
 
 
-def _curve(name: str, results: Sequence[Summary], *, small: bool) -> Curve:
-    points = [Point(r.codec.name, r.mean["bpp"], r.mean["psnr_y"], r.mean["ssim_y"]) for r in results]
-    return Curve(name, tuple(sorted(points, key=lambda point: point.bpp)), small, bool(results[0].method.weights))
+def _curve(name: str, results: Sequence[Summary], *, small: bool, detail: bool = False) -> Curve:
+    ratio, likeness = ("detail_psnr_y", "detail_ssim_y") if detail else ("psnr_y", "ssim_y")
+    points = [Point(r.stored, r.mean["bpp"], r.mean[ratio], r.mean[likeness]) for r in results]
+    rising = tuple(sorted(points, key=lambda point: point.bpp))
+    return Curve(name, rising, small, bool(results[0].method.weights), detail)
+
+
+def detailed_methods(rescaler: Rescaler, subsampling: str) -> dict[str, list[Method]]:
+    """What a model's small pictures carry in the pixels, or of a JPEG-resistant one attached to a JPEG, by curve.
+
+    For `measured_curves`; empty where this Pillow codes no detail.
+    """
+    if available() is None:
+        return {}
+    if rescaler.jpeg_resistant:
+        files = [
+            Storage("jpg", ATTACHED_TO, subsampling, amount=Amount(quality=quality)) for quality in ATTACHED_QUALITIES
+        ]
+        return {f"{rescaler.name}, JPEG + detail attached": [with_detail(rescaler, file) for file in files]}
+    files = [Storage("webp", bits=bits) for bits in (1, 2, 3)]
+    return {f"{rescaler.name}, detail in the pixels": [with_detail(rescaler, file) for file in files]}
+
+
+def exact_rates(
+    name: str, paths: Sequence[Path], rescalers: Sequence[Rescaler], **options: Any
+) -> list[tuple[str, float]]:
+    """(what, bits per pixel) of all that gives the photographs back bit for bit: lossless codecs, and `--detail exact`.
+
+    `options` are those of `evaluate_files`. Models that are JPEG-resistant are left out. Raises IrnscaleError where
+    anything is not given back.
+    """
+    options = {"multiple": CROP} | options | {"ruler": Ruler(crop=CROP)}
+    found = []
+    for result in evaluate_files(name, paths, [full_size()], [Codec(), Codec(format="webp")], **options):
+        found.append((f"{result.codec.name.removesuffix(' lossless')}, full size", result.mean["bpp"]))
+    for rescaler in rescalers:
+        if rescaler.jpeg_resistant or available() is None:
+            continue
+        method = with_detail(rescaler, Storage("webp", exact=True))
+        (result,) = evaluate_files(name, paths, [method], [Codec()], **options)
+        if result.min["detail_psnr_y"] < LARGEST_PSNR:
+            raise IrnscaleError(f"{name}: {rescaler.name} gave a photograph back with other pixels", "report this")
+        found.append((f"{rescaler.name}, {result.stored}", result.mean["bpp"]))
+    return sorted(found, key=lambda row: row[1])
+
+
+def exact_table(rates: Sequence[tuple[str, float]]) -> str:
+    """Those rates as a Markdown table."""
+    lines = ["| bit for bit | bits/pixel |", "|---|---|", *(f"| {what} | {bpp:.3f} |" for what, bpp in rates)]
+    return "\n".join(lines) + "\n"
 
 
 def comparison(curves: Sequence[Curve]) -> list[tuple[Curve, Point, dict[str, float]]]:
@@ -134,13 +196,22 @@ def as_csv(curves: Sequence[Curve]) -> bytes:
 
 def verdict(curves: Sequence[Curve]) -> str:
     """Which codec is ahead of the models at equal bytes, how often; for people and for the page in `docs/`."""
-    rows = [(point, others) for curve, point, others in comparison(curves) if curve.model]
-    rows = [(point, others) for point, others in rows if any(not math.isnan(value) for value in others.values())]
-    if not rows:
-        return "No codec of the whole photograph reaches as few bytes as these small pictures."
+    words = {False: "", True: " that carry detail"}
+    parts = [
+        _ahead([row for row in comparison(curves) if row[0].model and row[0].detail is detail], words[detail])
+        for detail in (False, True)
+    ]
+    found = " ".join(part for part in parts if part)
+    return found or "No codec of the whole photograph reaches as few bytes as these small pictures."
+
+
+def _ahead(rows: Sequence[tuple[Curve, Point, dict[str, float]]], which: str) -> str:
+    known_rows = [(p, others) for _, p, others in rows if any(not math.isnan(value) for value in others.values())]
+    if not known_rows:
+        return ""
     parts = []
-    for name in rows[0][1]:
-        known = [(point, others[name]) for point, others in rows if not math.isnan(others[name])]
+    for name in known_rows[0][1]:
+        known = [(point, others[name]) for point, others in known_rows if not math.isnan(others[name])]
         wins = sum(value > point.psnr_y for point, value in known)
         parts.append(f"{name} is ahead at {wins} of the {len(known)} that it reaches")
-    return f"At equal bytes, of {len(rows)} settings of the models' small pictures: {'; '.join(parts)}."
+    return f"At equal bytes, of {len(known_rows)} settings of the models' small pictures{which}: {'; '.join(parts)}."

@@ -49,6 +49,8 @@ def rate_distortion(curves: Sequence[Curve], title: str, format: str = "svg") ->
                 colour = _COLOURS[models.index(family) % len(_COLOURS)]
                 lossless = curve.name.endswith("lossless")
                 style = {"marker": "*", "markersize": 13, "linestyle": "-"} if lossless else {"marker": "o"}
+                if curve.detail:
+                    style = {"marker": "D", "linewidth": 2.2}
             else:
                 colour, style = _GRAYS.get(family, "#888"), {"linestyle": "--", "marker": "."}
             axes.plot(x, y, color=colour, label=curve.name, **style)
