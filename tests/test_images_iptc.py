@@ -11,6 +11,7 @@ import pytest
 from conftest import synthetic_photo
 from PIL import Image, IptcImagePlugin, PngImagePlugin, TiffImagePlugin
 from test_images_read import encoded
+from tiff_files import Entry, gray_tiff
 
 from irnscale.images.iptc import PNG_KEYWORD, photoshop_segment, png_profile
 from irnscale.images.read import read_picture
@@ -105,3 +106,42 @@ def test_a_damaged_block_costs_only_itself(block):
 
 def test_only_sizes_and_previews_leave_nothing():
     assert read_picture(jpeg(STALE)).iptc is None
+
+
+def padded(block: bytes) -> bytes:
+    return block + bytes(-len(block) % 4)
+
+
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("kind", [1, 2, 3, 4, 7])
+def test_iptc_in_tiff_of_any_type(order, kind, big):
+    """LONG is what exiftool, ImageMagick and GIMP say of it; UNDEFINED or BYTE is what it is."""
+    if big and order == ">":
+        pytest.skip("Pillow opens no BigTIFF of that order")
+    block = padded(KEPT)
+    assert len(block) % 4 == 0
+    assert read_picture(gray_tiff(order, [Entry(33723, kind, block)], big=big)).iptc == KEPT
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_iptc_in_tiff_whose_writer_turned_the_longs(order):
+    block = padded(KEPT)
+    turned = b"".join(block[at : at + 4][::-1] for at in range(0, len(block), 4))
+    assert read_picture(gray_tiff(order, [Entry(33723, 4, turned)])).iptc == KEPT
+
+
+@pytest.mark.parametrize("kind", [1, 4, 7])
+def test_photoshops_resources_in_tiff_of_any_type(kind):
+    resource = b"8BIM\x04\x04\0\0" + struct.pack(">I", len(KEPT)) + KEPT
+    assert read_picture(gray_tiff(">", [Entry(34377, kind, padded(resource))])).iptc == KEPT
+
+
+@pytest.mark.parametrize("count", [2**30, 2**32 - 1, 10**6])
+def test_a_tag_that_claims_more_than_the_file_has_is_told(count):
+    whole = gray_tiff("<", [Entry(33723, 4, padded(KEPT))])
+    lying = whole.replace(struct.pack("<HHI", 33723, 4, len(padded(KEPT)) // 4), struct.pack("<HHI", 33723, 4, count))
+    assert lying != whole
+    picture = read_picture(lying)
+    assert picture.iptc is None
+    assert picture.notes == ("its IPTC block is damaged and was dropped",)

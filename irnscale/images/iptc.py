@@ -5,7 +5,9 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any
 
-from .stored import stored_texts
+import numpy as np
+
+from .stored import stored_texts, stored_values
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -15,6 +17,7 @@ TIFF_TAG = 33723
 _RESOURCE, _IPTC = b"8BIM", 0x0404
 _PHOTOSHOP_TAG = 34377
 _MARKER = 0x1C
+_MARKER_BYTE = b"\x1c"
 _DESCRIPTIVE = (1, 2)  # records; the others hold sizes, parts of the picture and layouts of printed pages
 _PREVIEW = range(200, 203)  # data sets of record 2
 
@@ -49,10 +52,11 @@ def _raw(image: Image.Image) -> bytes | None:
         found = resources.get(_IPTC) if isinstance(resources, dict) else None
         return found if isinstance(found, bytes) else None
     if image.format == "TIFF":
-        tags: Any = image
-        order = ">" if tags.tag_v2.prefix == b"MM" else "<"
-        block = _as_bytes(tags.tag_v2.get(TIFF_TAG), order)
-        return block or _from_resources(_as_bytes(tags.tag_v2.get(_PHOTOSHOP_TAG), order) or b"")
+        values = stored_values(image, (TIFF_TAG, _PHOTOSHOP_TAG))
+        own, resources = values.get(TIFF_TAG, b""), values.get(_PHOTOSHOP_TAG, b"")
+        if own is None or (not own and resources is None):
+            raise ValueError("the IPTC block is not in the file")
+        return _in_order(own) if own else _from_resources(resources or b"")
     if image.format == "PNG":
         text = stored_texts(image, (PNG_KEYWORD,)).get(PNG_KEYWORD)
         if text is None:
@@ -62,13 +66,11 @@ def _raw(image: Image.Image) -> bytes | None:
     return None
 
 
-def _as_bytes(value: object, order: str) -> bytes | None:
-    """A tag's bytes; some programs store them as if they were LONG."""
-    if isinstance(value, tuple) and all(isinstance(part, int) for part in value):
-        return struct.pack(f"{order}{len(value)}I", *value)
-    if isinstance(value, tuple) and value:
-        value = value[0]
-    return value if isinstance(value, bytes) else None
+def _in_order(block: bytes) -> bytes:
+    """A TIFF tag's bytes; libtiff's writers that call them LONG turn each four around where they turn numbers."""
+    if block[:1] != _MARKER_BYTE and block[3:4] == _MARKER_BYTE and len(block) % 4 == 0:
+        return np.frombuffer(block, "<u4").byteswap().tobytes()
+    return block
 
 
 def _from_resources(data: bytes) -> bytes | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from PIL import ImageFile
 
 from .png_text import png_texts
+from .tiff_directories import raw_values
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _PNG_XMP = "XML:com.adobe.xmp"
+_TIFF_XMP = 700
+_DAMAGED = b"<"  # what no parser takes
 
 
 def stored_texts(image: Image.Image, keywords: Collection[str]) -> dict[str, str]:
@@ -23,9 +26,28 @@ def stored_texts(image: Image.Image, keywords: Collection[str]) -> dict[str, str
     return png_texts(image.fp, keywords)
 
 
+def stored_values(image: Image.Image, tags: Collection[int]) -> dict[int, bytes | None]:
+    """Tags of the first directory of an opened TIFF as they are stored; nothing for other formats, or once decoded.
+
+    Pillow makes of them what it thinks their type is: of IPTC that is called LONG, as ImageMagick, GIMP and exiftool
+    do, the first four bytes.
+    """
+    file = getattr(image, "fp", None)
+    if image.format != "TIFF" or file is None:
+        return {}
+    position = file.tell()
+    try:
+        return raw_values(file, tags)
+    finally:
+        file.seek(position)
+
+
 def stored_xmp(image: Image.Image) -> bytes | None:
     """The XMP packet of an opened picture; None where there is none or it is blank."""
     packet: object = image.info.get("xmp")
     if image.format == "PNG":
         packet = stored_texts(image, (_PNG_XMP,)).get(_PNG_XMP, "").encode()
+    elif image.format == "TIFF":
+        packet = stored_values(image, (_TIFF_XMP,)).get(_TIFF_XMP, b"")
+        packet = _DAMAGED if packet is None else packet
     return packet if isinstance(packet, bytes) and packet.strip(b"\0 \r\n\t") else None

@@ -7,13 +7,18 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 Tags = dict[int, tuple[int, ...]]
+
+MOST_BYTES = 2**25
+"""Of one value that `raw_values` reads."""
 
 _ORDERS = {b"II*\0": ("<", False), b"MM\0*": (">", False), b"II+\0": ("<", True), b"MM\0+": (">", True)}
 _SUB_IFDS, _NEW_SUBFILE_TYPE, _REDUCED, _MASK = 330, 254, 1, 4
 _SIZES = {3: 2, 4: 4, 13: 4, 16: 8, 18: 8}  # of a SHORT, LONG, IFD, LONG8, IFD8
+TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+"""Bytes of each value by its field type."""
 _MOST_DIRECTORIES, _MOST_ENTRIES, _MOST_VALUES = 4096, 4096, 64
 
 
@@ -39,6 +44,41 @@ def directories(file: BinaryIO, *, nested: bool = False) -> Iterator[Tags]:
                 continue
             yield tags
             waiting = [following, *waiting, *(tags.get(_SUB_IFDS, ()) if nested else ())]
+
+
+def raw_values(file: BinaryIO, wanted: Collection[int]) -> dict[int, bytes | None]:
+    """The bytes of tags of the first directory as they are stored, whatever type they are said to be of.
+
+    None for one that the file does not hold wholly, or of more than MOST_BYTES.
+    """
+    found: dict[int, bytes | None] = {}
+    file.seek(0)
+    known = _ORDERS.get(file.read(4))
+    if known is None:
+        return found
+    order, big = known
+    count_size, entry_size, field, word = (8, 20, 8, "Q") if big else (2, 12, 4, "I")
+    with suppress(OSError, ValueError, OverflowError):
+        start = _offset(file, 8 if big else 4, order, big)
+        length = file.seek(0, 2)
+        file.seek(start)
+        count = min(_number(file.read(count_size), order + ("Q" if big else "H")), _MOST_ENTRIES)
+        entries = file.read(count * entry_size)
+        for at in range(0, len(entries) - entry_size + 1, entry_size):
+            tag, kind = struct.unpack_from(order + "HH", entries, at)
+            if tag not in wanted or tag in found or kind not in TYPE_SIZES:
+                continue
+            size = TYPE_SIZES[kind] * _number(entries[at + 4 : at + 4 + field], order + word)
+            content = entries[at + 4 + field : at + entry_size]
+            place = _number(content, order + word)
+            if size <= field:
+                found[tag] = content[:size]
+                continue
+            found[tag] = None
+            if size <= MOST_BYTES and place + size <= length:
+                file.seek(place)
+                found[tag] = file.read(size)
+    return found
 
 
 def count_pages(file: BinaryIO) -> tuple[int, int]:
