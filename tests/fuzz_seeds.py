@@ -13,7 +13,7 @@ import numpy as np
 from conftest import synthetic_photo
 from PIL import Image, ImageCms, PngImagePlugin, features
 
-from irnscale.images.iptc import photoshop_segment
+from irnscale.images.iptc import photoshop_segments
 from irnscale.images.provenance import Provenance
 from irnscale.images.xmp import xmp_with_record
 
@@ -91,7 +91,7 @@ def seeds() -> dict[str, bytes]:
         "png-interlaced": _interlaced_png,
         "jpg": lambda: _saved("JPEG", exif=exif, icc_profile=profile, xmp=xmp),
         "jpg-progressive": lambda: _saved("JPEG", progressive=True, subsampling="4:4:4"),
-        "jpg-iptc": lambda: _saved("JPEG", extra=photoshop_segment(b"\x1c\x02\x78\x00\x03sea")),
+        "jpg-iptc": lambda: _saved("JPEG", extra=photoshop_segments(b"\x1c\x02\x78\x00\x03sea")),
         "jpg-gray": lambda: _saved("JPEG", "L"),
         "jpg-cmyk": lambda: _saved("JPEG", "CMYK"),
         "mpo": lambda: _saved("MPO", save_all=True, append_images=[_image()]),

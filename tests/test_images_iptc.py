@@ -13,7 +13,7 @@ from PIL import Image, IptcImagePlugin, PngImagePlugin, TiffImagePlugin
 from test_images_read import encoded
 from tiff_files import Entry, gray_tiff
 
-from irnscale.images.iptc import PNG_KEYWORD, photoshop_segment, png_profile
+from irnscale.images.iptc import PNG_KEYWORD, photoshop_segments, png_profile
 from irnscale.images.read import read_picture
 from irnscale.images.write import encode_picture, encoding_notes
 
@@ -34,9 +34,7 @@ def photo() -> Image.Image:
 
 
 def jpeg(block: bytes) -> bytes:
-    segment = photoshop_segment(block)
-    assert segment is not None
-    return encoded(photo(), "JPEG", extra=segment)
+    return encoded(photo(), "JPEG", extra=photoshop_segments(block))
 
 
 def sources(block: bytes) -> dict[str, bytes]:
@@ -91,8 +89,44 @@ def test_long_data_sets():
     picture = read_picture(jpeg(LONG))
     assert picture.iptc == LONG
     both = dataclasses.replace(picture, iptc=LONG + LONG)
-    assert "64 KiB" in encoding_notes(both, "jpg")[0]
-    assert read_picture(encode_picture(both, "jpg")).iptc is None
+    assert encoding_notes(both, "jpg") == ()
+    written = encode_picture(both, "jpg")
+    assert written.count(b"\xff\xed") == 2
+    assert read_picture(written).iptc == LONG + LONG
+
+
+def app13(content: bytes) -> bytes:
+    content = b"Photoshop 3.0\0" + content
+    return b"\xff\xed" + struct.pack(">H", 2 + len(content)) + content
+
+
+OTHER = b"8BIM\x03\xed\x03abc" + struct.pack(">I", 3) + b"xyz\0"
+RESOURCE = b"8BIM\x04\x04\0\0" + struct.pack(">I", len(KEPT)) + KEPT + bytes(len(KEPT) % 2)
+
+
+@pytest.mark.parametrize(
+    "segments",
+    {
+        "alone in the second": [OTHER, RESOURCE],
+        "alone in the first": [RESOURCE, OTHER],
+        "over both": [OTHER + RESOURCE[:20], RESOURCE[20:]],
+        "over both in its head": [OTHER + RESOURCE[:7], RESOURCE[7:]],
+        "over three": [OTHER[:5], OTHER[5:] + RESOURCE[:30], RESOURCE[30:]],
+        "behind one without padding": [OTHER[:-1], RESOURCE],
+        "behind PhotoDeluxe's": [OTHER.replace(b"8BIM", b"PHUT") + RESOURCE],
+        "behind an empty one": [b"8BIM\x04\x04\0\0\0\0\0\0" + RESOURCE],
+    }.items(),
+    ids=lambda named: named[0],
+)
+def test_iptc_in_several_segments(segments):
+    picture = read_picture(encoded(photo(), "JPEG", extra=b"".join(map(app13, segments[1]))))
+    assert (picture.iptc, picture.notes) == (KEPT, ())
+
+
+def test_a_resource_that_claims_more_than_there_is():
+    lying = RESOURCE.replace(struct.pack(">I", len(KEPT)), b"\xff\xff\xff\xff")
+    picture = read_picture(encoded(photo(), "JPEG", extra=app13(lying[:-4])))
+    assert (picture.iptc, picture.notes) == (None, ("its IPTC block is damaged and was dropped",))
 
 
 @pytest.mark.parametrize(

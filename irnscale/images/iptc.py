@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .stored import stored_texts, stored_values
+from .jpeg_segments import APP13, ROOM, segment
+from .photoshop import IPTC, SEGMENT_IDENTIFIER, as_resource, is_resources, resource
+from .stored import stored_segments, stored_texts, stored_values
 
 if TYPE_CHECKING:
     from PIL import Image
 
 PNG_KEYWORD = "Raw profile type iptc"
 TIFF_TAG = 33723
-_RESOURCE, _IPTC = b"8BIM", 0x0404
 _PHOTOSHOP_TAG = 34377
 _MARKER = 0x1C
 _MARKER_BYTE = b"\x1c"
@@ -31,38 +32,38 @@ def stored_iptc(image: Image.Image) -> bytes | None:
     return _descriptive(block) if block else None
 
 
-def photoshop_segment(block: bytes) -> bytes | None:
-    """The JPEG marker segment that holds the block; None where it is too long for one."""
-    content = b"Photoshop 3.0\0" + _as_resource(block)
-    return b"\xff\xed" + struct.pack(">H", len(content) + 2) + content if len(content) < 65534 else None
+def photoshop_segments(block: bytes) -> bytes:
+    """The JPEG marker segments that hold the block: one, or as many as its length needs."""
+    content = as_resource(IPTC, block)
+    room = ROOM - len(SEGMENT_IDENTIFIER)
+    parts = [content[at : at + room] for at in range(0, len(content), room)]
+    return b"".join(segment(APP13, SEGMENT_IDENTIFIER + part) for part in parts)
 
 
 def png_profile(block: bytes) -> str:
     """The text that ImageMagick and exiftool keep in a PNG under PNG_KEYWORD."""
-    content = _as_resource(block)
+    content = as_resource(IPTC, block)
     digits = content.hex()
     lines = [digits[i : i + 72] for i in range(0, len(digits), 72)]
     return "\n".join(["", "iptc", f"{len(content):8d}", *lines, ""])
 
 
 def _raw(image: Image.Image) -> bytes | None:
-    info: dict[Any, Any] = image.info
     if image.format in ("JPEG", "MPO"):
-        resources = info.get("photoshop")
-        found = resources.get(_IPTC) if isinstance(resources, dict) else None
-        return found if isinstance(found, bytes) else None
+        # a resource may begin in one segment and go on in the next
+        return resource(b"".join(stored_segments(image, APP13, SEGMENT_IDENTIFIER)), IPTC)
     if image.format == "TIFF":
         values = stored_values(image, (TIFF_TAG, _PHOTOSHOP_TAG))
         own, resources = values.get(TIFF_TAG, b""), values.get(_PHOTOSHOP_TAG, b"")
         if own is None or (not own and resources is None):
             raise ValueError("the IPTC block is not in the file")
-        return _in_order(own) if own else _from_resources(resources or b"")
+        return _in_order(own) if own else resource(resources or b"", IPTC)
     if image.format == "PNG":
         text = stored_texts(image, (PNG_KEYWORD,)).get(PNG_KEYWORD)
         if text is None:
             return None
         content = bytes.fromhex("".join(text.split("\n")[3:]))
-        return _from_resources(content) if content.startswith(_RESOURCE) else content
+        return resource(content, IPTC) if is_resources(content) else content
     return None
 
 
@@ -71,25 +72,6 @@ def _in_order(block: bytes) -> bytes:
     if block[:1] != _MARKER_BYTE and block[3:4] == _MARKER_BYTE and len(block) % 4 == 0:
         return np.frombuffer(block, "<u4").byteswap().tobytes()
     return block
-
-
-def _from_resources(data: bytes) -> bytes | None:
-    """The IPTC block among Photoshop's resources: signature, number, padded name, length, padded content."""
-    position = 0
-    while data[position : position + 4] == _RESOURCE and position + 8 <= len(data):
-        number = struct.unpack_from(">H", data, position + 4)[0]
-        start = position + 6 + (data[position + 6] + 2 & ~1)
-        if start + 4 > len(data):
-            break
-        length = struct.unpack_from(">I", data, start)[0]
-        if number == _IPTC:
-            return data[start + 4 : start + 4 + length]
-        position = start + 4 + (length + 1 & ~1)
-    return None
-
-
-def _as_resource(block: bytes) -> bytes:
-    return _RESOURCE + struct.pack(">HHI", _IPTC, 0, len(block)) + block + bytes(len(block) % 2)
 
 
 def _descriptive(block: bytes) -> bytes | None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from PIL import ImageFile
 
+from .jpeg_segments import contents
 from .png_text import png_texts
 from .tiff_directories import raw_values
 
@@ -38,6 +39,18 @@ def stored_values(image: Image.Image, tags: Collection[int]) -> dict[int, bytes 
     position = file.tell()
     try:
         return raw_values(file, tags)
+    finally:
+        file.seek(position)
+
+
+def stored_segments(image: Image.Image, marker: int, identifier: bytes) -> list[bytes]:
+    """What follows `identifier` in the segments of an opened JPEG; nothing for other formats, or once decoded."""
+    file = getattr(image, "fp", None)
+    if image.format not in ("JPEG", "MPO") or file is None:
+        return []
+    position = file.tell()
+    try:
+        return list(contents(file, marker, identifier))
     finally:
         file.seek(position)
 

@@ -15,7 +15,7 @@ from .cicp import with_cicp
 from .exif import PREFIX, without_orientation
 from .extras import deep_png_bytes, has_io, require_io
 from .formats import DEEP_FORMATS, FORMATS, canonical_format, check_format_limits, format_from_name, is_lossy
-from .iptc import PNG_KEYWORD, photoshop_segment, png_profile
+from .iptc import PNG_KEYWORD, photoshop_segments, png_profile
 from .opening import PILLOW_ERRORS, quiet_pillow
 from .profiles import HDR, fitted
 from .provenance import KEYWORD, Provenance
@@ -82,8 +82,8 @@ def encode_picture(
     if canonical == "jpg":
         options.update(quality=_JPEG_QUALITY if quality is None else quality, optimize=True)
         options["subsampling"] = subsampling or "4:4:4"
-        if picture.iptc and (segment := photoshop_segment(picture.iptc)):
-            options["extra"] = segment
+        if picture.iptc:
+            options["extra"] = photoshop_segments(picture.iptc)
     elif canonical == "avif":
         options.update(quality=_JPEG_QUALITY if quality is None else quality, subsampling=subsampling or "4:4:4")
     elif canonical == "webp":
@@ -128,8 +128,6 @@ def encoding_notes(picture: Picture, format: str) -> tuple[str, ...]:
         notes.append("its EXIF block is larger than the 64 KiB that a JPEG holds and was dropped")
     if canonical == "jpg" and len(picture.xmp or b"") > _JPEG_XMP:
         notes.append("its XMP packet is larger than the 64 KiB that a JPEG holds and was dropped")
-    if picture.iptc and canonical == "jpg" and photoshop_segment(picture.iptc) is None:
-        notes.append("its IPTC block is larger than the 64 KiB that a JPEG holds and was dropped")
     if picture.iptc and canonical in ("webp", "avif"):
         notes.append(f"its IPTC block was dropped: {canonical} has no place for it")
     if picture.cicp and canonical not in ("png", "avif"):
