@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from PIL import Image, PngImagePlugin, UnidentifiedImageError, _imaging
 
 from ..errors import InputError
+from .embedded import reveal
 from .extras import HEIF, IO, has_heif, has_io, is_heic
 from .jpegxl import JpegXlFile, is_jpegxl
 from .raw import is_camera_raw
@@ -271,7 +272,9 @@ def open_source(source: Path | bytes, name: str | None = None) -> Iterator[Image
         if is_heic(head):
             has_heif()
         formats = [format_ for format_ in Image.ID if format_ not in _REFUSED]
-        yield stack.enter_context(Image.open(file, formats=formats))
+        image = stack.enter_context(Image.open(file, formats=formats))
+        reveal(image)
+        yield image
 
 
 @contextmanager

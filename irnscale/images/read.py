@@ -25,7 +25,7 @@ from .segments import attachment
 from .signals import Signalled, colours_of
 from .stored import stored_xmp
 from .tiff_directories import count_pages
-from .xmp import names_second_picture, upright_xmp
+from .xmp import names_second_picture, upright_xmp, xmp_orientation
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,6 +40,7 @@ _CODESTREAM = b"\xff\x4f\xff\x51"
 _SURELY_HARMLESS, _PIXELS_PER_BYTE = 5 * 10**7, 3000
 _FORMAT_NAMES = {"JPEG": "jpg", "MPO": "jpg"}
 # More than one frame, but the first is the whole picture: a phone's second view, layers, icon sizes.
+_NO_XMP_ORIENTATION = {"TIFF", "HEIF"}  # a TIFF's own tag counts, and HEIC is decoded upright
 _FIRST_IS_ALL = {"MPO", "PSD", "ICO", "ICNS", "CUR"}
 _IMAGE_WIDTH, _IMAGE_LENGTH, _STRIP_OFFSETS, _SAMPLES, _ROWS_PER_STRIP = 256, 257, 273, 277, 278
 _PLANAR, _SEPARATE, _TILE_OFFSETS = 284, 2, 324
@@ -158,9 +159,11 @@ def stored_orientation(image: Image.Image) -> int:
     try:
         # Pillow's PNG class would decode the whole picture in search of an EXIF block.
         exif = Image.Image.getexif(image) if image.format == "PNG" else image.getexif()
-        value = exif.get(ORIENTATION, 1)
+        value = exif.get(ORIENTATION)
     except (ValueError, SyntaxError, OSError, LookupError, TypeError):
         return 1  # a damaged block is reported where it is read
+    if value is None and image.format not in _NO_XMP_ORIENTATION and (packet := stored_xmp(image)):
+        value = xmp_orientation(packet)  # Pillow looks for it in UTF-8, under its usual prefix
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 

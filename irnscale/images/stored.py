@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from PIL import ImageFile
@@ -9,6 +10,7 @@ from PIL import ImageFile
 from .jpeg_segments import contents
 from .png_text import png_texts
 from .tiff_directories import raw_values
+from .xmp import as_utf8
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -56,11 +58,15 @@ def stored_segments(image: Image.Image, marker: int, identifier: bytes) -> list[
 
 
 def stored_xmp(image: Image.Image) -> bytes | None:
-    """The XMP packet of an opened picture; None where there is none or it is blank."""
+    """The XMP packet of an opened picture, in UTF-8 unless it is damaged; None where there is none or it is blank."""
     packet: object = image.info.get("xmp")
     if image.format == "PNG":
         packet = stored_texts(image, (_PNG_XMP,)).get(_PNG_XMP, "").encode()
     elif image.format == "TIFF":
         packet = stored_values(image, (_TIFF_XMP,)).get(_TIFF_XMP, b"")
         packet = _DAMAGED if packet is None else packet
-    return packet if isinstance(packet, bytes) and packet.strip(b"\0 \r\n\t") else None
+    if not isinstance(packet, bytes) or not packet.strip(b"\0 \r\n\t"):
+        return None
+    with suppress(ValueError):
+        return as_utf8(packet)
+    return packet

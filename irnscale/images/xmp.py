@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 from xml.dom import minidom
 from xml.parsers.expat import ExpatError
@@ -32,6 +33,17 @@ MAX_PACKET = 4 * 1024 * 1024
 _HEAD = '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
 _TAIL = '<?xpacket end="w"?>'
 _FRESH = f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="{_RDF}"/></x:xmpmeta>'
+_MARKS = (
+    *((b"\xff\xfe\0\0", "utf-32-le"), (b"\0\0\xfe\xff", "utf-32-be")),
+    *((b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be")),
+)
+_ZEROS: dict[tuple[bool, ...], str] = {
+    (False, True, False, True): "utf-16-le",
+    (True, False, True, False): "utf-16-be",
+    (False, True, True, True): "utf-32-le",
+    (True, True, True, False): "utf-32-be",
+}
+_DECLARATION = re.compile(r"<\?xml\s[^>]*>")
 
 
 class _EmptyError(ValueError):
@@ -60,6 +72,38 @@ def upright_xmp(packet: bytes) -> bytes | None:
     rdf = _rdf(document)
     _drop_empty(rdf)
     return _serialise(document) if any(isinstance(node, minidom.Element) for node in rdf.childNodes) else None
+
+
+def as_utf8(packet: bytes) -> bytes:
+    """The packet in UTF-8, of one in UTF-16 or UTF-32 of either byte order, with a byte order mark or without.
+
+    Raises ValueError where it is none of them.
+    """
+    encoding = next((name for mark, name in _MARKS if packet.startswith(mark)), None)
+    if encoding is None:
+        encoding = _ZEROS.get(tuple(byte == 0 for byte in packet[:4]))  # those of "<x" or "<?"
+    if encoding is None:
+        return packet
+    unit = 4 if "32" in encoding else 2
+    text = packet[: len(packet) // unit * unit].decode(encoding).strip("\ufeff\0 \r\n\t")
+    return _DECLARATION.sub("", text, count=1).encode()
+
+
+def xmp_orientation(packet: bytes) -> int | None:
+    """The orientation, 1 to 8, that a packet in UTF-8 states; None where it states none or cannot be parsed."""
+    if b"Orientation" not in packet:
+        return None
+    try:
+        document = _parse(packet)
+    except ValueError:
+        return None
+    for element in _elements(document):
+        value = element.getAttributeNS(_TIFF, "Orientation")
+        if (element.namespaceURI, element.localName) == (_TIFF, "Orientation"):
+            value = "".join(node.data for node in element.childNodes if isinstance(node, minidom.Text))
+        if value.strip() in tuple("12345678"):
+            return int(value)
+    return None
 
 
 def names_second_picture(packet: bytes) -> bool:
@@ -127,7 +171,7 @@ def _parse(packet: bytes) -> minidom.Document:
     """Raises ValueError unless the packet is XML with an rdf:RDF and without a document type."""
     if len(packet) > MAX_PACKET:
         raise ValueError("the XMP packet is too large")
-    packet = packet.strip(b"\0 \r\n\t")
+    packet = as_utf8(packet).strip(b"\0 \r\n\t")
     if b"<!DOCTYPE" in packet or b"<!ENTITY" in packet:
         raise ValueError("the XMP packet declares entities")  # the way to XML bombs; XMP never needs it
     try:
