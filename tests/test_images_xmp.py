@@ -11,7 +11,7 @@ from xmp_packets import packet, wrapped
 
 from irnscale.images.read import read_header, read_picture
 from irnscale.images.write import encode_picture
-from irnscale.images.xmp import as_utf8
+from irnscale.images.xmp_document import as_utf8
 
 CITY = "<photoshop:City>Zürich 東京</photoshop:City>"
 DAMAGED = ("its XMP packet is damaged and was dropped",)

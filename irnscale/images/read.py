@@ -12,6 +12,7 @@ from PIL import Image
 from ..errors import InputError
 from .clap import clean_aperture
 from .exif import ORIENTATION, PREFIX, tiff_exif, upright_exif
+from .extended_xmp import with_extension
 from .extras import IO, deep_picture, deep_png, deep_tiff, has_io
 from .iptc import stored_iptc
 from .jpegxl import JpegXlFile, jpegxl_arrays
@@ -66,7 +67,7 @@ def read_picture(
         _refuse_raw(image, label)
         _check_strips(image, label)
         record, record_note = find_record(image)
-        xmp, xmp_note = _read_xmp(image)
+        xmp, xmp_notes = _read_xmp(image)
         iptc, iptc_note = _read_iptc(image)
         if image.format == "PNG":
             image.load()  # EXIF may stand behind the pixels; Pillow then closes the file
@@ -104,7 +105,8 @@ def read_picture(
                 *notes,
                 *arrays.notes,
                 *colours.notes,
-                *(n for n in (exif_note, xmp_note, iptc_note, record_note) if n),
+                *xmp_notes,
+                *(n for n in (exif_note, iptc_note, record_note) if n),
             ),
             record=record,
             attachment=attachment(data) if record is None or record.kind == "down" else None,
@@ -337,14 +339,15 @@ def _read_iptc(image: Image.Image) -> tuple[bytes | None, str | None]:
         return None, "its IPTC block is damaged and was dropped"
 
 
-def _read_xmp(image: Image.Image) -> tuple[bytes | None, str | None]:
-    packet = stored_xmp(image)
+def _read_xmp(image: Image.Image) -> tuple[bytes | None, tuple[str, ...]]:
+    packet, note = with_extension(image, stored_xmp(image))
+    notes = (note,) if note else ()
     if packet is None:
-        return None, None
+        return None, notes
     try:
-        note = None
         if image.format != "MPO" and names_second_picture(packet):
-            note = "only the primary picture is kept; a gain map or second picture behind it is dropped"
-        return upright_xmp(packet), note
+            what = "a gain map, depth map, sound or second picture with it"
+            notes = (*notes, f"only the primary picture is kept; {what} is dropped")
+        return upright_xmp(packet), notes
     except ValueError:
-        return None, "its XMP packet is damaged and was dropped"
+        return None, (*notes, "its XMP packet is damaged and was dropped")

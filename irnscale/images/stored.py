@@ -10,7 +10,7 @@ from PIL import ImageFile
 from .jpeg_segments import contents
 from .png_text import png_texts
 from .tiff_directories import raw_values
-from .xmp import as_utf8
+from .xmp_document import as_utf8
 
 if TYPE_CHECKING:
     from collections.abc import Collection

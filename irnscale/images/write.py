@@ -13,6 +13,7 @@ from ..errors import OutputError, UsageError
 from .atomic import write_bytes_atomic
 from .cicp import with_cicp
 from .exif import PREFIX, without_orientation
+from .extended_xmp import xmp_segments
 from .extras import deep_png_bytes, has_io, require_io
 from .formats import DEEP_FORMATS, FORMATS, canonical_format, check_format_limits, format_from_name, is_lossy
 from .iptc import PNG_KEYWORD, photoshop_segments, png_profile
@@ -42,7 +43,6 @@ __all__ = [
 SUBSAMPLINGS = ("4:4:4", "4:2:2", "4:2:0")
 _JPEG_QUALITY = 90
 _JPEG_SEGMENT = 65533  # bytes of payload in one marker segment
-_JPEG_XMP = _JPEG_SEGMENT - 29  # less the name that goes before a packet
 
 
 def encode_picture(
@@ -77,13 +77,13 @@ def encode_picture(
         options["exif"] = PREFIX + picture.exif if canonical != "avif" else without_orientation(picture.exif)
     if canonical == "png":
         options["pnginfo"] = _png_texts(xmp, record, picture.iptc)
-    elif xmp:
+    elif xmp and canonical != "jpg":
         options["xmp"] = xmp
     if canonical == "jpg":
         options.update(quality=_JPEG_QUALITY if quality is None else quality, optimize=True)
         options["subsampling"] = subsampling or "4:4:4"
-        if picture.iptc:
-            options["extra"] = photoshop_segments(picture.iptc)
+        segments = (xmp_segments(xmp) or b"") if xmp else b""
+        options["extra"] = segments + (photoshop_segments(picture.iptc) if picture.iptc else b"")
     elif canonical == "avif":
         options.update(quality=_JPEG_QUALITY if quality is None else quality, subsampling=subsampling or "4:4:4")
     elif canonical == "webp":
@@ -126,8 +126,8 @@ def encoding_notes(picture: Picture, format: str) -> tuple[str, ...]:
         notes.append(f"16 bits per channel rounded to 8, which is what {canonical} is written with here")
     if canonical == "jpg" and _exif_too_long(picture):
         notes.append("its EXIF block is larger than the 64 KiB that a JPEG holds and was dropped")
-    if canonical == "jpg" and len(picture.xmp or b"") > _JPEG_XMP:
-        notes.append("its XMP packet is larger than the 64 KiB that a JPEG holds and was dropped")
+    if canonical == "jpg" and picture.xmp and xmp_segments(picture.xmp) is None:
+        notes.append("its XMP packet is larger than the 64 KiB of a JPEG's segment, cannot be divided and was dropped")
     if picture.iptc and canonical in ("webp", "avif"):
         notes.append(f"its IPTC block was dropped: {canonical} has no place for it")
     if picture.cicp and canonical not in ("png", "avif"):
@@ -172,11 +172,7 @@ def _fitted(picture: Picture, format: str) -> Picture:
     picture = replace(picture, icc=_fitting_profile(picture, format))
     if format != "jpg":
         return picture
-    return replace(
-        picture,
-        exif=None if _exif_too_long(picture) else picture.exif,
-        xmp=None if len(picture.xmp or b"") > _JPEG_XMP else picture.xmp,
-    )
+    return replace(picture, exif=None if _exif_too_long(picture) else picture.exif)
 
 
 def _exif_too_long(picture: Picture) -> bool:
@@ -184,9 +180,9 @@ def _exif_too_long(picture: Picture) -> bool:
 
 
 def _xmp_for(format: str, packet: bytes | None, record: Provenance) -> bytes:
-    """A packet with the record; a fresh one where both together pass what a JPEG holds."""
+    """A packet with the record; a fresh one where a JPEG does not hold both."""
     merged = xmp_with_record(packet, record.to_json())
-    if format == "jpg" and len(merged) > _JPEG_XMP:
+    if format == "jpg" and xmp_segments(merged) is None:
         return xmp_with_record(None, record.to_json())
     return merged
 
