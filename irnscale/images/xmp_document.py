@@ -141,7 +141,7 @@ def remove_property(description: minidom.Element, found: minidom.Element | minid
 
 
 def serialised(document: minidom.Document, *, wrapped: bool = True) -> bytes:
-    """In UTF-8, with the processing instructions that say so, or without. Raises ValueError for one nested too deeply."""
+    """In UTF-8, with the processing instructions that say so, or without. Raises ValueError where it is too deep."""
     root = document.documentElement
     assert root is not None
     try:
