@@ -51,7 +51,7 @@ def with_extension(image: Image.Image, packet: bytes | None) -> tuple[bytes | No
         return None, "its Extended XMP belongs to no packet and was dropped"
     try:
         return _merged(packet, _joined(parts, _link(packet))), None
-    except (ValueError, RecursionError):
+    except ValueError:
         return packet, "its Extended XMP is damaged, or more than 16 MiB, and was dropped"
 
 
@@ -61,7 +61,7 @@ def xmp_segments(packet: bytes) -> bytes | None:
         return segment(APP1, _STANDARD + packet)
     try:
         main, extension = _divided(packet)
-    except (ValueError, RecursionError):
+    except ValueError:
         return None
     digest = _digest(extension)
     segments = [segment(APP1, _STANDARD + main)]

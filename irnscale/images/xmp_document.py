@@ -15,6 +15,7 @@ RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 XMLNS = "http://www.w3.org/2000/xmlns/"
 MAX_PACKET = 2**24
 """Bytes of a packet, with what extends it."""
+_MOST_LEVELS = 200
 _MOST_TAGS, _MOST_QUOTES = 200_000, 400_000  # each element and attribute becomes an object of half a kilobyte
 _HEAD = '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
 _TAIL = '<?xpacket end="w"?>'
@@ -74,8 +75,19 @@ def parsed(packet: bytes) -> minidom.Document:
         document = minidom.parseString(packet)
     except (ExpatError, ValueError, LookupError, RecursionError) as error:
         raise ValueError("the XMP packet is not well-formed") from error
+    _check_depth(document)
     rdf_of(document)
     return document
+
+
+def _check_depth(document: minidom.Document) -> None:
+    """Raise ValueError where elements are nested deeper than the recursion of `minidom` may go."""
+    level: list[minidom.Node] = [document]
+    for _ in range(_MOST_LEVELS):
+        level = [child for node in level for child in node.childNodes]
+        if not level:
+            return
+    raise ValueError("the XMP packet is nested too deeply")
 
 
 def rdf_of(document: minidom.Document) -> minidom.Element:
@@ -141,11 +153,8 @@ def remove_property(description: minidom.Element, found: minidom.Element | minid
 
 
 def serialised(document: minidom.Document, *, wrapped: bool = True) -> bytes:
-    """In UTF-8, with the processing instructions that say so, or without. Raises ValueError where it is too deep."""
+    """In UTF-8, with the processing instructions that say so, or without."""
     root = document.documentElement
     assert root is not None
-    try:
-        text = root.toxml()
-    except RecursionError as error:
-        raise ValueError("the XMP packet is nested too deeply") from error
+    text = root.toxml()
     return (_HEAD + text + _TAIL if wrapped else text).encode()
