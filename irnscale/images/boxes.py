@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+_MOST_BOXES, _MOST_BYTES = 4096, 2**25
 
 
 def boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -21,6 +23,28 @@ def boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         if end < start or end > len(data):
             return
         yield kind, data[start:end]
+        at = end
+
+
+def boxes_in(file: BinaryIO, wanted: bytes) -> Iterator[bytes]:
+    """The contents of the boxes at the top of a file of one kind, as far as they are whole and have at most 32 MiB."""
+    length = file.seek(0, 2)
+    at = 0
+    for _ in range(_MOST_BOXES):
+        file.seek(at)
+        head = file.read(16)
+        if len(head) < 8:
+            return
+        size, kind = struct.unpack_from(">I4s", head)
+        start = at + 8
+        if size == 1 and len(head) == 16:
+            size, start = struct.unpack_from(">Q", head, 8)[0], start + 8
+        end = length if size == 0 else at + size
+        if end < start or end > length:
+            return
+        if kind == wanted and end - start <= _MOST_BYTES:
+            file.seek(start)
+            yield file.read(end - start)
         at = end
 
 

@@ -2,13 +2,58 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import struct
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from .boxes import boxes_in
+from .photoshop import IPTC, resource
 
 if TYPE_CHECKING:
+    from typing import BinaryIO
+
     from PIL import Image
+
+_UUIDS = {
+    b"JpgTiffExif->JP2": "exif",
+    bytes.fromhex("0537cdab9d0c4431a72afa561f2a113e"): "exif",  # as Photoshop writes it
+    bytes.fromhex("33c7a4d2b81d4723a0baf1a3e097ad38"): "iptc",
+    bytes.fromhex("09a14e97c0b442e0bebf36df6f0ce36f"): "iptc",  # as Photoshop writes it
+    bytes.fromhex("be7acfcb97a942e89c71999491e3afac"): "xmp",
+    bytes.fromhex("2c4c0100850440b9a03e562148d6dfeb"): "photoshop",
+}
 
 
 def reveal(image: Image.Image) -> None:
-    """Add what is missing to the `info` of a picture just opened, whose file stays where it is read. Never raises."""
+    """Add what is missing to the `info` of a picture just opened, whose file stays where it is read. Never raises.
+
+    "exif", "xmp" and "iptc" are bytes there. What Pillow found itself stays.
+    """
     if image.format == "TIFF" and not isinstance(image.info.get("xmp", b""), bytes):
         del image.info["xmp"]  # numbers, in which Pillow would look for text; `stored_xmp` has the bytes
+    find = _FINDERS.get(image.format or "")
+    file = getattr(image, "fp", None)
+    if find is None or file is None:
+        return
+    position = file.tell()
+    info: dict[Any, Any] = image.info
+    try:
+        with suppress(OSError, ValueError, struct.error, IndexError):
+            for name, content in find(file).items():
+                info.setdefault(name, content)
+    finally:
+        file.seek(position)
+
+
+def _of_jpeg2000(file: BinaryIO) -> dict[str, bytes]:
+    """From the boxes of a JP2, named by UUIDs that other programs agree upon; the first of each kind."""
+    found: dict[str, bytes] = {}
+    for content in boxes_in(file, b"uuid"):
+        name = _UUIDS.get(content[:16])
+        if name is not None:
+            found.setdefault(name, content[16:])
+    block = resource(found.pop("photoshop", b""), IPTC)
+    return {"iptc": block, **found} if block else found
+
+
+_FINDERS = {"JPEG2000": _of_jpeg2000}

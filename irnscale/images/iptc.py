@@ -64,7 +64,8 @@ def _raw(image: Image.Image) -> bytes | None:
             return None
         content = bytes.fromhex("".join(text.split("\n")[3:]))
         return resource(content, IPTC) if is_resources(content) else content
-    return None
+    block = image.info.get("iptc")
+    return block if isinstance(block, bytes) else None
 
 
 def _in_order(block: bytes) -> bytes:

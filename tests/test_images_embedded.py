@@ -1,0 +1,133 @@
+"""Metadata in containers where Pillow does not look for it: JPEG 2000, PSD and GIF."""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from conftest import synthetic_photo
+from PIL import Image, features
+from test_images_iptc import KEPT
+from test_images_read import encoded
+from xmp_packets import packet, wrapped
+
+from irnscale.images.inspect import describe
+from irnscale.images.read import read_header, read_picture
+from irnscale.images.write import encode_picture, encoding_notes
+
+EXIF_UUIDS = (b"JpgTiffExif->JP2", bytes.fromhex("0537cdab9d0c4431a72afa561f2a113e"))
+IPTC_UUIDS = (bytes.fromhex("33c7a4d2b81d4723a0baf1a3e097ad38"), bytes.fromhex("09a14e97c0b442e0bebf36df6f0ce36f"))
+XMP_UUID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
+PHOTOSHOP_UUID = bytes.fromhex("2c4c0100850440b9a03e562148d6dfeb")
+
+MAKER = b"Maker\0"
+CITY = "<photoshop:City>Zürich</photoshop:City>"
+XMP = wrapped(packet(CITY)).encode()
+RESOURCES = b"8BIM\x04\x04\0\0" + struct.pack(">I", len(KEPT)) + KEPT + bytes(len(KEPT) % 2)
+
+
+def exif(orientation: int = 1) -> bytes:
+    """A directory of the camera's maker and the orientation."""
+    entries = struct.pack(">HHII", 0x010F, 2, len(MAKER), 38) + struct.pack(">HHIHH", 0x0112, 3, 1, orientation, 0)
+    return b"MM\0*\0\0\0\x08\0\x02" + entries + bytes(4) + MAKER
+
+
+def photo() -> Image.Image:
+    return Image.fromarray(synthetic_photo(12, 20))
+
+
+class Blocks(NamedTuple):
+    """What is put into a file."""
+
+    exif: bytes | None = None
+    iptc: bytes | None = None
+    xmp: bytes | None = None
+
+
+def check(data: bytes, blocks: Blocks, tmp_path) -> None:
+    """All that is in the file is read, and written into formats that have a place for it."""
+    picture = read_picture(data)
+    assert picture.notes == ()
+    assert (picture.exif is None, picture.iptc, picture.xmp is None) == (
+        blocks.exif is None,
+        blocks.iptc,
+        blocks.xmp is None,
+    )
+    for target in ("png", "jpg", "tiff", "webp"):
+        again = read_picture(encode_picture(picture, target))
+        assert (blocks.exif is None) == (again.exif is None)
+        assert blocks.exif is None or MAKER in again.exif
+        assert blocks.xmp is None or CITY.encode() in again.xmp
+        assert again.iptc == (None if target == "webp" else blocks.iptc)
+        told = any("IPTC" in note for note in encoding_notes(picture, target))
+        assert told == (target == "webp" and blocks.iptc is not None)
+    (tmp_path / "x").write_bytes(data)
+    facts = describe(tmp_path / "x")
+    assert (facts["exif"], facts["xmp"]) == (blocks.exif is not None, blocks.xmp is not None)
+
+
+def box(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I4s", 8 + len(content), kind) + content
+
+
+def jp2(*uuids: bytes, behind: bool = False) -> bytes:
+    """A JP2 with boxes of these contents before its codestream, or behind it."""
+    data = encoded(photo(), "JPEG2000")
+    at, more = data.index(b"jp2c") - 4, b"".join(box(b"uuid", content) for content in uuids)
+    stream = box(b"jp2c", data[at + 8 :])  # its length may have been left open
+    return data[:at] + (stream + more if behind else more + stream)
+
+
+needs_jp2 = pytest.mark.skipif(not features.check("jpg_2000"), reason="Pillow without JPEG 2000")
+
+
+@needs_jp2
+@pytest.mark.parametrize("behind", [False, True])
+@pytest.mark.parametrize(
+    ("uuids", "blocks"),
+    [
+        *(([uuid + exif()], Blocks(exif=exif())) for uuid in EXIF_UUIDS),
+        ([EXIF_UUIDS[0] + b"Exif\0\0" + exif()], Blocks(exif=exif())),
+        *(([uuid + KEPT], Blocks(iptc=KEPT)) for uuid in IPTC_UUIDS),
+        ([XMP_UUID + XMP], Blocks(xmp=XMP)),
+        ([PHOTOSHOP_UUID + RESOURCES], Blocks(iptc=KEPT)),
+        ([b"another" * 3, XMP_UUID + XMP, EXIF_UUIDS[0] + exif(), IPTC_UUIDS[0] + KEPT], Blocks(exif(), KEPT, XMP)),
+    ],
+)
+def test_jp2(uuids, blocks, behind, tmp_path):
+    check(jp2(*uuids, behind=behind), blocks, tmp_path)
+
+
+@needs_jp2
+@pytest.mark.parametrize(
+    "uuid", [EXIF_UUIDS[0] + exif(6), XMP_UUID + packet(attributes=' tiff:Orientation="6"').encode()]
+)
+def test_orientation_of_a_jp2(uuid):
+    plain, turned = read_picture(jp2()), read_picture(jp2(uuid))
+    assert (turned.width, turned.height) == (12, 20)
+    assert np.array_equal(turned.pixels, np.rot90(plain.pixels, -1))
+    assert read_header(jp2(uuid)).width == 12
+
+
+@needs_jp2
+@pytest.mark.parametrize(
+    ("content", "notes"),
+    [
+        (EXIF_UUIDS[0] + exif()[:20], ("its EXIF block is damaged and was dropped",)),
+        (IPTC_UUIDS[0] + KEPT[:-1], ("its IPTC block is damaged and was dropped",)),
+        (XMP_UUID + XMP[:60], ("its XMP packet is damaged and was dropped",)),
+        (XMP_UUID, ()),
+        (XMP_UUID[:9], ()),
+    ],
+)
+def test_damaged_boxes_of_a_jp2_cost_only_themselves(content, notes):
+    picture = read_picture(jp2(content))
+    assert (picture.notes, picture.exif, picture.iptc, picture.xmp) == (notes, None, None, None)
+
+
+@needs_jp2
+@pytest.mark.parametrize("length", [1, 2**31, 2**32 - 1])
+def test_a_box_that_claims_more_than_the_file_has(length):
+    assert read_picture(jp2() + struct.pack(">I4s", length, b"uuid") + XMP_UUID + XMP).xmp is None
