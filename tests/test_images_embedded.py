@@ -131,3 +131,43 @@ def test_damaged_boxes_of_a_jp2_cost_only_themselves(content, notes):
 @pytest.mark.parametrize("length", [1, 2**31, 2**32 - 1])
 def test_a_box_that_claims_more_than_the_file_has(length):
     assert read_picture(jp2() + struct.pack(">I4s", length, b"uuid") + XMP_UUID + XMP).xmp is None
+
+
+def psd(*resources: tuple[int, bytes], colours: bytes = b"") -> bytes:
+    """A PSD without layers, with these image resources."""
+    pixels = synthetic_photo(12, 20)
+    header = b"8BPS" + struct.pack(">H6xHIIHH", 1, 3, 12, 20, 8, 3)
+    section = b"".join(
+        b"8BIM" + struct.pack(">HHI", number, 0, len(content)) + content + bytes(len(content) % 2)
+        for number, content in resources
+    )
+    sections = struct.pack(">I", len(colours)) + colours + struct.pack(">I", len(section)) + section + bytes(4)
+    return header + sections + bytes(2) + pixels.transpose(2, 0, 1).tobytes()
+
+
+@pytest.mark.parametrize("colours", [b"", bytes(16)])
+@pytest.mark.parametrize(
+    ("resources", "blocks"),
+    [
+        ([(1058, exif())], Blocks(exif=exif())),
+        ([(1028, KEPT)], Blocks(iptc=KEPT)),
+        ([(1060, XMP)], Blocks(xmp=XMP)),
+        ([(1005, b"x" * 15), (1060, XMP), (1028, KEPT), (1058, exif()), (1061, bytes(16))], Blocks(exif(), KEPT, XMP)),
+    ],
+)
+def test_psd(resources, blocks, colours, tmp_path):
+    check(psd(*resources, colours=colours), blocks, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("resource", "notes"),
+    [
+        ((1058, exif()[:20]), ("its EXIF block is damaged and was dropped",)),
+        ((1028, KEPT[:-1]), ("its IPTC block is damaged and was dropped",)),
+        ((1060, XMP[:60]), ("its XMP packet is damaged and was dropped",)),
+        ((1060, b""), ()),
+    ],
+)
+def test_damaged_resources_of_a_psd_cost_only_themselves(resource, notes):
+    picture = read_picture(psd(resource))
+    assert (picture.notes, picture.exif, picture.iptc, picture.xmp) == (notes, None, None, None)

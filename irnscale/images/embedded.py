@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from .boxes import boxes_in
-from .photoshop import IPTC, resource
+from .photoshop import EXIF, IPTC, XMP, resource, resources
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -22,6 +22,8 @@ _UUIDS = {
     bytes.fromhex("be7acfcb97a942e89c71999491e3afac"): "xmp",
     bytes.fromhex("2c4c0100850440b9a03e562148d6dfeb"): "photoshop",
 }
+_RESOURCES = {EXIF: "exif", IPTC: "iptc", XMP: "xmp"}
+_MOST_RESOURCES = 2**26  # bytes of all of a PSD's
 
 
 def reveal(image: Image.Image) -> None:
@@ -56,4 +58,16 @@ def _of_jpeg2000(file: BinaryIO) -> dict[str, bytes]:
     return {"iptc": block, **found} if block else found
 
 
-_FINDERS = {"JPEG2000": _of_jpeg2000}
+def _of_psd(file: BinaryIO) -> dict[str, bytes]:
+    """From the image resources, which follow the header and the colour table."""
+    file.seek(26)
+    file.seek(int.from_bytes(file.read(4), "big"), 1)
+    section = file.read(min(int.from_bytes(file.read(4), "big"), _MOST_RESOURCES))
+    found: dict[str, bytes] = {}
+    for number, content in resources(section):
+        if number in _RESOURCES and content:
+            found.setdefault(_RESOURCES[number], content)
+    return found
+
+
+_FINDERS = {"JPEG2000": _of_jpeg2000, "PSD": _of_psd}
