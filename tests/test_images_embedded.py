@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from typing import NamedTuple
 
@@ -171,3 +172,62 @@ def test_psd(resources, blocks, colours, tmp_path):
 def test_damaged_resources_of_a_psd_cost_only_themselves(resource, notes):
     picture = read_picture(psd(resource))
     assert (picture.notes, picture.exif, picture.iptc, picture.xmp) == (notes, None, None, None)
+
+
+TRAILER = b"\1" + bytes(range(255, -1, -1)) + b"\0"
+EXTENSION = b"!\xff\x0bXMP DataXMP"
+assert len(TRAILER) == 258
+
+
+def gif(extension: bytes, place: str = "front", frames: int = 1) -> bytes:
+    """A GIF with an extension before its first frame, or behind its last."""
+    images = [photo().quantize(16).rotate(90 * k, expand=False) for k in range(frames)]
+    data = encoded(images[0], "GIF", **({"save_all": True, "append_images": images[1:]} if frames > 1 else {}))
+    at = 13 + (3 << (data[10] & 7) + 1) if place == "front" else len(data) - 1
+    return data[:at] + extension + data[at:]
+
+
+def in_blocks(packet: bytes) -> bytes:
+    """As a writer does that takes the extension for an ordinary one."""
+    parts = [packet[at : at + 255] for at in range(0, len(packet), 255)]
+    return b"".join(bytes([len(part)]) + part for part in parts) + b"\0"
+
+
+@pytest.mark.parametrize("place", ["front", "end"])
+@pytest.mark.parametrize("frames", [1, 3])
+@pytest.mark.parametrize("padding", range(0, 260, 20))
+def test_gif(place, frames, padding, tmp_path):
+    """Of any length: where the sub-blocks' chain meets the trailer depends on it."""
+    data = gif(EXTENSION + XMP + b" " * padding + TRAILER, place, frames)
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.n_frames == frames  # the trailer leads another reader back
+    picture = read_picture(data, frames="first")
+    assert picture.xmp is not None
+    assert CITY.encode() in picture.xmp
+    plain = read_picture(gif(b"", frames=frames), frames="first")
+    assert np.array_equal(picture.pixels, plain.pixels)
+    assert not any("XMP" in note for note in picture.notes)
+    if frames == 1:
+        check(data, Blocks(xmp=XMP), tmp_path)
+
+
+def test_gif_whose_packet_is_in_blocks(tmp_path):
+    check(gif(EXTENSION + in_blocks(XMP + b" " * 300)), Blocks(xmp=XMP), tmp_path)
+
+
+def test_gif_behind_other_extensions(tmp_path):
+    others = b"!\xfe\x05hello\0" + b"!\xff\x0bNETSCAPE2.0\x03\1\0\0\0" + b"!\xff\x03abc\0"
+    check(gif(others + EXTENSION + XMP + TRAILER), Blocks(xmp=XMP), tmp_path)
+
+
+def test_orientation_of_a_gif():
+    data = gif(EXTENSION + packet(attributes=' tiff:Orientation="6"').encode() + TRAILER)
+    assert (read_picture(data).width, read_header(data).width) == (12, 12)
+
+
+@pytest.mark.parametrize("cut", [1, 20, 200, 258])
+def test_a_damaged_packet_of_a_gif_costs_only_itself(cut):
+    data = gif(EXTENSION + XMP + TRAILER, "end")
+    picture = read_picture(data[: -1 - cut])
+    assert picture.xmp is None or CITY.encode() in picture.xmp
+    assert (picture.xmp is None) == (picture.notes == ("its XMP packet is damaged and was dropped",))

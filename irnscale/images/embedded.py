@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from .boxes import boxes_in
+from .gif_xmp import gif_xmp
 from .photoshop import EXIF, IPTC, XMP, resource, resources
 
 if TYPE_CHECKING:
@@ -70,4 +71,9 @@ def _of_psd(file: BinaryIO) -> dict[str, bytes]:
     return found
 
 
-_FINDERS = {"JPEG2000": _of_jpeg2000, "PSD": _of_psd}
+def _of_gif(file: BinaryIO) -> dict[str, bytes]:
+    packet = gif_xmp(file)
+    return {} if packet is None else {"xmp": packet}
+
+
+_FINDERS = {"JPEG2000": _of_jpeg2000, "PSD": _of_psd, "GIF": _of_gif}
