@@ -23,10 +23,12 @@ MOST_ENCODES = 3
 _STEPS = 63
 """Quantisers of AV1 that Pillow's quality from 0 to 100 reaches, and as many qualities of WebP are tried."""
 _SPEED = 6
+_QUICK, _PROBES = 9, 3
+"""The speed of encodings that only ask for a size, and their number."""
 FLAT = 15
 _BETWEEN = ((0.96, 12), (0.86, 10), (0.7, 8), (0.5, 6), (0.0, 4))
 """(ratio of room to size, matrices): what takes somewhat less room than a level that does not quite fit."""
-_FULL = 0.97
+_FULL = 0.93
 """Part of the room beyond which no further encoding is tried."""
 _SMALLEST = 24
 """Bytes below which no stream of a codec is possible."""
@@ -42,10 +44,10 @@ def has(codec: int) -> bool:
     return codec in CODECS and bool(features.check(CODECS[codec].lower()))
 
 
-def encode(residual: Residual, codec: int, quality: int, *, flat: int = FLAT) -> bytes:
+def encode(residual: Residual, codec: int, quality: int, *, flat: int = FLAT, speed: int = _SPEED) -> bytes:
     """The residual, clipped to [-128, 127], at a quality from 0 to 100, without a container. Raises OSError.
 
-    flat: level of AV1's quantisation matrices, below FLAT finer steps between two qualities.
+    flat: level of AV1's quantisation matrices, below FLAT finer steps between two qualities. speed: of AV1's encoder.
     """
     image = Image.fromarray((residual + 128).clip(0, 255).astype(np.uint8))
     file = io.BytesIO()
@@ -56,7 +58,7 @@ def encode(residual: Residual, codec: int, quality: int, *, flat: int = FLAT) ->
     tuning = {"tune": "psnr"}
     if flat < FLAT:
         tuning |= {"enable-qm": "1", "qm-min": str(flat), "qm-max": str(flat)}
-    options: dict[str, Any] = {"subsampling": "4:2:0", "speed": _SPEED, "advanced": tuning}
+    options: dict[str, Any] = {"subsampling": "4:2:0", "speed": speed, "advanced": tuning}
     image.save(file, "AVIF", quality=quality, max_threads=1, **options)
     return av1.bare(file.getvalue())
 
@@ -81,10 +83,13 @@ def decode(stream: bytes, codec: int, width: int, height: int) -> Residual | Non
 def encode_within(residual: Residual, codec: int, room: int) -> bytes | None:
     """The largest stream of at most `room` bytes that `MOST_ENCODES` encodings find; None where nothing fits.
 
-    The first guess comes from what photographs' residuals take on average, and each encoding corrects it. Beyond the
-    usual number of encodings only something that fits is looked for.
+    What photographs' residuals take on average says where to look, AV1 at its quickest, in a tenth of the time, how
+    this one differs from it, and each encoding how that differs from the real one. Beyond the usual number of
+    encodings only something that fits is looked for.
     """
     expected = _expected(residual)
+    if codec == AV1:
+        expected = _probed(residual, room, expected)
     best: bytes | None = None
     tried: dict[int, float] = {}
     low, high = -1, _STEPS + 1  # the highest level known to fit, the lowest known not to
@@ -92,9 +97,11 @@ def encode_within(residual: Residual, codec: int, room: int) -> bytes | None:
         if low + 1 == high:
             return _between(residual, codec, room, high, tried, best)
         cautious = 0.02 + 0.15 * max(0, len(tried) - 1) * (best is None)
-        wanted = expected + _correction(expected, tried) <= math.log2(room) - cautious
-        level = min(max(int(wanted.nonzero()[0].max(initial=0)), low + 1), high - 1)
-        stream = encode(residual, codec, round(100 * level / _STEPS))
+        level = _highest(expected + _correction(expected, tried), room, cautious)
+        if level == low:  # the next one is not expected to fit
+            return _between(residual, codec, room, high, tried, best) if high in tried else best
+        level = min(max(level, low + 1), high - 1)
+        stream = encode(residual, codec, _quality(level))
         tried[level] = math.log2(len(stream))
         if len(stream) > room:
             high = level
@@ -105,6 +112,27 @@ def encode_within(residual: Residual, codec: int, room: int) -> bytes | None:
     return best
 
 
+def _probed(residual: Residual, room: int, expected: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The expectation, corrected by quick encodings near the level whose stream would fill the room."""
+    slower = math.log2(1 + min(1.0, 0.004 * residual[..., 0].size / max(1, room)))
+    found: dict[int, float] = {}
+    for _ in range(_PROBES):
+        level = _highest(expected + _correction(expected, found), room, slower)
+        if level in found:
+            break
+        found[level] = math.log2(len(encode(residual, AV1, _quality(level), speed=_QUICK)))
+    return expected + _correction(expected, found) + slower
+
+
+def _highest(sizes: npt.NDArray[np.float64], room: int, cautious: float) -> int:
+    """The highest level at which the size, given as its logarithm, stays within the room."""
+    return int((sizes <= math.log2(max(1, room)) - cautious).nonzero()[0].max(initial=0))
+
+
+def _quality(level: int) -> int:
+    return round(100 * level / _STEPS)
+
+
 def _between(
     residual: Residual, codec: int, room: int, level: int, tried: dict[int, float], best: bytes | None
 ) -> bytes | None:
@@ -113,7 +141,7 @@ def _between(
         return best
     ratio = room / 2 ** tried[level]
     flat = next(flat for least, flat in _BETWEEN if ratio >= least)
-    stream = encode(residual, codec, round(100 * level / _STEPS), flat=flat)
+    stream = encode(residual, codec, _quality(level), flat=flat)
     return stream if len(best or b"") < len(stream) <= room else best
 
 

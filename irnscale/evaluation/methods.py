@@ -77,7 +77,7 @@ def with_detail(rescaler: Rescaler, storage: Storage) -> Method:
 
     plain = model_method(rescaler)
     kept = storage.format if storage.quality is None else f"{storage.format} q{storage.quality} {storage.subsampling}"
-    identity = f"detail 1 {storage!r} {plain.identity}"
+    identity = f"detail 2 {storage!r} {plain.identity}"
     name, stored = f"{plain.name} + detail", f"{kept}, {storage.name}"
     return replace(plain, name=name, identity=identity, travel=go, stored=stored)
 
