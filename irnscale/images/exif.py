@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import struct
-from typing import Any
 
-from PIL import Image, TiffTags
+from .tiff_directories import TYPE_SIZES
 
 PREFIX = b"Exif\0\0"
 
 ORIENTATION = 0x0112
-EXIF_IFD, GPS_IFD = 0x8769, 0x8825
-_INTEROP_IFD = 0xA005  # an offset, which would point nowhere
+EXIF_IFD, _GPS_IFD, _INTEROP_IFD = 0x8769, 0x8825, 0xA005
 _SIZE_TAGS = {0x0100, 0x0101}  # ImageWidth, ImageLength
 _PIXEL_TAGS = {0xA002, 0xA003}  # PixelXDimension, PixelYDimension
 _THUMBNAIL_START, _THUMBNAIL_LENGTH = 0x0201, 0x0202
 _SHORT, _LONG = 3, 4
-
-# What describes the photograph rather than the layout of a TIFF file: description, camera, resolution,
-# software, date, artist, rating, copyright, Windows' titles, and the two directories below.
-_DESCRIPTIVE = (
-    *(0x010E, 0x010F, 0x0110, 0x011A, 0x011B, 0x0128, 0x0131, 0x0132, 0x013B, 0x013C),
-    *(0x4746, 0x4749, 0x8298, 0x9C9B, 0x9C9C, 0x9C9D, 0x9C9E, 0x9C9F),
-    *(EXIF_IFD, GPS_IFD),
-)
 
 
 def upright_exif(block: bytes) -> bytes:
@@ -58,37 +48,20 @@ def without_orientation(block: bytes) -> bytes:
     return bytes(patch.data)
 
 
-def tiff_exif(source: Image.Exif) -> bytes | None:
-    """A block of what a TIFF file itself says about the photograph; None where it says nothing."""
-    found = descriptive_tags(source)
-    if EXIF_IFD in found:
-        found[EXIF_IFD] = {tag: value for tag, value in found[EXIF_IFD].items() if tag not in _PIXEL_TAGS}
-    block = Image.Exif()
-    for tag, value in found.items():
-        block[tag] = value
-    return block.tobytes().removeprefix(PREFIX) if found else None
+def without_loose_ends(block: bytes) -> bytes:
+    """An upright block without the entries that lead beyond it, where a TIFF file would have its pixels.
 
-
-def descriptive_tags(source: Image.Exif) -> dict[int, Any]:
-    """What `source` says about the photograph; the two directories are dictionaries in it."""
-    found: dict[int, Any] = {}
-    for tag in _DESCRIPTIVE:
-        if tag not in source:
-            continue
-        if tag in (EXIF_IFD, GPS_IFD):
-            directory = {key: _exact(key, value, tag) for key, value in source.get_ifd(tag).items()}
-            directory.pop(_INTEROP_IFD, None)
-            found |= {tag: directory} if directory else {}
-        else:
-            found[tag] = _exact(tag, source[tag], None)
-    return found
-
-
-def _exact(tag: int, value: Any, group: int | None) -> Any:
-    """Text as the bytes it was read from: Pillow decodes Latin-1 but would encode ASCII, losing UTF-8."""
-    if isinstance(value, str) and TiffTags.lookup(tag, group).type == TiffTags.ASCII:
-        return value.encode("latin-1", "replace")
-    return value
+    Raises ValueError if damaged.
+    """
+    try:
+        patch = _Patch(block)
+        first = patch.u32(4)
+        patch.tie(first, _GPS_IFD)
+        if (exif := patch.tie(first, EXIF_IFD)) is not None:
+            patch.tie(exif, _INTEROP_IFD)
+    except (struct.error, IndexError) as error:
+        raise ValueError("the EXIF block is damaged") from error
+    return bytes(patch.data)
 
 
 class _Patch:
@@ -123,6 +96,27 @@ class _Patch:
         if entry is None:
             return None
         return self.u16(entry + 8) if self.u16(entry + 2) == _SHORT else self.u32(entry + 8)
+
+    def tie(self, directory: int, tag: int) -> int | None:
+        """The directory that a tag leads to, less its loose entries; where it is none, the tag is removed."""
+        linked = self.value(directory, tag)
+        if linked is None:
+            return None
+        try:
+            self.remove(linked, self.loose(linked))
+        except (ValueError, struct.error):
+            self.remove(directory, {tag})
+            return None
+        return linked
+
+    def loose(self, directory: int) -> set[int]:
+        """Tags whose content is not wholly in the block."""
+        found = set()
+        for entry in self._entries(directory):
+            size = TYPE_SIZES.get(self.u16(entry + 2), 0) * self.u32(entry + 4)
+            if size > 4 and self.u32(entry + 8) + size > len(self.data):
+                found.add(self.u16(entry))
+        return found
 
     def set_short(self, directory: int, tag: int, value: int) -> None:
         """Overwrite a tag that is there."""

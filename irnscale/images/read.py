@@ -11,7 +11,8 @@ from PIL import Image
 
 from ..errors import InputError
 from .clap import clean_aperture
-from .exif import ORIENTATION, PREFIX, tiff_exif, upright_exif
+from .exif import ORIENTATION, PREFIX, upright_exif
+from .exif_layout import block_of_tiff
 from .extended_xmp import with_extension
 from .extras import IO, deep_picture, deep_png, deep_tiff, has_io
 from .iptc import stored_iptc
@@ -24,7 +25,7 @@ from .provenance import find_record
 from .samples import deep_samples, header_bits, shown
 from .segments import attachment
 from .signals import Signalled, colours_of
-from .stored import stored_xmp
+from .stored import in_file, stored_xmp
 from .tiff_directories import count_pages
 from .xmp import names_second_picture, upright_xmp, xmp_orientation
 
@@ -321,7 +322,7 @@ def _read_exif(image: Image.Image) -> tuple[bytes | None, str | None]:
     """The cleaned block, and a note where it had to be dropped."""
     try:
         if image.format == "TIFF":
-            return tiff_exif(image.getexif()), None
+            return in_file(image, ("TIFF",), block_of_tiff) or (None, None)
         block = image.info.get("exif")
         if block is None and "Raw profile type exif" in image.info:  # ImageMagick's way before eXIf
             block = bytes.fromhex("".join(str(image.info["Raw profile type exif"]).split("\n")[3:]))

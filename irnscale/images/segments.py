@@ -40,7 +40,7 @@ def attachment(data: bytes) -> bytes | None:
         (data.startswith(_PNG), _from_png),
         (data.startswith(_JPEG), _from_jpeg),
         (data[:4] == b"RIFF" and data[8:12] == b"WEBP", _from_webp),
-        (data[:4] == b"II*\0", _from_tiff),
+        (data[:4] in (b"II*\0", b"MM\0*"), _from_tiff),
         (data[4:8] == b"ftyp", _from_boxes),
     )
     for fits, read in kinds:
@@ -68,7 +68,7 @@ def detached(data: bytes) -> bytes:
     if data.startswith(b"RIFF"):
         rest = data.replace(_webp_chunk(block), b"", 1)
         return b"RIFF" + struct.pack("<I", len(rest) - 8) + rest[8:]
-    if data.startswith(b"II"):
+    if data.startswith((b"II", b"MM")):
         # the entry stays, for a directory cannot shrink in place; what it points to is wiped
         return data.replace(block, bytes(len(block)), 1)
     return data.replace(_box(block), b"", 1)
@@ -178,30 +178,36 @@ def _from_webp(data: bytes) -> bytes | None:
 
 def _tiff(data: bytes, block: bytes) -> bytes:
     """A copy of the first directory with one entry more, at the end of the file, after the block."""
-    if data[:4] != b"II*\0":
-        raise ValueError("not a little-endian TIFF file")
-    directory = struct.unpack_from("<I", data, 4)[0]
-    count = struct.unpack_from("<H", data, directory)[0]
+    if data[:4] not in (b"II*\0", b"MM\0*"):
+        raise ValueError("not a TIFF file")
+    order = _tiff_order(data)
+    directory = struct.unpack_from(order + "I", data, 4)[0]
+    count = struct.unpack_from(order + "H", data, directory)[0]
     entries = [data[directory + 2 + 12 * k : directory + 14 + 12 * k] for k in range(count)]
     following = data[directory + 2 + 12 * count : directory + 6 + 12 * count]
     data += b"\0" * (len(data) % 2)
     at = len(data)
     block += b"\0" * (4 - len(block) if len(block) <= 4 else 0)  # a shorter value would lie in the entry itself
-    entries.append(struct.pack("<HHII", _TAG, _UNDEFINED, len(block), at))
-    entries.sort(key=lambda entry: int.from_bytes(entry[:2], "little"))
+    entries.append(struct.pack(order + "HHII", _TAG, _UNDEFINED, len(block), at))
+    entries.sort(key=lambda entry: struct.unpack_from(order + "H", entry))
     data += block + b"\0" * (len(block) % 2)
-    copy = struct.pack("<H", len(entries)) + b"".join(entries) + following
-    return data[:4] + struct.pack("<I", len(data)) + data[8:] + copy
+    copy = struct.pack(order + "H", len(entries)) + b"".join(entries) + following
+    return data[:4] + struct.pack(order + "I", len(data)) + data[8:] + copy
 
 
 def _from_tiff(data: bytes) -> bytes | None:
-    directory = struct.unpack_from("<I", data, 4)[0]
-    count = struct.unpack_from("<H", data, directory)[0]
+    order = _tiff_order(data)
+    directory = struct.unpack_from(order + "I", data, 4)[0]
+    count = struct.unpack_from(order + "H", data, directory)[0]
     for k in range(count):
-        tag, kind, length, at = struct.unpack_from("<HHII", data, directory + 2 + 12 * k)
+        tag, kind, length, at = struct.unpack_from(order + "HHII", data, directory + 2 + 12 * k)
         if tag == _TAG and kind in (1, _UNDEFINED) and length > 4 and at + length <= len(data):
             return data[at : at + length]
     return None
+
+
+def _tiff_order(data: bytes) -> str:
+    return "<" if data.startswith(b"II") else ">"
 
 
 def _boxes(data: bytes, block: bytes) -> bytes:

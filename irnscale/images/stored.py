@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
-
-from PIL import ImageFile
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from .jpeg_segments import contents
 from .png_text import png_texts
@@ -13,20 +11,34 @@ from .tiff_directories import raw_values
 from .xmp_document import as_utf8
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from PIL import Image
 
+_Found = TypeVar("_Found")
 _PNG_XMP = "XML:com.adobe.xmp"
 _TIFF_XMP = 700
 _DAMAGED = b"<"  # what no parser takes
 
 
+def in_file(image: Image.Image, formats: Collection[str], read: Callable[[BinaryIO], _Found]) -> _Found | None:
+    """What `read` finds in the file of an opened picture, which stays where Pillow reads it.
+
+    None for other formats than these, and once Pillow has decoded the picture and let go of the file.
+    """
+    file = getattr(image, "fp", None)
+    if image.format not in formats or file is None:
+        return None
+    position = file.tell()
+    try:
+        return read(file)
+    finally:
+        file.seek(position)
+
+
 def stored_texts(image: Image.Image, keywords: Collection[str]) -> dict[str, str]:
     """The text chunks of an opened PNG; nothing for other formats."""
-    if image.format != "PNG" or not isinstance(image, ImageFile.ImageFile) or image.fp is None:
-        return {}
-    return png_texts(image.fp, keywords)
+    return in_file(image, ("PNG",), lambda file: png_texts(file, keywords)) or {}
 
 
 def stored_values(image: Image.Image, tags: Collection[int]) -> dict[int, bytes | None]:
@@ -35,26 +47,12 @@ def stored_values(image: Image.Image, tags: Collection[int]) -> dict[int, bytes 
     Pillow makes of them what it thinks their type is: of IPTC that is called LONG, as ImageMagick, GIMP and exiftool
     do, the first four bytes.
     """
-    file = getattr(image, "fp", None)
-    if image.format != "TIFF" or file is None:
-        return {}
-    position = file.tell()
-    try:
-        return raw_values(file, tags)
-    finally:
-        file.seek(position)
+    return in_file(image, ("TIFF",), lambda file: raw_values(file, tags)) or {}
 
 
 def stored_segments(image: Image.Image, marker: int, identifier: bytes) -> list[bytes]:
     """What follows `identifier` in the segments of an opened JPEG; nothing for other formats, or once decoded."""
-    file = getattr(image, "fp", None)
-    if image.format not in ("JPEG", "MPO") or file is None:
-        return []
-    position = file.tell()
-    try:
-        return list(contents(file, marker, identifier))
-    finally:
-        file.seek(position)
+    return in_file(image, ("JPEG", "MPO"), lambda file: list(contents(file, marker, identifier))) or []
 
 
 def stored_xmp(image: Image.Image) -> bytes | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from contextlib import suppress
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 Tags = dict[int, tuple[int, ...]]
 
 MOST_BYTES = 2**25
-"""Of one value that `raw_values` reads."""
+"""Of the values of a directory that `stored_fields` reads."""
 
 _ORDERS = {b"II*\0": ("<", False), b"MM\0*": (">", False), b"II+\0": ("<", True), b"MM\0+": (">", True)}
 _SUB_IFDS, _NEW_SUBFILE_TYPE, _REDUCED, _MASK = 330, 254, 1, 4
@@ -46,39 +46,74 @@ def directories(file: BinaryIO, *, nested: bool = False) -> Iterator[Tags]:
             waiting = [following, *waiting, *(tags.get(_SUB_IFDS, ()) if nested else ())]
 
 
+class Field(NamedTuple):
+    """An entry of a directory; `content` as it is stored, None where the file does not hold it wholly."""
+
+    tag: int
+    kind: int
+    count: int
+    content: bytes | None
+    place: int  # of the content in the file
+
+
+class Fields(NamedTuple):
+    """A directory's entries, of a tag that is there twice the first, and the order of its numbers, "<" or ">"."""
+
+    order: str
+    by_tag: dict[int, Field]
+
+    def number(self, tag: int) -> int | None:
+        """The first number of a tag that has whole ones."""
+        field = self.by_tag.get(tag)
+        size = _SIZES.get(field.kind, 0) if field else 0
+        if field is None or not size or len(field.content or b"") < size:
+            return None
+        return int.from_bytes((field.content or b"")[:size], "little" if self.order == "<" else "big")
+
+
+def stored_fields(file: BinaryIO, wanted: Collection[int] | None = None, at: int | None = None) -> Fields | None:
+    """The directory at `at`, or the first one; None where there is none. With `wanted`, only these tags.
+
+    Of contents, MOST_BYTES are read altogether; types that TIFF does not know are passed over.
+    """
+    file.seek(0)
+    known = _ORDERS.get(file.read(4))
+    if known is None:
+        return None
+    order, big = known
+    count_size, entry_size, field, word = (8, 20, 8, "Q") if big else (2, 12, 4, "I")
+    found: dict[int, Field] = {}
+    with suppress(OSError, ValueError, OverflowError):
+        start = _offset(file, 8 if big else 4, order, big) if at is None else at
+        length, left = file.seek(0, 2), MOST_BYTES
+        file.seek(start)
+        count = min(_number(file.read(count_size), order + ("Q" if big else "H")), _MOST_ENTRIES)
+        entries = file.read(count * entry_size)
+        for entry in range(0, len(entries) - entry_size + 1, entry_size):
+            tag, kind = struct.unpack_from(order + "HH", entries, entry)
+            if (wanted is not None and tag not in wanted) or tag in found or kind not in TYPE_SIZES:
+                continue
+            many = _number(entries[entry + 4 : entry + 4 + field], order + word)
+            size = TYPE_SIZES[kind] * many
+            content: bytes | None = entries[entry + 4 + field : entry + entry_size]
+            place = start + count_size + entry + 4 + field
+            if size > field:
+                place = _number(content or b"", order + word)
+                content = None
+                if size <= left and place + size <= length:
+                    file.seek(place)
+                    content, left = file.read(size), left - size
+            found[tag] = Field(tag, kind, many, content if content is None else content[:size], place)
+    return Fields(order, found) if found else None
+
+
 def raw_values(file: BinaryIO, wanted: Collection[int]) -> dict[int, bytes | None]:
     """The bytes of tags of the first directory as they are stored, whatever type they are said to be of.
 
     None for one that the file does not hold wholly, or of more than MOST_BYTES.
     """
-    found: dict[int, bytes | None] = {}
-    file.seek(0)
-    known = _ORDERS.get(file.read(4))
-    if known is None:
-        return found
-    order, big = known
-    count_size, entry_size, field, word = (8, 20, 8, "Q") if big else (2, 12, 4, "I")
-    with suppress(OSError, ValueError, OverflowError):
-        start = _offset(file, 8 if big else 4, order, big)
-        length = file.seek(0, 2)
-        file.seek(start)
-        count = min(_number(file.read(count_size), order + ("Q" if big else "H")), _MOST_ENTRIES)
-        entries = file.read(count * entry_size)
-        for at in range(0, len(entries) - entry_size + 1, entry_size):
-            tag, kind = struct.unpack_from(order + "HH", entries, at)
-            if tag not in wanted or tag in found or kind not in TYPE_SIZES:
-                continue
-            size = TYPE_SIZES[kind] * _number(entries[at + 4 : at + 4 + field], order + word)
-            content = entries[at + 4 + field : at + entry_size]
-            place = _number(content, order + word)
-            if size <= field:
-                found[tag] = content[:size]
-                continue
-            found[tag] = None
-            if size <= MOST_BYTES and place + size <= length:
-                file.seek(place)
-                found[tag] = file.read(size)
-    return found
+    fields = stored_fields(file, wanted)
+    return {} if fields is None else {tag: field.content for tag, field in fields.by_tag.items()}
 
 
 def count_pages(file: BinaryIO) -> tuple[int, int]:
