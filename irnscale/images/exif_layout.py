@@ -117,7 +117,7 @@ def _laid_out(directories: dict[int, _Directory], order: str, pinned: Field | No
             if len(content) > 4:
                 place = field.place if field is pinned else room.take(len(content))
                 written[place], value = content, struct.pack(order + "I", place)
-            table += struct.pack(order + "HHI", field.tag, field.kind, field.count) + value
+            table += struct.pack(order + "HHI", field.tag, field.kind, field.many) + value
         written[starts[tag]] = table + bytes(4)
     block = bytearray((b"II" if order == "<" else b"MM") + struct.pack(order + "HI", 42, starts[0]))
     for place in sorted(written):

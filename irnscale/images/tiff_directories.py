@@ -51,7 +51,7 @@ class Field(NamedTuple):
 
     tag: int
     kind: int
-    count: int
+    many: int
     content: bytes | None
     place: int  # of the content in the file
 

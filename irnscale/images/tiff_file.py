@@ -98,7 +98,7 @@ class _File:
         """An entry of the block, whose content stays where it is."""
         content = field.content or b""
         value = content.ljust(4, b"\0") if len(content) <= 4 else struct.pack(self._order + "I", field.place)
-        self._entry(field.tag, field.kind, field.count, value)
+        self._entry(field.tag, field.kind, field.many, value)
 
     def set_numbers(self, tag: int, kind: int, *numbers: int) -> None:
         """SHORT or LONG."""
@@ -127,4 +127,4 @@ def _compress(strip: Pixels, order: str) -> bytes:
     """Deflated differences to the pixel at the left."""
     values = strip.copy()
     values[:, 1:] -= strip[:, :-1]  # wraps around, as the format wants
-    return zlib.compress(values.astype(strip.dtype.newbyteorder(order)).tobytes(), 6)
+    return zlib.compress(values.astype(strip.dtype.newbyteorder("<" if order == "<" else ">")).tobytes(), 6)
