@@ -151,6 +151,22 @@ def plain(order: str) -> bytes:
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("stored", [1, 3, 6])
+def test_a_note_of_an_avif_whose_exif_has_an_orientation_of_its_own(order, stored):
+    """The picture's own properties count, and Pillow would rewrite the block to say so."""
+    pytest.importorskip("PIL._avif")
+    data = with_exif("AVIF", plain(order))
+    entry = struct.pack(order + "HHIHH", 0x0111, 3, 1, 1, 0)
+    assert entry in data
+    data = data.replace(entry, struct.pack(order + "HHIHH", 0x0112, 3, 1, stored, 0))
+    picture = read_picture(data)
+    assert (picture.width, picture.orientation, picture.notes) == (20, 1, ())
+    assert found(picture.exif, 0x0112) == struct.pack(order + "H", 1)
+    for target in FORMATS:
+        check(exif_of(encode_picture(picture, target)))
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("depth", [8, 16])
 @pytest.mark.parametrize("kind", ["gray", "gray alpha", "colour", "alpha"])
 @pytest.mark.parametrize("io_installed", [False, True])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_MOST_BOXES, _MOST_BYTES = 4096, 2**25
+_MOST_BOXES, _MOST_EXTENTS, _MOST_BYTES = 4096, 4096, 2**25
 
 
 def boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -71,6 +71,63 @@ def primary_properties(data: bytes) -> list[tuple[bytes, bytes]]:
         return [properties[index - 1] for index in indices if 0 < index <= len(properties)]
     except (IndexError, struct.error):
         return []
+
+
+def exif_item(file: BinaryIO) -> bytes | None:
+    """The EXIF block of an AVIF or HEIC file, from its TIFF header on (ISO/IEC 23008-12, A.2.1); None without one.
+
+    Raises ValueError, IndexError or struct.error where the lists of items are damaged.
+    """
+    meta = next(boxes_in(file, b"meta"), b"")[4:]
+    infos, places = find_box(meta, b"iinf") or b"", find_box(meta, b"iloc") or b""
+    if not infos or not places:
+        return None
+    for kind, info in boxes(infos[6 if infos[0] == 0 else 8 :]):
+        wide = 4 if kind == b"infe" and info[0] == 3 else 2
+        if kind == b"infe" and info[0] in (2, 3) and info[6 + wide : 10 + wide] == b"Exif":
+            content = _item(file, meta, places, int.from_bytes(info[4 : 4 + wide], "big"))
+            return None if content is None else content[4 + int.from_bytes(content[:4], "big") :]
+    return None
+
+
+def _item(file: BinaryIO, meta: bytes, iloc: bytes, wanted: int) -> bytes | None:
+    """The content of an item of at most 32 MiB, which lies in the file or in the box idat."""
+    version, at = iloc[0], 6
+    offset_size, length_size, base_size, index_size = iloc[4] >> 4, iloc[4] & 15, iloc[5] >> 4, iloc[5] & 15
+
+    def number(size: int) -> int:
+        nonlocal at
+        if at + size > len(iloc):
+            raise ValueError("the places of items are cut off")
+        at += size
+        return int.from_bytes(iloc[at - size : at], "big")
+
+    left = _MOST_EXTENTS
+    for _ in range(number(2 if version < 2 else 4)):
+        item = number(2 if version < 2 else 4)
+        inside = version > 0 and number(2) & 15
+        number(2)  # the file, which is always this one
+        base = number(base_size)
+        extents = []
+        left -= (count := number(2))
+        if left < 0:
+            raise ValueError("the places of items are too many")
+        for _ in range(count):
+            number(index_size if version > 0 else 0)
+            offset = base + number(offset_size)
+            extents.append((offset, number(length_size)))
+        if item == wanted:
+            if sum(length for _, length in extents) > _MOST_BYTES or inside not in (False, 0, 1):
+                return None
+            if inside:
+                content = find_box(meta, b"idat") or b""
+                return b"".join(content[offset : offset + length] for offset, length in extents)
+            parts = []
+            for offset, length in extents:
+                file.seek(offset)
+                parts.append(file.read(length))
+            return b"".join(parts)
+    return None
 
 
 def _associated(ipma: bytes, primary: int) -> list[int]:

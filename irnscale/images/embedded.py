@@ -6,7 +6,7 @@ import struct
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from .boxes import boxes_in
+from .boxes import boxes_in, exif_item
 from .gif_xmp import gif_xmp
 from .photoshop import EXIF, IPTC, XMP, resource, resources
 
@@ -30,7 +30,8 @@ _MOST_RESOURCES = 2**26  # bytes of all of a PSD's
 def reveal(image: Image.Image) -> None:
     """Add what is missing to the `info` of a picture just opened, whose file stays where it is read. Never raises.
 
-    "exif", "xmp" and "iptc" are bytes there. What Pillow found itself stays.
+    "exif", "xmp" and "iptc" are bytes there. What Pillow found itself stays; "stored_exif" is the block of which it
+    made "exif", where it may have moved the maker note.
     """
     if image.format == "TIFF" and not isinstance(image.info.get("xmp", b""), bytes):
         del image.info["xmp"]  # numbers, in which Pillow would look for text; `stored_xmp` has the bytes
@@ -76,4 +77,10 @@ def _of_gif(file: BinaryIO) -> dict[str, bytes]:
     return {} if packet is None else {"xmp": packet}
 
 
-_FINDERS = {"JPEG2000": _of_jpeg2000, "PSD": _of_psd, "GIF": _of_gif}
+def _of_avif(file: BinaryIO) -> dict[str, bytes]:
+    """Pillow rewrites EXIF whose orientation is not that of the picture's own properties."""
+    block = exif_item(file)
+    return {"stored_exif": block} if block else {}
+
+
+_FINDERS = {"JPEG2000": _of_jpeg2000, "PSD": _of_psd, "GIF": _of_gif, "AVIF": _of_avif}
