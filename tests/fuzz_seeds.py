@@ -12,7 +12,16 @@ from functools import cache
 import numpy as np
 from conftest import synthetic_photo
 from PIL import Image, ImageCms, PngImagePlugin, features
+from test_images_clap import with_clap
+from test_images_embedded import EXIF_UUIDS, GIF_XMP, IPTC_UUIDS, TRAILER, XMP_UUID, psd, with_gif_extension, with_uuids
+from test_images_extended_xmp import STANDARD, linked, parts
+from test_images_iptc import KEPT, app13
+from test_images_maker_notes import block, tiff_with_note
+from test_images_read import encoded
+from tiff_files import Entry, gray_tiff
+from xmp_packets import app1, packet, wrapped
 
+from irnscale.images.cicp import with_cicp
 from irnscale.images.iptc import photoshop_segments
 from irnscale.images.provenance import Provenance
 from irnscale.images.xmp import xmp_with_record
@@ -71,6 +80,30 @@ def _interlaced_png(depth: int = 8) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
+def _of_metadata() -> dict[str, Callable[[], bytes]]:
+    """What is read from the files' own bytes."""
+    long = packet("<photoshop:History>" + "abc " * 60 + "</photoshop:History>")
+    extended = app1(STANDARD + linked(long, "").encode()) + b"".join(parts(long, 300))
+    resources = b"8BIM\x04\x04\0\0" + struct.pack(">I", len(KEPT)) + KEPT
+    padded = KEPT + bytes(-len(KEPT) % 4)
+    wide = wrapped(packet(attributes=' tiff:Orientation="6"')).encode("utf-16")
+    return {
+        "jpg-extended-xmp": lambda: _saved("JPEG", extra=extended),
+        "jpg-xmp-utf16": lambda: _saved("JPEG", xmp=wide),
+        "jpg-iptc-split": lambda: _saved("JPEG", extra=app13(resources[:20]) + app13(resources[20:])),
+        "jpg-maker-note": lambda: _saved("JPEG", exif=b"Exif\0\0" + block("<", orientation=6)),
+        "png-maker-note": lambda: _saved("PNG", exif=block(">")),
+        "tiff-maker-note": lambda: tiff_with_note("<", None, 0),
+        "tiff-maker-note-far": lambda: tiff_with_note(">", None, 66_000),
+        "tiff-iptc-long": lambda: gray_tiff(">", [Entry(33723, 4, padded)], side=SIDE),
+        "tiff-photoshop": lambda: gray_tiff("<", [Entry(34377, 4, resources + bytes(-len(resources) % 4))], side=SIDE),
+        "bigtiff-iptc-long": lambda: gray_tiff("<", [Entry(33723, 4, padded)], big=True, side=SIDE),
+        "psd": lambda: psd((1058, block(">")), (1028, KEPT), (1060, packet().encode()), side=SIDE),
+        "gif-xmp": lambda: with_gif_extension(_saved("GIF", "P"), GIF_XMP + packet().encode() + TRAILER),
+        "png-cicp": lambda: with_cicp(_saved("PNG"), (9, 16)),
+    }
+
+
 @cache
 def seeds() -> dict[str, bytes]:
     """Name -> a sound file. What this Pillow or an absent package cannot write is left out."""
@@ -112,10 +145,17 @@ def seeds() -> dict[str, bytes]:
         "sgi-16": lambda: _saved("SGI", bpc=2),
         "tga": lambda: _saved("TGA", compression="tga_rle"),
     }
+    made |= _of_metadata()
     if features.check("jpg_2000"):
         made["jp2"] = lambda: _saved("JPEG2000")
+        uuids = (EXIF_UUIDS[0] + block(">"), IPTC_UUIDS[0] + KEPT, XMP_UUID + packet().encode())
+        made["jp2-uuids"] = lambda: with_uuids(_saved("JPEG2000"), *uuids)
     if features.check("avif"):
         made["avif"] = lambda: _saved("AVIF", exif=exif, xmp=xmp)
+        made["avif-maker-note"] = lambda: _saved("AVIF", exif=block("<"))
+        made["avif-nclx"] = lambda: with_cicp(_saved("AVIF"), (9, 16))
+        whole = Image.fromarray(synthetic_photo(SIDE + 4, SIDE + 4))
+        made["avif-clap"] = lambda: with_clap(encoded(whole, "AVIF"), SIDE, 1, SIDE, 1, 0, 1, 0, 1)
     found = {name: make() for name, make in made.items()}
     try:
         import imagecodecs

@@ -15,8 +15,9 @@ from commandline import Run, pixels, runner
 from fuzz_seeds import SIDE, damaged, seeds
 from PIL import Image
 
-from irnscale.errors import InputError
+from irnscale.errors import InputError, UsageError
 from irnscale.images.read import read_picture
+from irnscale.images.write import encode_picture
 from irnscale.networks import IRN, IRNConfig
 from irnscale.zoo.save import save_model
 
@@ -64,8 +65,11 @@ def attempt(run: Run, data: bytes) -> int:
     output = Path("out.png")
     output.unlink(missing_ok=True)
     signal.alarm(SECONDS)
-    with contextlib.suppress(InputError):  # whatever size the file claims: the limits are the default ones
-        read_picture(data)
+    with contextlib.suppress(InputError, UsageError):  # whatever size the file claims: the limits are the default ones
+        picture = read_picture(data)
+        if picture.width * picture.height <= 100_000:
+            for format in ("tiff", "jpg"):  # which arrange metadata in ways of their own
+                encode_picture(picture, format)
     signal.alarm(SECONDS)
     verb = ["up"] if b"irnscale" in data else ["down", "-m", "tiny"]
     result = run(*verb, "case", "-o", output, "--max-pixels", 100_000)

@@ -73,12 +73,15 @@ def box(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I4s", 8 + len(content), kind) + content
 
 
-def jp2(*uuids: bytes, behind: bool = False) -> bytes:
+def with_uuids(data: bytes, *uuids: bytes, behind: bool = False) -> bytes:
     """A JP2 with boxes of these contents before its codestream, or behind it."""
-    data = encoded(photo(), "JPEG2000")
     at, more = data.index(b"jp2c") - 4, b"".join(box(b"uuid", content) for content in uuids)
     stream = box(b"jp2c", data[at + 8 :])  # its length may have been left open
     return data[:at] + (stream + more if behind else more + stream)
+
+
+def jp2(*uuids: bytes, behind: bool = False) -> bytes:
+    return with_uuids(encoded(photo(), "JPEG2000"), *uuids, behind=behind)
 
 
 needs_jp2 = pytest.mark.skipif(not features.check("jpg_2000"), reason="Pillow without JPEG 2000")
@@ -134,10 +137,10 @@ def test_a_box_that_claims_more_than_the_file_has(length):
     assert read_picture(jp2() + struct.pack(">I4s", length, b"uuid") + XMP_UUID + XMP).xmp is None
 
 
-def psd(*resources: tuple[int, bytes], colours: bytes = b"") -> bytes:
+def psd(*resources: tuple[int, bytes], colours: bytes = b"", side: int | None = None) -> bytes:
     """A PSD without layers, with these image resources."""
-    pixels = synthetic_photo(12, 20)
-    header = b"8BPS" + struct.pack(">H6xHIIHH", 1, 3, 12, 20, 8, 3)
+    pixels = synthetic_photo(side or 12, side or 20)
+    header = b"8BPS" + struct.pack(">H6xHIIHH", 1, 3, *pixels.shape[:2], 8, 3)
     section = b"".join(
         b"8BIM" + struct.pack(">HHI", number, 0, len(content)) + content + bytes(len(content) % 2)
         for number, content in resources
@@ -175,7 +178,7 @@ def test_damaged_resources_of_a_psd_cost_only_themselves(resource, notes):
 
 
 TRAILER = b"\1" + bytes(range(255, -1, -1)) + b"\0"
-EXTENSION = b"!\xff\x0bXMP DataXMP"
+GIF_XMP = b"!\xff\x0bXMP DataXMP"
 assert len(TRAILER) == 258
 
 
@@ -183,6 +186,10 @@ def gif(extension: bytes, place: str = "front", frames: int = 1) -> bytes:
     """A GIF with an extension before its first frame, or behind its last."""
     images = [photo().quantize(16).rotate(90 * k, expand=False) for k in range(frames)]
     data = encoded(images[0], "GIF", **({"save_all": True, "append_images": images[1:]} if frames > 1 else {}))
+    return with_gif_extension(data, extension, place)
+
+
+def with_gif_extension(data: bytes, extension: bytes, place: str = "front") -> bytes:
     at = 13 + (3 << (data[10] & 7) + 1) if place == "front" else len(data) - 1
     return data[:at] + extension + data[at:]
 
@@ -198,7 +205,7 @@ def in_blocks(packet: bytes) -> bytes:
 @pytest.mark.parametrize("padding", range(0, 260, 20))
 def test_gif(place, frames, padding, tmp_path):
     """Of any length: where the sub-blocks' chain meets the trailer depends on it."""
-    data = gif(EXTENSION + XMP + b" " * padding + TRAILER, place, frames)
+    data = gif(GIF_XMP + XMP + b" " * padding + TRAILER, place, frames)
     with Image.open(io.BytesIO(data)) as image:
         assert image.n_frames == frames  # the trailer leads another reader back
     picture = read_picture(data, frames="first")
@@ -212,22 +219,22 @@ def test_gif(place, frames, padding, tmp_path):
 
 
 def test_gif_whose_packet_is_in_blocks(tmp_path):
-    check(gif(EXTENSION + in_blocks(XMP + b" " * 300)), Blocks(xmp=XMP), tmp_path)
+    check(gif(GIF_XMP + in_blocks(XMP + b" " * 300)), Blocks(xmp=XMP), tmp_path)
 
 
 def test_gif_behind_other_extensions(tmp_path):
     others = b"!\xfe\x05hello\0" + b"!\xff\x0bNETSCAPE2.0\x03\1\0\0\0" + b"!\xff\x03abc\0"
-    check(gif(others + EXTENSION + XMP + TRAILER), Blocks(xmp=XMP), tmp_path)
+    check(gif(others + GIF_XMP + XMP + TRAILER), Blocks(xmp=XMP), tmp_path)
 
 
 def test_orientation_of_a_gif():
-    data = gif(EXTENSION + packet(attributes=' tiff:Orientation="6"').encode() + TRAILER)
+    data = gif(GIF_XMP + packet(attributes=' tiff:Orientation="6"').encode() + TRAILER)
     assert (read_picture(data).width, read_header(data).width) == (12, 12)
 
 
 @pytest.mark.parametrize("cut", [1, 20, 200, 258])
 def test_a_damaged_packet_of_a_gif_costs_only_itself(cut):
-    data = gif(EXTENSION + XMP + TRAILER, "end")
+    data = gif(GIF_XMP + XMP + TRAILER, "end")
     picture = read_picture(data[: -1 - cut])
     assert picture.xmp is None or CITY.encode() in picture.xmp
     assert (picture.xmp is None) == (picture.notes == ("its XMP packet is damaged and was dropped",))
