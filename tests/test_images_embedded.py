@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -57,7 +58,7 @@ def check(data: bytes, blocks: Blocks, tmp_path) -> None:
         blocks.xmp is None,
     )
     for target in ("png", "jpg", "tiff", "webp"):
-        again = read_picture(encode_picture(picture, target))
+        again = read_picture(encode_picture(replace(picture, texts=()), target))  # a comment may become EXIF's
         assert (blocks.exif is None) == (again.exif is None)
         assert blocks.exif is None or MAKER in again.exif
         assert blocks.xmp is None or CITY.encode() in again.xmp

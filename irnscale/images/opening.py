@@ -313,6 +313,8 @@ def failures_as_input_errors(name: str, data: bytes = b"", source: Path | bytes 
             raise InputError(f"{name}: file is truncated", _GET_AGAIN) from error
         if (kind := unsupported(source)) is not None:
             raise InputError(f"{name}: {kind[0]}", kind[1]) from error
+        if "MAX_TEXT_" in reason:  # of a PNG, which Pillow reads before the pixels
+            raise InputError(f"{name}: its texts or profile are longer than 16 MiB", "remove its metadata") from error
         raise InputError(f"{name}: file is damaged: {reason}", _GET_AGAIN) from error
 
 

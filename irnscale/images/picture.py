@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from irnscale.detail.pixels import Layer
 
     from .provenance import Provenance
+    from .resolution import Resolution
+    from .texts import Text
 
 Pixels = npt.NDArray[Any]  # uint8 or uint16; numpy's types cannot say so without a cast at each step
 
@@ -43,6 +45,8 @@ class Picture:
     cicp: tuple[int, int] | None = (
         None  # H.273's codes of primaries and transfer, where no profile can say them: PQ, HLG
     )
+    resolution: Resolution | None = None  # at which the upright picture is to be printed or shown
+    texts: tuple[Text, ...] = ()  # beside the pixels: PNG's, or comments
     orientation: int = 1  # EXIF's, by which the stored pixels were turned to be upright
 
     @property
@@ -66,10 +70,10 @@ class Picture:
         return replace(self, pixels=turn_back(self.pixels, self.orientation), alpha=alpha, orientation=1)
 
     def stripped(self, what: str | None) -> Picture:
-        """Without EXIF, XMP and IPTC for "metadata", without the colour profile too for "all"; itself for None."""
+        """With pixels and their colours alone for "metadata", without the profile too for "all"; itself for None."""
         if what is None:
             return self
-        bare = replace(self, exif=None, xmp=None, iptc=None)
+        bare = replace(self, exif=None, xmp=None, iptc=None, resolution=None, texts=())
         return replace(bare, icc=None, cicp=None) if what == "all" else bare
 
     def with_pixels(self, pixels: Pixels, alpha: Pixels | None = None, **changes: Any) -> Picture:

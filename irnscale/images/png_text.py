@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
+from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Collection, Iterator
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _MAX_TEXT = 4 * 1024 * 1024
+_KINDS = (b"iTXt", b"tEXt", b"zTXt")
 
 
 def png_texts(file: IO[bytes], keywords: Collection[str]) -> dict[str, str]:
@@ -33,7 +37,38 @@ def png_texts(file: IO[bytes], keywords: Collection[str]) -> dict[str, str]:
         file.seek(position)
 
 
-def _text_chunks(file: IO[bytes]) -> Iterator[tuple[bytes, bytes]]:
+@dataclass(frozen=True)
+class TextChunk:
+    """What a text chunk says; `international` for iTXt, which alone has a language and its keyword in that."""
+
+    keyword: str
+    text: str
+    international: bool
+    language: str
+    translated: str
+
+
+def every_text(data: bytes, skip: re.Pattern[str]) -> Iterator[TextChunk | None]:
+    """The text chunks of a PNG whose keyword is not `skip`, in their order.
+
+    None for one that is damaged, or longer than 4 MiB as it is stored or inflated.
+    """
+    for kind, content in _text_chunks(io.BytesIO(data), oversized=True):
+        keyword, _, rest = content.partition(b"\0")
+        name = keyword.decode("latin-1")
+        if skip.fullmatch(name):
+            continue
+        text = _decode(kind, rest)
+        if text is None or len(content) >= _MAX_TEXT:
+            yield None
+            continue
+        parts = (rest[2:].split(b"\0", 2) if kind == b"iTXt" else [b"", b""])[:2]
+        language, translated = (part.decode("utf-8", "replace") for part in parts)
+        yield TextChunk(name, text, kind == b"iTXt", language, translated)
+
+
+def _text_chunks(file: IO[bytes], *, oversized: bool = False) -> Iterator[tuple[bytes, bytes]]:
+    """Kind and content; of what is too long nothing, or with `oversized` the beginning."""
     file.seek(0)
     if file.read(8) != _SIGNATURE:
         return
@@ -41,10 +76,15 @@ def _text_chunks(file: IO[bytes]) -> Iterator[tuple[bytes, bytes]]:
         length, kind = struct.unpack(">I4s", header)
         if kind == b"IEND":
             return
-        if kind in (b"iTXt", b"tEXt", b"zTXt") and length <= _MAX_TEXT:
+        if kind in _KINDS and length <= _MAX_TEXT:
             data = file.read(length)
             if len(data) == length:
                 yield kind, data
+            file.seek(4, 1)
+        elif oversized and kind in _KINDS:
+            beginning = file.read(_MAX_TEXT)
+            if len(file.read(length - _MAX_TEXT)) == length - _MAX_TEXT:
+                yield kind, beginning
             file.seek(4, 1)
         else:
             file.seek(length + 4, 1)

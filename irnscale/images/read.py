@@ -22,10 +22,12 @@ from .opening import open_source, read_bytes, source_name
 from .orientation import turn_upright, turned_size
 from .picture import Picture
 from .provenance import find_record
+from .resolution import stored_resolution, turned_exif
 from .samples import deep_samples, header_bits, shown
 from .segments import attachment
 from .signals import Signalled, colours_of
 from .stored import in_file, stored_xmp
+from .texts import stored_texts_of
 from .tiff_directories import count_pages
 from .xmp import names_second_picture, upright_xmp, xmp_orientation
 
@@ -70,11 +72,15 @@ def read_picture(
         record, record_note = find_record(image)
         xmp, xmp_notes = _read_xmp(image)
         iptc, iptc_note = _read_iptc(image)
+        texts, texts_note = stored_texts_of(image, data)
         if image.format == "PNG":
             image.load()  # EXIF may stand behind the pixels; Pillow then closes the file
             _fit_transparency(image, data[24])
         orientation = stored_orientation(image)
         exif, exif_note = _read_exif(image)
+        resolution = stored_resolution(image, data, exif)
+        if orientation >= 5:
+            resolution, exif = resolution and resolution.turned, turned_exif(exif)
         bits = bits_per_channel(image, data[:HEAD])
         deep = _decode_deep(image, data, bits, label)
         arrays = decode(shown(image, data), label) if deep is None else deep
@@ -107,11 +113,13 @@ def read_picture(
                 *arrays.notes,
                 *colours.notes,
                 *xmp_notes,
-                *(n for n in (exif_note, iptc_note, record_note) if n),
+                *(n for n in (exif_note, iptc_note, texts_note, record_note) if n),
             ),
             record=record,
             attachment=attachment(data) if record is None or record.kind == "down" else None,
             stored_depth=max(bits, arrays.depth),
+            resolution=resolution,
+            texts=texts,
             orientation=orientation,
         )
 

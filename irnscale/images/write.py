@@ -18,8 +18,10 @@ from .extras import deep_png_bytes, has_io, require_io
 from .formats import DEEP_FORMATS, FORMATS, canonical_format, check_format_limits, format_from_name, is_lossy
 from .iptc import PNG_KEYWORD, photoshop_segments, png_profile
 from .opening import PILLOW_ERRORS, quiet_pillow
+from .placing import placed, with_placed
 from .profiles import HDR, fitted
 from .provenance import KEYWORD, Provenance
+from .texts import comment_segments
 from .tiff_file import tiff_bytes
 from .xmp import xmp_with_record
 
@@ -53,7 +55,8 @@ def encode_picture(
     subsampling: str | None = None,
     record: Provenance | None = None,
 ) -> bytes:
-    """The picture as a file of `format` (one of FORMATS), with its profile, EXIF, XMP and `record`.
+    """The picture as a file of `format` (one of FORMATS), with its profile, resolution, EXIF, XMP,
+    IPTC, texts and `record`.
 
     JPEG and AVIF: `quality` 1 to 100 (AVIF from 0), default 90, `subsampling` default 4:4:4. WebP: lossless
     unless `quality` (0 to 100) is given. PNG and TIFF are lossless and take neither. `picture.record` is not
@@ -64,7 +67,7 @@ def encode_picture(
     check_format_limits(canonical, picture.width, picture.height)
     check_options(canonical, quality, subsampling)
     check_transparency(picture, canonical)
-    picture = _fitted(picture, canonical)
+    picture = _fitted(placed(picture, canonical)[0], canonical)
     xmp = picture.xmp or b""
     if record is not None and canonical != "png":
         xmp = _xmp_for(canonical, picture.xmp, record)
@@ -83,7 +86,8 @@ def encode_picture(
         options.update(quality=_JPEG_QUALITY if quality is None else quality, optimize=True)
         options["subsampling"] = subsampling or "4:4:4"
         segments = (xmp_segments(xmp) or b"") if xmp else b""
-        options["extra"] = segments + (photoshop_segments(picture.iptc) if picture.iptc else b"")
+        segments += photoshop_segments(picture.iptc) if picture.iptc else b""
+        options["extra"] = segments + comment_segments(picture.texts)
     elif canonical == "avif":
         options.update(quality=_JPEG_QUALITY if quality is None else quality, subsampling=subsampling or "4:4:4")
     elif canonical == "webp":
@@ -97,13 +101,14 @@ def encode_picture(
                 return _tiff(planes, picture, xmp)
             if planes.dtype == np.uint16 and planes.shape[2] > 1:
                 texts = _itxt(xmp, record, picture.iptc)
-                return with_cicp(deep_png_bytes(planes, icc=picture.icc, exif=picture.exif, texts=texts), picture.cicp)
+                deep = deep_png_bytes(planes, icc=picture.icc, exif=picture.exif, texts=texts)
+                return with_placed(with_cicp(deep, picture.cicp), picture)
             image = Image.fromarray(planes[..., 0] if planes.shape[2] == 1 else planes)
             image.save(file, {"jpg": "JPEG"}.get(canonical, canonical.upper()), **options)
     except PILLOW_ERRORS as error:
         what = f"cannot encode {picture.width}x{picture.height} as {canonical}: {error}"
         raise OutputError(what, "try another format with --format") from error
-    return with_cicp(file.getvalue(), picture.cicp)
+    return with_placed(with_cicp(file.getvalue(), picture.cicp), picture)
 
 
 def _tiff(planes: Pixels, picture: Picture, xmp: bytes) -> bytes:
@@ -121,7 +126,8 @@ def _tiff(planes: Pixels, picture: Picture, xmp: bytes) -> bytes:
 def encoding_notes(picture: Picture, format: str) -> tuple[str, ...]:
     """What of this picture the format cannot hold, for the user to be told."""
     canonical = canonical_format(format)
-    notes = []
+    picture, told = placed(picture, canonical)
+    notes = list(told)
     if _stored_depth(picture, canonical) < picture.depth:
         notes.append(f"16 bits per channel rounded to 8, which is what {canonical} is written with here")
     if canonical == "jpg" and _exif_too_long(picture):
