@@ -169,6 +169,9 @@ def seeds() -> dict[str, bytes]:
         found["jp2-12"] = imagecodecs.jpeg2k_encode(deep >> 4, level=0, reversible=True, bitspersample=12)
         found["avif-10"] = imagecodecs.avif_encode(deep >> 6, level=90, bitspersample=10)
         found["jxl"] = imagecodecs.jpegxl_encode(np.asarray(_image()), lossless=True)
+        container = imagecodecs.jpegxl_encode(np.asarray(_image()), lossless=True, usecontainer=True)
+        packed = imagecodecs.brotli_encode(packet().encode())
+        found["jxl-packed-xmp"] = container + struct.pack(">I4s4s", len(packed) + 12, b"brob", b"xml ") + packed
         for kind in ("int8", "int16", "uint32"):
             file = io.BytesIO()
             tifffile.imwrite(file, deep[..., 0].astype(kind), photometric="minisblack", compression="deflate")

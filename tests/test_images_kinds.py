@@ -13,6 +13,7 @@ import pytest
 from conftest import synthetic_photo
 from PIL import Image
 from test_images_read import SRGB, chunk, encoded
+from xmp_packets import packet
 
 from irnscale.errors import InputError
 from irnscale.images import read
@@ -189,6 +190,35 @@ def test_metadata_of_jpeg_xl():
     assert picture.pixels.shape == PHOTO.shape, "the orientation of its EXIF block means nothing"
     assert picture.notes == ()
     assert read_header(data).width == PHOTO.shape[1]
+
+
+@pytest.mark.parametrize("damage", ["none", "cut", "bomb"])
+def test_packed_metadata_of_jpeg_xl(damage):
+    """As cjxl writes it: in boxes brob, by Brotli."""
+    codecs = pytest.importorskip("imagecodecs")
+    pytest.importorskip("tifffile")
+    exif = Image.Exif()
+    exif[0x010F] = "Camera"
+    contents = {
+        b"Exif": bytes(4) + exif.tobytes().removeprefix(b"Exif\0\0"),
+        b"xml ": packet("<photoshop:City>Paris</photoshop:City>").encode(),
+    }
+    data = codecs.jpegxl_encode(PHOTO, lossless=True, usecontainer=True)
+    for kind, content in contents.items():
+        packed = codecs.brotli_encode(content + bytes(2**26 if damage == "bomb" else 0))
+        packed = packed[:-9] if damage == "cut" else packed
+        data += struct.pack(">I4s4s", len(packed) + 12, b"brob", kind) + packed
+    picture = read_picture(data)
+    if damage == "none":
+        assert b"Camera" in picture.exif
+        assert b"Paris" in picture.xmp
+        assert picture.notes == ()
+    else:
+        assert (picture.exif, picture.xmp) == (None, None)
+        assert sorted(picture.notes) == [
+            "its EXIF block is damaged and was dropped",
+            "its XMP packet is damaged and was dropped",
+        ]
 
 
 def test_an_empty_xmp_packet_is_no_damage():

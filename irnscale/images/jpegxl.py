@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _BARE, _CONTAINER = b"\xff\x0a", b"\0\0\0\x0cJXL "
 _HEADER = 4096  # bytes that surely hold it, with the names of a few extra channels
+_MOST_UNPACKED = 2**24  # bytes of metadata
 _RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 
 
@@ -56,11 +57,12 @@ class JpegXlFile(ImageFile.StubImageFile):
         self.orientation = header.orientation
         self.n_frames = 2 if header.animated else 1  # two at least: the header has no number
         self.info["icc_profile"], _ = profile(header.colour)
-        for kind, content in _boxes(self._data):
+        for stored_kind, stored in _boxes(self._data):
+            kind, content = _unpacked(stored) if stored_kind == b"brob" else (stored_kind, stored)
             if kind == b"Exif" and len(content) > 4:
-                self.info["exif"] = content[4 + int.from_bytes(content[:4], "big") :]
+                self.info.setdefault("exif", content[4 + int.from_bytes(content[:4], "big") :])
             elif kind == b"xml ":
-                self.info["xmp"] = content
+                self.info.setdefault("xmp", content)
 
     def seek(self, frame: int) -> None:
         """Only the first frame is ever decoded."""
@@ -188,6 +190,20 @@ def _boxes(data: bytes) -> list[tuple[bytes, bytes]]:
         found.append((kind, data[start:end]))
         offset = end
     return found
+
+
+def _unpacked(content: bytes) -> tuple[bytes, bytes]:
+    """(kind, content) of what a box brob holds, packed by Brotli.
+
+    ISO/IEC 18181-2, 9.5. What cannot be unpacked is replaced by what is told to be damaged where it is parsed.
+    """
+    kind, packed = content[:4], content[4:]
+    if kind not in (b"Exif", b"xml "):
+        return kind, b""
+    try:
+        return kind, bytes(import_module("imagecodecs").brotli_decode(packed, out=_MOST_UNPACKED))
+    except (RuntimeError, ValueError):
+        return kind, bytes(4) + b"damaged"
 
 
 def _codestream(data: bytes) -> bytes:
