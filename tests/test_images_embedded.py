@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from conftest import synthetic_photo
-from PIL import Image, features
+from PIL import Image, PngImagePlugin, features
 from test_images_iptc import KEPT
 from test_images_read import encoded
 from xmp_packets import packet, wrapped
@@ -176,6 +176,47 @@ def test_psd(resources, blocks, colours, tmp_path):
 def test_damaged_resources_of_a_psd_cost_only_themselves(resource, notes):
     picture = read_picture(psd(resource))
     assert (picture.notes, picture.exif, picture.iptc, picture.xmp) == (notes, None, None, None)
+
+
+def raw_profile(kind: str, content: bytes) -> PngImagePlugin.PngInfo:
+    """As ImageMagick writes it."""
+    digits = content.hex()
+    lines = [digits[at : at + 72] for at in range(0, len(digits), 72)]
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text(f"Raw profile type {kind}", "\n".join(["", kind, f"{len(content):8d}", *lines, ""]), zip=True)
+    return texts
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "blocks"),
+    [
+        ("exif", b"Exif\0\0" + exif(), Blocks(exif=exif())),
+        ("APP1", b"Exif\0\0" + exif(), Blocks(exif=exif())),
+        ("APP1", b"http://ns.adobe.com/xap/1.0/\0" + XMP, Blocks(xmp=XMP)),
+        ("xmp", XMP, Blocks(xmp=XMP)),
+        ("xmp", XMP.decode().encode("utf-16"), Blocks(xmp=XMP)),
+        ("iptc", KEPT, Blocks(iptc=KEPT)),
+        ("iptc", RESOURCES, Blocks(iptc=KEPT)),
+        ("8bim", RESOURCES, Blocks(iptc=KEPT)),
+    ],
+)
+def test_raw_profiles_of_a_png(kind, content, blocks, tmp_path):
+    check(encoded(photo(), "PNG", pnginfo=raw_profile(kind, content)), blocks, tmp_path)
+
+
+def test_orientation_of_a_raw_profile():
+    profile = raw_profile("APP1", b"Exif\0\0" + exif(6))
+    assert read_picture(encoded(photo(), "PNG", pnginfo=profile)).width == 12
+
+
+@pytest.mark.parametrize(("kind", "block"), [("xmp", "XMP packet"), ("exif", "EXIF block"), ("iptc", "IPTC block")])
+@pytest.mark.parametrize("text", ["\n{}\n  4\nno digits", "\n{}\n  2\n2a2", ""])
+def test_a_damaged_raw_profile_is_told(kind, block, text):
+    texts = PngImagePlugin.PngInfo()
+    texts.add_text(f"Raw profile type {kind}", text.format(kind))
+    picture = read_picture(encoded(photo(), "PNG", pnginfo=texts))
+    assert (picture.xmp, picture.exif, picture.iptc) == (None, None, None)
+    assert picture.notes == ((f"its {block} is damaged and was dropped",) if text else ())
 
 
 TRAILER = b"\1" + bytes(range(255, -1, -1)) + b"\0"

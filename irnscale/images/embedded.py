@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from .boxes import boxes_in, exif_item
 from .gif_xmp import gif_xmp
+from .jpeg_segments import XMP_IDENTIFIER
 from .photoshop import EXIF, IPTC, XMP, resource, resources
+from .png_text import RESOURCES_KEYWORD, png_texts, profile_bytes
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -24,6 +26,8 @@ _UUIDS = {
     bytes.fromhex("2c4c0100850440b9a03e562148d6dfeb"): "photoshop",
 }
 _RESOURCES = {EXIF: "exif", IPTC: "iptc", XMP: "xmp"}
+_XMP_KEYWORD = "Raw profile type xmp"
+_PROFILES = (_XMP_KEYWORD, "Raw profile type exif", "Raw profile type APP1", RESOURCES_KEYWORD)
 _MOST_RESOURCES = 2**26  # bytes of all of a PSD's
 
 
@@ -31,7 +35,8 @@ def reveal(image: Image.Image) -> None:
     """Add what is missing to the `info` of a picture just opened, whose file stays where it is read. Never raises.
 
     "exif", "xmp" and "iptc" are bytes there. What Pillow found itself stays; "stored_exif" is the block of which it
-    made "exif", where it may have moved the maker note.
+    made "exif", where it may have moved the maker note, and "xmp_profile" the packet of a PNG from a place that counts
+    less than its own.
     """
     if image.format == "TIFF" and not isinstance(image.info.get("xmp", b""), bytes):
         del image.info["xmp"]  # numbers, in which Pillow would look for text; `stored_xmp` has the bytes
@@ -83,4 +88,24 @@ def _of_avif(file: BinaryIO) -> dict[str, bytes]:
     return {"stored_exif": block} if block else {}
 
 
-_FINDERS = {"JPEG2000": _of_jpeg2000, "PSD": _of_psd, "GIF": _of_gif, "AVIF": _of_avif}
+def _of_png(file: BinaryIO) -> dict[str, bytes]:
+    """From the hexadecimal texts in which ImageMagick keeps profiles, and many programs did before PNG knew EXIF.
+
+    What is no hexadecimal text is replaced by what is told to be damaged where it is parsed.
+    """
+    found: dict[str, bytes] = {}
+    for keyword, text in png_texts(file, _PROFILES).items():
+        try:
+            content = profile_bytes(text)
+        except ValueError:
+            content = b"damaged"
+        if keyword == RESOURCES_KEYWORD:
+            found |= {"iptc": block} if (block := resource(content, IPTC)) else {}
+        elif keyword == _XMP_KEYWORD or content.startswith(XMP_IDENTIFIER):
+            found["xmp_profile"] = content.removeprefix(XMP_IDENTIFIER)
+        else:
+            found["exif"] = content
+    return found
+
+
+_FINDERS = {"JPEG2000": _of_jpeg2000, "PSD": _of_psd, "GIF": _of_gif, "AVIF": _of_avif, "PNG": _of_png}

@@ -10,7 +10,7 @@ import struct
 from typing import TYPE_CHECKING
 from xml.dom import minidom
 
-from .jpeg_segments import APP1, ROOM, segment
+from .jpeg_segments import APP1, ROOM, XMP_IDENTIFIER, segment
 from .stored import stored_segments
 from .xmp import NAMESPACE
 from .xmp_document import (
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-_STANDARD, _EXTENSION = b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"
-_MAIN_ROOM = ROOM - len(_STANDARD) - 2
+_EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"
+_MAIN_ROOM = ROOM - len(XMP_IDENTIFIER) - 2
 _HEAD = struct.Struct(">32sII")  # digest of the whole, its length, offset of this part
 _PART_ROOM = 65400  # as the specification advises
 _NOTE = "http://ns.adobe.com/xmp/note/"
@@ -58,13 +58,13 @@ def with_extension(image: Image.Image, packet: bytes | None) -> tuple[bytes | No
 def xmp_segments(packet: bytes) -> bytes | None:
     """The JPEG marker segments that hold a packet; None where it is too long for one and cannot be divided."""
     if len(packet) <= _MAIN_ROOM:
-        return segment(APP1, _STANDARD + packet)
+        return segment(APP1, XMP_IDENTIFIER + packet)
     try:
         main, extension = _divided(packet)
     except ValueError:
         return None
     digest = _digest(extension)
-    segments = [segment(APP1, _STANDARD + main)]
+    segments = [segment(APP1, XMP_IDENTIFIER + main)]
     for at in range(0, len(extension), _PART_ROOM):
         head = _HEAD.pack(digest, len(extension), at)
         segments.append(segment(APP1, _EXTENSION + head + extension[at : at + _PART_ROOM]))

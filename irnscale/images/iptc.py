@@ -9,6 +9,7 @@ import numpy as np
 
 from .jpeg_segments import APP13, ROOM, segment
 from .photoshop import IPTC, SEGMENT_IDENTIFIER, as_resource, is_resources, resource
+from .png_text import profile_bytes
 from .stored import stored_segments, stored_texts, stored_values
 
 if TYPE_CHECKING:
@@ -60,10 +61,9 @@ def _raw(image: Image.Image) -> bytes | None:
         return _in_order(own) if own else resource(resources or b"", IPTC)
     if image.format == "PNG":
         text = stored_texts(image, (PNG_KEYWORD,)).get(PNG_KEYWORD)
-        if text is None:
-            return None
-        content = bytes.fromhex("".join(text.split("\n")[3:]))
-        return resource(content, IPTC) if is_resources(content) else content
+        if text is not None:
+            content = profile_bytes(text)
+            return resource(content, IPTC) if is_resources(content) else content
     block = image.info.get("iptc")
     return block if isinstance(block, bytes) else None
 

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 APP1, APP13 = 0xE1, 0xED
+XMP_IDENTIFIER = b"http://ns.adobe.com/xap/1.0/\0"
+"""Of the APP1 segment with an XMP packet."""
 ROOM = 65533
 """Bytes that a segment holds."""
 _BARE = {0x01, *range(0xD0, 0xD9)}

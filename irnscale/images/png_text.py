@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import re
     from collections.abc import Collection, Iterator
 
+RESOURCES_KEYWORD = "Raw profile type 8bim"
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _MAX_TEXT = 4 * 1024 * 1024
 _KINDS = (b"iTXt", b"tEXt", b"zTXt")
@@ -35,6 +36,14 @@ def png_texts(file: IO[bytes], keywords: Collection[str]) -> dict[str, str]:
         return texts
     finally:
         file.seek(position)
+
+
+def profile_bytes(text: str) -> bytes:
+    """What a text `Raw profile type ...` holds: a line of its name, one of its length, and hexadecimal digits.
+
+    Raises ValueError where it is damaged.
+    """
+    return bytes.fromhex("".join(text.split("\n")[3:]))
 
 
 @dataclass(frozen=True)

@@ -332,8 +332,6 @@ def _read_exif(image: Image.Image) -> tuple[bytes | None, str | None]:
         if image.format == "TIFF":
             return in_file(image, ("TIFF",), block_of_tiff) or (None, None)
         block = image.info.get("stored_exif", image.info.get("exif"))
-        if block is None and "Raw profile type exif" in image.info:  # ImageMagick's way before eXIf
-            block = bytes.fromhex("".join(str(image.info["Raw profile type exif"]).split("\n")[3:]))
         if not isinstance(block, bytes) or not block.removeprefix(PREFIX):
             return None, None
         return upright_exif(block), None

@@ -60,6 +60,7 @@ def stored_xmp(image: Image.Image) -> bytes | None:
     packet: object = image.info.get("xmp")
     if image.format == "PNG":
         packet = stored_texts(image, (_PNG_XMP,)).get(_PNG_XMP, "").encode()
+        packet = packet or image.info.get("xmp_profile")
     elif image.format == "TIFF":
         packet = stored_values(image, (_TIFF_XMP,)).get(_TIFF_XMP, b"")
         packet = _DAMAGED if packet is None else packet
