@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 from PIL import ImageCms
 
 from .opening import open_source
-from .orientation import turned_size
 from .provenance import find_record
-from .read import HEAD, bits_per_channel, format_name, frame_count, gives_upright_size, stored_orientation
+from .read import HEAD, bits_per_channel, format_name, frame_count, stored_orientation, upright_size
 from .samples import is_filling
 from .segments import attachment
 from .stored import stored_xmp
@@ -30,7 +29,7 @@ def describe(path: Path) -> dict[str, Any]:
     """
     with open_source(path) as image:
         orientation = stored_orientation(image)
-        width, height = image.size if gives_upright_size(image) else turned_size(image.size, orientation)
+        width, height = upright_size(image, path, str(path), orientation)
         record, note = find_record(image)
         block = attachment(path.read_bytes()) if record is None or record.kind == "down" else None
         return {

@@ -69,6 +69,7 @@ def read_picture(
         notes = _check_frames(image, label, frames)
         _refuse_raw(image, label)
         _check_strips(image, label)
+        aperture = clean_aperture(image, data, label)
         record, record_note = find_record(image)
         xmp, xmp_notes = _read_xmp(image)
         iptc, iptc_note = _read_iptc(image)
@@ -84,7 +85,7 @@ def read_picture(
         bits = bits_per_channel(image, data[:HEAD])
         deep = _decode_deep(image, data, bits, label)
         arrays = decode(shown(image, data), label) if deep is None else deep
-        if aperture := clean_aperture(image, data):
+        if aperture:
             arrays = cropped(arrays, aperture)
         colours = Signalled(arrays.icc)
         if image.format != "JXL" and image.mode not in ("CMYK", "LAB"):  # which are converted
@@ -151,9 +152,7 @@ def read_header(
         _refuse_raw(image, label)
         _check_strips(image, label)
         orientation = stored_orientation(image)
-        left, top, right, bottom = clean_aperture(image, source) or (0, 0, *image.size)
-        size = (right - left, bottom - top)
-        size = size if gives_upright_size(image) else turned_size(size, orientation)
+        size = upright_size(image, source, label, orientation)
         return Header(*size, format_name(image), find_record(image)[0], orientation)
 
 
@@ -178,9 +177,11 @@ def stored_orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def gives_upright_size(image: Image.Image) -> bool:
-    """Whether the `size` of an opened picture is that of the upright one already."""
-    return image.format in ("TIFF", "JXL")
+def upright_size(image: Image.Image, source: Path | bytes, name: str, orientation: int) -> tuple[int, int]:
+    """(width, height) of what is shown of an opened picture, upright. Raises InputError as `clean_aperture` does."""
+    left, top, right, bottom = clean_aperture(image, source, name) or (0, 0, *image.size)
+    size = (right - left, bottom - top)
+    return size if image.format in ("TIFF", "JXL") else turned_size(size, orientation)  # which are upright already
 
 
 def _tiff_pages(image: Image.Image) -> tuple[int, int] | None:

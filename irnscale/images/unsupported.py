@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import TiffImagePlugin
 
+from .clap import impossible_aperture
 from .tiff_directories import Tags, directories
 
 _BIG_TIFF_MOTOROLA = b"MM\0+"
@@ -107,6 +108,8 @@ def _heif(data: bytes) -> tuple[str, str] | None:
     for kind in (match[1] for match in _ITEM.finditer(data)):
         if kind in _ITEMS:
             return f"is a HEIF picture stored as {_ITEMS[kind]} ({kind.decode()}), which is not supported", _CONVERT
+    if impossible_aperture(data):
+        return "has an invalid clean aperture (clap), which divides by 0", "save it again, without cropping"
     at = data.find(b"nclx")
     if avif and at >= 0 and len(data) > at + 10:
         matrix = int.from_bytes(data[at + 8 : at + 10], "big")
