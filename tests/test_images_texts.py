@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import synthetic_photo
 from PIL import Image
-from test_images_embedded import gif, needs_jp2
+from test_images_embedded import gif, needs_jp2, with_uuids
 from test_images_read import encoded
 
 from irnscale.errors import InputError
@@ -159,7 +159,13 @@ def test_several_comments():
 @needs_jp2
 def test_comment_of_a_jpeg2000():
     assert read_picture(encoded(photo(), "JPEG2000")).texts == ()  # the encoder's stamp
-    assert read_picture(encoded(photo(), "JPEG2000", comment="sea")).texts == (Text(COMMENT, "sea"),)
+    with_comment = encoded(photo(), "JPEG2000", comment="sea")
+    assert read_picture(with_comment).texts == (Text(COMMENT, "sea"),)
+    assert read_picture(with_uuids(with_comment, bytes(16))).texts == (Text(COMMENT, "sea"),)
+    stamp, binary = b"\xff\x64\0\x1b\0\1Created by OpenJPEG ver", b"\xff\x64\0\x06\0\0ab"
+    assert len(stamp) == 2 + 0x1B
+    at = with_comment.index(b"\xff\x64")
+    assert read_picture(with_comment[:at] + stamp + binary + with_comment[at:]).texts == (Text(COMMENT, "sea"),)
 
 
 @pytest.mark.parametrize("target", ["jpg", "tiff", "webp", "avif"])

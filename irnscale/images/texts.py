@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from .boxes import find_box
 from .exif_additions import ASCII, Field
 from .jpeg_segments import ROOM, segment
 from .opening import PILLOW_ERRORS
@@ -150,9 +151,7 @@ def _texts(image: Image.Image, data: bytes) -> Iterator[Text | None]:
     elif image.format == "GIF":
         yield from map(_comment, gif_comments(data))
     elif image.format == "JPEG2000":
-        content = image.info.get("comment")
-        if isinstance(content, bytes) and not content.startswith(_STAMPS):
-            yield _comment(content)
+        yield from map(_comment, (c for c in jpeg2000_comments(data) if not c.startswith(_STAMPS)))
 
 
 def _of_png(chunk: TextChunk) -> Text | None:
@@ -192,6 +191,22 @@ def gif_comments(data: bytes) -> Iterator[bytes]:
         at += 1
         if blocks:
             yield b"".join(blocks)
+
+
+def jpeg2000_comments(data: bytes) -> Iterator[bytes]:
+    """The texts in the main header of a codestream, bare or in a JP2 (ISO 15444-1 A.9.2).
+
+    Pillow gives the first alone, and none where another box stands before the codestream.
+    """
+    stream = data if data.startswith(b"\xff\x4f") else find_box(data, b"jp2c") or b""
+    at = 2
+    while at + 6 <= len(stream) and stream[at] == 0xFF and stream[at + 1] not in (0x90, 0xD9):
+        length = int.from_bytes(stream[at + 2 : at + 4], "big")
+        if length < 2:
+            return
+        if stream[at + 1] == 0x64 and stream[at + 4 : at + 6] == b"\0\1":  # and no binary data
+            yield stream[at + 6 : at + 2 + length]
+        at += 2 + length
 
 
 def _colours(flags: int) -> int:
