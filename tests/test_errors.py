@@ -2,13 +2,40 @@
 
 from __future__ import annotations
 
+import ast
+import io
 import json
+import re
+import struct
+import zlib
+from pathlib import Path
 
+import numpy as np
 import pytest
 from commandline import picture, runner
+from PIL import Image
+from test_images_write import picture as made
 
 import irnscale
 from irnscale.errors import IrnscaleError, UsageError
+from irnscale.images.read import read_picture
+from irnscale.images.segments import attached
+from irnscale.images.write import check_format_limits, check_options, check_transparency, write_bytes_atomic
+
+
+def saved(image: Image.Image, format: str, **options) -> bytes:
+    file = io.BytesIO()
+    image.save(file, format, **options)
+    return file.getvalue()
+
+
+PNG = saved(Image.new("RGB", (9, 9)), "PNG")
+_HEADER = b"IHDR" + struct.pack(">II", 20000, 20000) + PNG[24:29]
+BOMB = PNG[:12] + _HEADER + struct.pack(">I", zlib.crc32(_HEADER)) + PNG[33:]
+FRAMES = saved(
+    Image.new("L", (9, 9)), "GIF", save_all=True, append_images=[Image.fromarray(np.full((9, 9), 200, np.uint8))]
+)
+CLEAR = made(alpha=True)
 
 WRONG = [
     ({"max_memory": "foo"}, "max_memory=foo: not a size", "--max-memory foo: not a size"),
@@ -49,6 +76,51 @@ def test_what_does_not_fit(capfdbinary, monkeypatch, tmp_path):
     event = json.loads(result.text.splitlines()[0])
     assert "into --max-memory 1.00 MiB" in event["error"]
     assert event["remedy"].endswith("at --tile 64")
+
+
+OF_IMAGES = [
+    (lambda: read_picture(PNG, max_pixels=9), "raise it with `max_pixels` if", "raise it with --max-pixels if"),
+    (lambda: read_picture(BOMB), "give max_pixels=400000000 if", "give --max-pixels 400000000 if"),
+    (lambda: read_picture(FRAMES), "add frames=first to", "add --frames first to"),
+    (lambda: check_options("png", 90, None), "`quality` has no meaning for png", "--quality has no meaning for png"),
+    (lambda: check_options("png", None, "4:2:0"), "`subsampling` has no", "--subsampling has no"),
+    (lambda: check_options("jpg", None, None, 16), "depth=16 has no meaning", "--depth 16 has no meaning"),
+    (lambda: check_format_limits("webp", 20000, 1), "png or tiff with `format`", "png or tiff with --format"),
+    (lambda: check_transparency(CLEAR, "jpg"), "or webp with `format`", "or webp with --format"),
+    (lambda: write_bytes_atomic(b"", Path(__file__), overwrite=False), "add `overwrite` to", "add --overwrite to"),
+    (lambda: attached(b"", b"", "gif"), "leave `attach` out", "leave --attach out"),
+]
+
+
+@pytest.mark.parametrize(("call", "said", "printed"), OF_IMAGES)
+def test_of_files(call, said, printed):
+    with pytest.raises(IrnscaleError) as caught:
+        call()
+    assert said in str(caught.value)
+    assert printed in caught.value.line
+
+
+def test_16_bits_without_imagecodecs(monkeypatch):
+    monkeypatch.setattr("irnscale.images.extras.has_io", lambda: False)
+    with pytest.raises(UsageError) as caught:
+        check_options("png", None, None, 16)
+    assert str(caught.value).startswith("depth=16 as png needs")
+    assert str(caught.value).endswith("or choose format=tiff)")
+    assert caught.value.line.startswith("--depth 16 as png needs")
+    assert caught.value.line.endswith("or choose --format tiff)")
+
+
+@pytest.mark.parametrize("folder", ["images", "engine", "detail"])
+def test_no_option_is_named_by_what_the_api_calls(folder):
+    """Strings but docstrings, and but advice to run a command."""
+    for path in (Path(irnscale.__file__).parent / folder).glob("*.py"):
+        tree = ast.parse(path.read_text())
+        bare = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in bare:
+                said = re.sub(r"`irnscale [^`]*`", "", node.value)
+                named = re.search(r"(?<![\w-])(?:--[a-z]|-[a-zA-Z0](?![\w-]))", said)
+                assert not named, f"{path.name}:{node.lineno}: {node.value}"
 
 
 def test_only_what_is_named_is_translated():

@@ -171,7 +171,7 @@ def test_animated_jpeg_xl():
     pytest.importorskip("tifffile")
     data = codecs.jpegxl_encode(np.stack([PHOTO, 255 - PHOTO]), lossless=True)
     for reader in (read_header, read_picture):
-        with pytest.raises(InputError, match="--frames first"):
+        with pytest.raises(InputError, match="frames=first"):
             reader(data)
     np.testing.assert_array_equal(read_picture(data, frames="first").pixels, PHOTO)
 

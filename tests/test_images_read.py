@@ -321,7 +321,7 @@ def test_mpo_gives_its_primary_picture():
 def test_animations(format):
     other = ImageOps.invert(photo())
     data = encoded(photo(), format, save_all=True, append_images=[other])
-    with pytest.raises(InputError, match=r"wave: has 2 frames or pages \(add --frames first"):
+    with pytest.raises(InputError, match=r"wave: has 2 frames or pages \(add frames=first"):
         read_picture(data, "wave")
     picture = read_picture(data, frames="first")
     assert np.abs(picture.pixels.astype(int) - PHOTO).mean() < 12
@@ -405,7 +405,7 @@ def test_any_flipped_byte_gives_a_picture_or_one_line(format, capfd):
 def test_bombs_are_refused_before_decoding(size):
     data = raw_png(2, 8, b"", *(size[0], 1))[:16] + struct.pack(">II", *size) + b"\x08\x02\0\0\0"
     data += struct.pack(">I", zlib.crc32(data[12:])) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
-    with pytest.raises(InputError, match=r"more than the limit of 960 pixels \(raise it with --max-pixels"):
+    with pytest.raises(InputError, match=r"more than the limit of 960 pixels \(raise it with `max_pixels`"):
         read_picture(data, max_pixels=960)
     assert read_picture(PNG, max_pixels=960).width == 40
 

@@ -203,9 +203,9 @@ def test_webp_is_lossless_unless_a_quality_is_given():
 @pytest.mark.parametrize(
     ("format", "options", "message"),
     [
-        ("png", {"quality": 90}, "--quality has no meaning for png"),
-        ("tiff", {"quality": 90}, "--quality has no meaning for tiff"),
-        ("webp", {"subsampling": "4:4:4"}, "--subsampling has no meaning for webp"),
+        ("png", {"quality": 90}, "`quality` has no meaning for png"),
+        ("tiff", {"quality": 90}, "`quality` has no meaning for tiff"),
+        ("webp", {"subsampling": "4:4:4"}, "`subsampling` has no meaning for webp"),
         ("jpg", {"subsampling": "4:1:0"}, "choose one of 4:4:4"),
         ("jpg", {"quality": 0}, "from 1 to 100"),
         ("webp", {"quality": 101}, "from 0 to 100"),
@@ -307,7 +307,7 @@ def left(folder):
 def test_write_creates_and_overwrites(tmp_path):
     target = tmp_path / "x.png"
     write_bytes_atomic(b"one", target)
-    with pytest.raises(OutputError, match=r"x\.png: already exists \(add --overwrite"):
+    with pytest.raises(OutputError, match=r"x\.png: already exists \(add `overwrite`"):
         write_bytes_atomic(b"two", target)
     assert target.read_bytes() == b"one"
     target.chmod(0o640)
@@ -404,7 +404,7 @@ def test_only_one_of_many_writers_wins(tmp_path, monkeypatch, links):
     for thread in threads:
         thread.join()
     assert len(results) == 1
-    assert refusals == [f"{target}: already exists (add --overwrite to replace it)"] * 7
+    assert refusals == [f"{target}: already exists (add `overwrite` to replace it)"] * 7
     assert target.read_bytes() == bytes(results) * 1000
     assert left(tmp_path) == ["x.png"]
 

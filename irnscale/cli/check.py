@@ -176,7 +176,7 @@ def _plot(
     from irnscale.evaluation.plot import rate_distortion
     from irnscale.images.atomic import write_bytes_atomic
 
-    watch = Watch(skipped=lambda error: _warn(f"left out of the plot: {error}"))
+    watch = Watch(skipped=lambda error: _warn(f"left out of the plot: {error.line}"))
     curves = measured_curves(
         "your photographs",
         sources,

@@ -380,7 +380,7 @@ def _from_record(label: str, record: Provenance, scale: int | None, common: Comm
     try:
         return find_recorded(record.model, record.digest, record.scale)
     except ModelError as error:
-        raise ModelError(f"{label}: {error.what}", error.hint) from error
+        raise ModelError(f"{label}: {error.what}", error.hint, parameters=error.parameters) from error
 
 
 def _doubts(record: Provenance, picture: Picture) -> list[str]:

@@ -15,7 +15,7 @@ from irnscale.images.provenance import Provenance, pixel_crc
 if TYPE_CHECKING:
     from irnscale.images.picture import Picture
 
-REMEDY = "install a Pillow that has it, or use --detail none to restore by the network alone"
+REMEDY = "install a Pillow that has it, or use detail=none to restore by the network alone"
 
 
 def stored_samples(picture: Picture) -> Samples:
@@ -89,7 +89,9 @@ def check_codec(layer: Layer, label: str) -> None:
     """Raise InputError where this Pillow lacks the codec of the layer."""
     if not codec.has(layer.common.codec):
         name = codec.CODECS[layer.common.codec]
-        raise InputError(f"{label}: its detail is coded as {name}, which this Pillow cannot decode", REMEDY)
+        raise InputError(
+            f"{label}: its detail is coded as {name}, which this Pillow cannot decode", REMEDY, parameters=("detail",)
+        )
 
 
 def attached_layer(picture: Picture, record: Provenance | None) -> Layer | None:

@@ -135,7 +135,7 @@ def page_with_block(path: Path, name: str) -> str:
     try:
         with_block(text, "", name)
     except UsageError as error:
-        raise UsageError(f"{path}: {error.what}", error.hint) from error
+        raise UsageError(f"{path}: {error.what}", error.hint, parameters=error.parameters) from error
     return text
 
 

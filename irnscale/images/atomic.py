@@ -162,7 +162,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _exists(target: Path) -> AlreadyThereError:
-    return AlreadyThereError(f"{target}: already exists", "add --overwrite to replace it")
+    return AlreadyThereError(f"{target}: already exists", "add `overwrite` to replace it", parameters=("overwrite",))
 
 
 def _explain(target: Path, error: OSError) -> OutputError:

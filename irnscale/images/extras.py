@@ -147,7 +147,7 @@ def deep_png_bytes(planes: Pixels, *, icc: bytes | None, exif: bytes | None, tex
 
     Raises UsageError where imagecodecs is not installed.
     """
-    require_io("--depth 16 as png")
+    require_io("depth=16 as png", ("depth",))
     planes = planes[..., 0] if planes.shape[2] == 1 else planes
     plain = import_module("imagecodecs").png_encode(np.ascontiguousarray(planes), level=6)
     chunks = []
@@ -160,10 +160,12 @@ def deep_png_bytes(planes: Pixels, *, icc: bytes | None, exif: bytes | None, tex
     return b"".join((plain[:end_of_header], *chunks, plain[end_of_header:]))
 
 
-def require_io(what: str) -> None:
-    """Raise UsageError, naming the remedy, where imagecodecs is not installed."""
+def require_io(what: str, parameters: tuple[str, ...] = ()) -> None:
+    """Raise UsageError, naming `what` with its `parameters` and the remedy, where imagecodecs is not installed."""
     if not has_io():
-        raise UsageError(f"{what} needs the package imagecodecs", f"{IO}, or choose -f tiff")
+        raise UsageError(
+            f"{what} needs the package imagecodecs", f"{IO}, or choose format=tiff", parameters=(*parameters, "format")
+        )
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:

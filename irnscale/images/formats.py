@@ -47,5 +47,6 @@ def check_format_limits(format: str, width: int, height: int) -> None:
     if limit is not None and max(width, height) > limit:
         raise UsageError(
             f"{width}x{height} is too large for {canonical}, which ends at {limit} pixels per side",
-            "choose png or tiff with --format",
+            "choose png or tiff with `format`",
+            parameters=("format",),
         )

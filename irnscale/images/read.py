@@ -235,12 +235,14 @@ def _check_size(image: Image.Image, name: str, max_pixels: int | None, length: i
     if width * height > limit:
         raise InputError(
             f"{name}: {width}x{height} is more than the limit of {limit} pixels",
-            "raise it with --max-pixels if you trust the file",
+            "raise it with `max_pixels` if you trust the file",
+            parameters=("max_pixels",),
         )
     if max_pixels is None and width * height > max(_SURELY_HARMLESS, _PIXELS_PER_BYTE * length):
         raise InputError(
             f"{name}: claims {width}x{height} pixels in {length} bytes, as a decompression bomb does",
-            f"give --max-pixels {width * height} if you trust the file",
+            f"give max_pixels={width * height} if you trust the file",
+            parameters=("max_pixels",),
         )
 
 
@@ -253,7 +255,9 @@ def _check_frames(image: Image.Image, name: str, frames: str) -> list[str]:
     if image.format in _FIRST_IS_ALL:
         return []
     if frames == "error":
-        raise InputError(f"{name}: has {count} frames or pages", "add --frames first to take the first one")
+        raise InputError(
+            f"{name}: has {count} frames or pages", "add frames=first to take the first one", parameters=("frames",)
+        )
     image.seek(0)
     return [f"only the first of {count} frames or pages is taken"]
 

@@ -31,7 +31,9 @@ def attached(data: bytes, block: bytes, format: str) -> bytes:
     try:
         return _WRITERS[format](data, block)
     except (KeyError, struct.error, ValueError) as error:
-        raise OutputError(f"no detail can be attached to this {format} file", "leave --attach out") from error
+        raise OutputError(
+            f"no detail can be attached to this {format} file", "leave `attach` out", parameters=("attach",)
+        ) from error
 
 
 def attachment(data: bytes) -> bytes | None:

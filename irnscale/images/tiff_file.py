@@ -49,7 +49,9 @@ def tiff_bytes(
     strips = [_compress(planes[top : top + rows], order) for top in range(0, height, rows)]
     sizes = tuple(len(strip) for strip in strips)
     if sum(sizes) > _MAX_FILE:
-        raise UsageError("the picture is too large for a TIFF file (4 GiB)", "choose png with --format")
+        raise UsageError(
+            "the picture is too large for a TIFF file (4 GiB)", "choose png with `format`", parameters=("format",)
+        )
 
     file = _File(order, exif)
     for field in described:

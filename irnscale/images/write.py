@@ -107,7 +107,7 @@ def encode_picture(
             image.save(file, {"jpg": "JPEG"}.get(canonical, canonical.upper()), **options)
     except PILLOW_ERRORS as error:
         what = f"cannot encode {picture.width}x{picture.height} as {canonical}: {error}"
-        raise OutputError(what, "try another format with --format") from error
+        raise OutputError(what, "try another format with `format`", parameters=("format",)) from error
     return with_placed(with_cicp(file.getvalue(), picture.cicp), picture)
 
 
@@ -149,7 +149,9 @@ def encoding_notes(picture: Picture, format: str) -> tuple[str, ...]:
 def check_transparency(picture: Picture, format: str) -> None:
     """Raise UsageError where the picture is transparent somewhere and the format knows no transparency."""
     if canonical_format(format) == "jpg" and picture.alpha is not None:
-        raise UsageError("JPEG has no transparency, and this picture has", "choose png or webp with --format")
+        raise UsageError(
+            "JPEG has no transparency, and this picture has", "choose png or webp with `format`", parameters=("format",)
+        )
 
 
 def check_options(format: str, quality: int | None, subsampling: str | None, depth: int | None = None) -> None:
@@ -158,17 +160,23 @@ def check_options(format: str, quality: int | None, subsampling: str | None, dep
     if format == "avif" and not features.check("avif"):
         raise UsageError("this Pillow cannot write AVIF", "install one that can, or choose another format")
     if depth == 16 and format not in DEEP_FORMATS:
-        raise UsageError(f"--depth 16 has no meaning for {format}, which holds 8 bits", "choose png or tiff")
+        raise UsageError(
+            f"depth=16 has no meaning for {format}, which holds 8 bits", "choose png or tiff", parameters=("depth",)
+        )
     if depth == 16 and format == "png":
-        require_io("--depth 16 as png")
+        require_io("depth=16 as png", ("depth",))
     if format in ("png", "tiff") and quality is not None:
-        what = f"--quality has no meaning for {format}, which is lossless"
-        raise UsageError(what, "leave it out, or choose jpg, webp or avif")
+        what = f"`quality` has no meaning for {format}, which is lossless"
+        raise UsageError(what, "leave it out, or choose jpg, webp or avif", parameters=("quality",))
     low = 1 if format == "jpg" else 0
     if quality is not None and not low <= quality <= 100:
         raise UsageError(f"the quality must be from {low} to 100, not {quality}")
     if subsampling is not None and format not in ("jpg", "avif"):
-        raise UsageError(f"--subsampling has no meaning for {format}", "leave it out, or choose jpg or avif")
+        raise UsageError(
+            f"`subsampling` has no meaning for {format}",
+            "leave it out, or choose jpg or avif",
+            parameters=("subsampling",),
+        )
     if subsampling is not None and subsampling not in SUBSAMPLINGS:
         raise UsageError(f"unknown subsampling {subsampling}", f"choose one of {', '.join(SUBSAMPLINGS)}")
 
