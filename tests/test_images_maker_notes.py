@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from conftest import synthetic_photo
 from PIL import Image
+from test_images_embedded import EXIF_UUIDS, jp2, psd
 from test_images_read import encoded
 from test_images_write import exif as plain_exif
 from tiff_files import Entry, gray_tiff, number
@@ -143,6 +144,33 @@ def test_a_note_stays_readable(source, order, targets):
         assert encoding_notes(picture, target) == ()
         data = encode_picture(picture, target)
         check(exif_of(data))
+
+
+def in_jpegxl(block: bytes) -> bytes:
+    codecs = pytest.importorskip("imagecodecs")
+    pytest.importorskip("tifffile")
+    content = bytes(4) + block
+    whole = codecs.jpegxl_encode(synthetic_photo(12, 20), lossless=True, usecontainer=True)
+    return whole + struct.pack(">I4s", len(content) + 8, b"Exif") + content
+
+
+def in_heic(block: bytes) -> bytes:
+    heif = pytest.importorskip("pillow_heif")
+    image, file = photo(), io.BytesIO()
+    image.info["exif"] = block
+    heif.from_pillow(image).save(file)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(
+    "make", [in_jpegxl, in_heic, lambda made: psd((1058, made)), lambda made: jp2(EXIF_UUIDS[0] + made)]
+)
+@pytest.mark.parametrize("target", FORMATS)
+def test_a_note_of_a_format_that_is_only_read(make, order, target):
+    picture = read_picture(make(block(order, orientation=6)))
+    assert picture.notes == ()
+    check(exif_of(encode_picture(picture, target)))
 
 
 def plain(order: str) -> bytes:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 RESOURCES_KEYWORD = "Raw profile type 8bim"
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _MAX_TEXT = 4 * 1024 * 1024
+_MAX_METADATA = 2**24
+DAMAGED = "<"
+"""What `png_texts` gives for a text that is damaged or too long: neither XML nor JSON, nor a profile."""
 _KINDS = (b"iTXt", b"tEXt", b"zTXt")
 
 
@@ -22,17 +25,22 @@ def png_texts(file: IO[bytes], keywords: Collection[str]) -> dict[str, str]:
     """The texts stored under `keywords`; of one stored twice, the last.
 
     Pillow sees only what stands before the pixels until it decodes them, and several programs write
-    text behind them. Damaged or oversized (4 MiB) chunks are passed over. Leaves the file's position
-    as it found it.
+    text behind them. DAMAGED for what is damaged, or longer than 16 MiB as it is stored or inflated, unless another
+    chunk has the text. Leaves the file's position as it found it.
     """
     position = file.tell()
     try:
         texts: dict[str, str] = {}
-        for kind, data in _text_chunks(file):
+        for kind, data in _text_chunks(file, _MAX_METADATA):
             keyword, _, rest = data.partition(b"\0")
             name = keyword.decode("latin-1")
-            if name in keywords and (text := _decode(kind, rest)) is not None:
+            if name not in keywords:
+                continue
+            text = None if len(data) > _MAX_METADATA else _decode(kind, rest, _MAX_METADATA)
+            if text is not None:
                 texts[name] = text
+            else:
+                texts.setdefault(name, DAMAGED)
         return texts
     finally:
         file.seek(position)
@@ -43,7 +51,10 @@ def profile_bytes(text: str) -> bytes:
 
     Raises ValueError where it is damaged.
     """
-    return bytes.fromhex("".join(text.split("\n")[3:]))
+    lines = text.split("\n")
+    if text and len(lines) < 4:
+        raise ValueError("the profile is cut off")
+    return bytes.fromhex("".join(lines[3:]))
 
 
 @dataclass(frozen=True)
@@ -62,13 +73,13 @@ def every_text(data: bytes, skip: re.Pattern[str]) -> Iterator[TextChunk | None]
 
     None for one that is damaged, or longer than 4 MiB as it is stored or inflated.
     """
-    for kind, content in _text_chunks(io.BytesIO(data), oversized=True):
+    for kind, content in _text_chunks(io.BytesIO(data), _MAX_TEXT):
         keyword, _, rest = content.partition(b"\0")
         name = keyword.decode("latin-1")
         if skip.fullmatch(name):
             continue
-        text = _decode(kind, rest)
-        if text is None or len(content) >= _MAX_TEXT:
+        text = None if len(content) > _MAX_TEXT else _decode(kind, rest, _MAX_TEXT)
+        if text is None:
             yield None
             continue
         parts = (rest[2:].split(b"\0", 2) if kind == b"iTXt" else [b"", b""])[:2]
@@ -76,8 +87,8 @@ def every_text(data: bytes, skip: re.Pattern[str]) -> Iterator[TextChunk | None]
         yield TextChunk(name, text, kind == b"iTXt", language, translated)
 
 
-def _text_chunks(file: IO[bytes], *, oversized: bool = False) -> Iterator[tuple[bytes, bytes]]:
-    """Kind and content; of what is too long nothing, or with `oversized` the beginning."""
+def _text_chunks(file: IO[bytes], most: int) -> Iterator[tuple[bytes, bytes]]:
+    """Kind and content; of what has more than `most` bytes, the first `most` + 1."""
     file.seek(0)
     if file.read(8) != _SIGNATURE:
         return
@@ -85,37 +96,32 @@ def _text_chunks(file: IO[bytes], *, oversized: bool = False) -> Iterator[tuple[
         length, kind = struct.unpack(">I4s", header)
         if kind == b"IEND":
             return
-        if kind in _KINDS and length <= _MAX_TEXT:
-            data = file.read(length)
-            if len(data) == length:
+        if kind in _KINDS:
+            wanted = min(length, most + 1)
+            data = file.read(wanted)
+            if len(data) == wanted:
                 yield kind, data
-            file.seek(4, 1)
-        elif oversized and kind in _KINDS:
-            beginning = file.read(_MAX_TEXT)
-            if len(file.read(length - _MAX_TEXT)) == length - _MAX_TEXT:
-                yield kind, beginning
-            file.seek(4, 1)
-        else:
-            file.seek(length + 4, 1)
+            length -= wanted
+        file.seek(length + 4, 1)
 
 
-def _decode(kind: bytes, rest: bytes) -> str | None:
+def _decode(kind: bytes, rest: bytes, most: int) -> str | None:
     """The text after a chunk's keyword; None where it is damaged or inflates beyond the limit."""
     try:
         if kind == b"tEXt":
             return rest.decode("latin-1")
         if kind == b"zTXt":
-            return _inflate(rest[1:]).decode("latin-1")
+            return _inflate(rest[1:], most).decode("latin-1")
         compressed = rest[0] == 1
         text = rest[2:].split(b"\0", 2)[2]  # language and translated keyword stand before it
-        return (_inflate(text) if compressed else text).decode("utf-8")
+        return (_inflate(text, most) if compressed else text).decode("utf-8")
     except (IndexError, ValueError, zlib.error):
         return None
 
 
-def _inflate(data: bytes) -> bytes:
+def _inflate(data: bytes, most: int) -> bytes:
     inflater = zlib.decompressobj()
-    text = inflater.decompress(data, _MAX_TEXT)
+    text = inflater.decompress(data, most)
     if not inflater.eof:
         raise ValueError("text is cut off or too long")
     return text

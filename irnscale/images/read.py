@@ -30,6 +30,7 @@ from .stored import in_file, stored_xmp
 from .texts import stored_texts_of
 from .tiff_directories import count_pages
 from .xmp import names_second_picture, upright_xmp, xmp_orientation
+from .xmp_document import TooLargeError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -361,5 +362,7 @@ def _read_xmp(image: Image.Image) -> tuple[bytes | None, tuple[str, ...]]:
             what = "a gain map, depth map, sound or second picture with it"
             notes = (*notes, f"only the primary picture is kept; {what} is dropped")
         return upright_xmp(packet), notes
+    except TooLargeError:
+        return None, (*notes, "its XMP packet has more than 16 MiB, or too many parts, and was dropped")
     except ValueError:
         return None, (*notes, "its XMP packet is damaged and was dropped")

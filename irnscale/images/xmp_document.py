@@ -36,6 +36,10 @@ class EmptyPacketError(ValueError):
     """A packet without anything in it."""
 
 
+class TooLargeError(ValueError):
+    """A packet that is not read, sound or not."""
+
+
 class PlainText(minidom.Text):
     """Text that keeps its quotation marks, which XML asks to be written as entities in attributes alone.
 
@@ -65,10 +69,10 @@ def as_utf8(packet: bytes) -> bytes:
 def parsed(packet: bytes) -> minidom.Document:
     """Raises ValueError unless the packet is XML with an rdf:RDF and without a document type."""
     if len(packet) > MAX_PACKET:
-        raise ValueError("the XMP packet is too large")
+        raise TooLargeError("the XMP packet is too large")
     packet = as_utf8(packet).strip(b"\0 \r\n\t")
     if packet.count(b"<") > _MOST_TAGS or packet.count(b'"') + packet.count(b"'") > _MOST_QUOTES:
-        raise ValueError("the XMP packet has too many parts")
+        raise TooLargeError("the XMP packet has too many parts")
     if b"<!DOCTYPE" in packet or b"<!ENTITY" in packet:
         raise ValueError("the XMP packet declares entities")  # the way to XML bombs; XMP never needs it
     try:
