@@ -340,3 +340,19 @@ def test_exif_without_a_note_is_what_it_was():
     again = read_picture(encode_picture(picture, "tiff"))
     for path in ((0x010F,), (0x013B,), (0x8769, 0x9003), (0x8769, 0x829A), (0x8825, 1), (0x8825, 2)):
         assert found(again.exif, *path) == found(picture.exif, *path) is not None
+
+
+def test_exif_of_a_bigtiff():
+    """Whose directories have wider entries: the block has the ordinary ones."""
+    base = gray_tiff("<", [Entry(0x010F, 2, b"Canon\0"), number("<", 0x8769, 0)], big=True)
+    sub = len(base)
+    values = sub + 8 + 2 * 20 + 8
+    entries = struct.pack("<Q", 2) + struct.pack("<HHQQ", 0x9003, 2, len(DATE), values)
+    at = values + len(DATE)
+    entries += struct.pack("<HHQQ", 0x927C, 7, length_of_note(), at) + bytes(8)
+    data = gray_tiff("<", [Entry(0x010F, 2, b"Canon\0"), number("<", 0x8769, sub)], big=True)
+    picture = read_picture(data + entries + DATE + note("<", at))
+    assert picture.notes == ()
+    assert found(picture.exif, 0x010F) == b"Canon\0"
+    assert found(picture.exif, 0x8769, 0x9003) == DATE
+    assert in_note(picture.exif) == SECRET
