@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,12 +10,10 @@ from PIL import Image
 
 from ..errors import InputError
 from .clap import clean_aperture
-from .exif import ORIENTATION, PREFIX, upright_exif
-from .exif_layout import block_of_tiff
-from .extended_xmp import with_extension
+from .exif import ORIENTATION
 from .extras import IO, deep_picture, deep_png, deep_tiff, has_io
-from .iptc import stored_iptc
 from .jpegxl import JpegXlFile, jpegxl_arrays
+from .metadata import read_exif, read_iptc, read_xmp
 from .modes import Arrays, arrays_of, cropped, decode
 from .opening import open_source, read_bytes, source_name
 from .orientation import turn_upright, turned_size
@@ -26,11 +23,10 @@ from .resolution import stored_resolution, turned_exif
 from .samples import deep_samples, header_bits, shown
 from .segments import attachment
 from .signals import Signalled, colours_of
-from .stored import in_file, stored_xmp
+from .stored import stored_xmp
 from .texts import stored_texts_of
 from .tiff_directories import count_pages
-from .xmp import names_second_picture, upright_xmp, xmp_orientation
-from .xmp_document import TooLargeError
+from .xmp import xmp_orientation
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,14 +68,14 @@ def read_picture(
         _check_strips(image, label)
         aperture = clean_aperture(image, data, label)
         record, record_note = find_record(image)
-        xmp, xmp_notes = _read_xmp(image)
-        iptc, iptc_note = _read_iptc(image)
+        xmp, xmp_notes = read_xmp(image)
+        iptc, iptc_note = read_iptc(image)
         texts, texts_note = stored_texts_of(image, data)
         if image.format == "PNG":
             image.load()  # EXIF may stand behind the pixels; Pillow then closes the file
             _fit_transparency(image, data[24])
         orientation = stored_orientation(image)
-        exif, exif_note = _read_exif(image)
+        exif, exif_note = read_exif(image)
         resolution = stored_resolution(image, data, exif)
         if orientation >= 5:
             resolution, exif = resolution and resolution.turned, turned_exif(exif)
@@ -330,39 +326,3 @@ def _decode_deep(image: Image.Image, data: bytes, bits: int, name: str) -> Array
         deep_png(data) if image.format == "PNG" else deep_tiff(data, image.size) if image.format == "TIFF" else None
     )
     return None if planes is None else arrays_of(planes, icc)
-
-
-def _read_exif(image: Image.Image) -> tuple[bytes | None, str | None]:
-    """The cleaned block, and a note where it had to be dropped."""
-    try:
-        if image.format == "TIFF":
-            return in_file(image, ("TIFF",), block_of_tiff) or (None, None)
-        block = image.info.get("stored_exif", image.info.get("exif"))
-        if not isinstance(block, bytes) or not block.removeprefix(PREFIX):
-            return None, None
-        return upright_exif(block), None
-    except (ValueError, SyntaxError, OSError, LookupError, TypeError, AttributeError, ArithmeticError):
-        return None, "its EXIF block is damaged and was dropped"
-
-
-def _read_iptc(image: Image.Image) -> tuple[bytes | None, str | None]:
-    try:
-        return stored_iptc(image), None
-    except (ValueError, IndexError, struct.error):
-        return None, "its IPTC block is damaged and was dropped"
-
-
-def _read_xmp(image: Image.Image) -> tuple[bytes | None, tuple[str, ...]]:
-    packet, note = with_extension(image, stored_xmp(image))
-    notes = (note,) if note else ()
-    if packet is None:
-        return None, notes
-    try:
-        if image.format != "MPO" and names_second_picture(packet):
-            what = "a gain map, depth map, sound or second picture with it"
-            notes = (*notes, f"only the primary picture is kept; {what} is dropped")
-        return upright_xmp(packet), notes
-    except TooLargeError:
-        return None, (*notes, "its XMP packet has more than 16 MiB, or too many parts, and was dropped")
-    except ValueError:
-        return None, (*notes, "its XMP packet is damaged and was dropped")
