@@ -164,17 +164,22 @@ def check_wheel(wheel: Path, tracked: set[str]) -> None:
     same("the wheel", names, {f"{MAPPED[top]}/{rest}" for top, _, rest in parts if top in MAPPED})
 
 
-def required(requirements: list[str], seen: set[str]) -> Iterator[metadata.Distribution]:
-    """The installed distributions that the requirements name, and what those require, without extras."""
+def required(requirements: list[str], extras: set[str], seen: set[tuple[str, str]]) -> Iterator[metadata.Distribution]:
+    """The installed distributions that the requirements name, and what those require, each once.
+
+    Of what belongs to an extra, only that of `extras`: CUDA's libraries are extras of a distribution that torch needs.
+    """
     for text in requirements:
         requirement = Requirement(text)
-        name = canonicalize_name(requirement.name)
-        if name in seen or (requirement.marker and not requirement.marker.evaluate({"extra": ""})):
+        if requirement.marker and not any(requirement.marker.evaluate({"extra": extra}) for extra in extras | {""}):
             continue
-        seen.add(name)
-        distribution = metadata.distribution(name)
+        keys = {(canonicalize_name(requirement.name), extra) for extra in requirement.extras | {""}}
+        if keys <= seen:
+            continue
+        seen |= keys
+        distribution = metadata.distribution(requirement.name)
         yield distribution
-        yield from required(distribution.requires or [], seen)
+        yield from required(distribution.requires or [], requirement.extras, seen)
 
 
 def link(distribution: metadata.Distribution, site: Path) -> None:
@@ -188,12 +193,12 @@ def link(distribution: metadata.Distribution, site: Path) -> None:
 def try_wheel(wheel: Path, work: Path) -> None:
     """Install the wheel into a new environment and run the tool there, in an empty folder."""
     clean, home, recorded = (work / name for name in ("clean", "home", "recorded"))
-    venv.create(clean)
+    venv.create(clean, symlinks=True)
     (site,) = clean.glob("lib/python*/site-packages")
     with zipfile.ZipFile(wheel) as archive:
         (member,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         fields = metadata.PathDistribution(zipfile.Path(archive, member.removesuffix("METADATA"))).metadata
-    for distribution in required(fields.get_all("Requires-Dist") or [], set()):
+    for distribution in required(fields.get_all("Requires-Dist") or [], set(), set()):
         link(distribution, site)
     # No --no-deps and no index: what the metadata require has to be there, in a version that they allow.
     pip = [sys.executable, "-m", "pip", "--python", str(clean / "bin" / "python")]
@@ -203,6 +208,7 @@ def try_wheel(wheel: Path, work: Path) -> None:
     recorded.mkdir()
 
     environment = {"PATH": os.defpath, "HOME": str(home), "RECORDED": str(recorded), "LANG": "C.UTF-8"}
+    environment["PYTHONDONTWRITEBYTECODE"] = "1"  # the linked folders belong to another environment
     python, tool = str(clean / "bin" / "python"), str(clean / "bin" / NAME)
 
     def run(*command: str) -> str:
