@@ -16,6 +16,7 @@ from test_images_read import encoded
 
 from irnscale.images.boxes import find_box
 from irnscale.images.exif_additions import ASCII, RATIONAL, SHORT, with_fields
+from irnscale.images.inspect import describe
 from irnscale.images.jpeg_segments import APP13, segment
 from irnscale.images.photoshop import as_resource
 from irnscale.images.read import read_picture
@@ -151,6 +152,33 @@ def test_sides_that_differ_are_turned_with_the_pixels(target):
     with Image.open(io.BytesIO(data)) as image:
         exif = image.getexif()
         assert (exif[0x011A], exif[0x011B]) == (150, 300)
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("jpg", "300x300 per inch"),
+        ("jpg per centimetre", "118x118 per cm"),
+        ("webp", "300x300 per inch"),
+        ("tiff", "300x300 per inch"),
+        ("psd", "300x300 per inch"),
+    ],
+)
+def test_info_says_it(source, said, tmp_path):
+    (tmp_path / "a").write_bytes(SOURCES[source]())
+    assert describe(tmp_path / "a")["resolution"] == said
+
+
+def test_info_says_that_of_the_upright_picture(tmp_path):
+    block = Image.Exif()
+    block[0x0112] = 6
+    for data, said in (
+        (encoded(photo(), "JPEG", dpi=(300, 150), exif=block.tobytes()), "150x300 per inch"),
+        (jfif(0, 2, 1), "2:1"),
+        (encoded(photo(), "GIF"), None),
+    ):
+        (tmp_path / "a").write_bytes(data)
+        assert describe(tmp_path / "a")["resolution"] == said
 
 
 @pytest.mark.parametrize("target", FORMATS)

@@ -8,12 +8,14 @@ import zlib
 
 import numpy as np
 import pytest
+from commandline import runner
 from conftest import synthetic_photo
 from PIL import Image
 from test_images_embedded import gif, needs_jp2, with_uuids
 from test_images_read import encoded
 
 from irnscale.errors import InputError
+from irnscale.images.inspect import describe
 from irnscale.images.jpeg_segments import ROOM, segment
 from irnscale.images.read import read_picture
 from irnscale.images.texts import COMMENT, Text
@@ -279,3 +281,23 @@ def test_a_gif_cut_off_in_its_comment(cut):
     whole = gif(gif_comment(b"sea" * 200), "back")
     with_less = whole[: len(whole) - cut]
     assert all(text.keyword == COMMENT for text in read_picture(with_less).texts)
+
+
+@pytest.mark.parametrize("target", ["tiff", "png", "jpg", "webp"])
+def test_texts_of_a_tiff(target):
+    """They are tags, and stay so in the EXIF of other formats: names of document and page, description, artist."""
+    said = {0x010D: "document", 0x010E: "sea", 0x011D: "page", 0x013B: "me"}
+    picture = read_picture(encoded(photo(), "TIFF", tiffinfo=said))
+    assert encoding_notes(picture, target) == ()
+    with Image.open(io.BytesIO(encode_picture(picture, target))) as image:
+        exif = image.getexif()
+        assert {tag: exif.get(tag) for tag in said} == said
+
+
+def test_info_names_them(tmp_path, capfdbinary, monkeypatch):
+    path = tmp_path / "a.png"
+    path.write_bytes(png(text("Title", "Sea\x1b[2J"), text("Warning", "cold"), chunk(b"tEXt", b"a\x1b[2Jb\0sea")))
+    assert describe(path)["texts"] == ["Title", "Warning"]
+    result = runner(capfdbinary, monkeypatch)("info", path)
+    assert "  texts: Title, Warning" in result.text.splitlines()
+    assert "\x1b" not in result.text

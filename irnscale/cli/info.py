@@ -34,7 +34,7 @@ def command(files: tuple[str, ...], as_json: bool, debug: bool) -> int:
 
 
 def _text(name: str, facts: dict[str, Any]) -> str:
-    facts = dict(facts)
+    facts = {key: ", ".join(value) if isinstance(value, list) else value for key, value in facts.items()}
     record = facts.pop("provenance", None)
     lines = [f"{name}:"]
     lines += [f"  {key.replace('_', ' ')}: {value}" for key, value in facts.items() if value not in (None, "", [])]

@@ -21,11 +21,11 @@ _PIXEL_TAGS = (0xA002, 0xA003)  # PixelXDimension, PixelYDimension
 _LONG = 4
 _MOST_BLOCK = 65527  # what a JPEG holds
 
-# What describes the photograph rather than the layout of a TIFF file: description, camera, resolution,
-# software, date, artist, rating, copyright, Windows' titles, how to print it (PrintIM).
+# What describes the photograph rather than the layout of a TIFF file: names of document and page, description, camera,
+# resolution, software, date, artist, rating, copyright, Windows' titles, how to print it (PrintIM).
 DESCRIPTIVE = frozenset(
     (
-        *(0x010E, 0x010F, 0x0110, 0x011A, 0x011B, 0x0128, 0x0131, 0x0132, 0x013B, 0x013C),
+        *(0x010D, 0x011D, 0x010E, 0x010F, 0x0110, 0x011A, 0x011B, 0x0128, 0x0131, 0x0132, 0x013B, 0x013C),
         *(0x4746, 0x4749, 0x8298, 0x9C9B, 0x9C9C, 0x9C9D, 0x9C9E, 0x9C9F, 0xC4A5),
     )
 )

@@ -11,9 +11,11 @@ from PIL import ImageCms
 from .opening import open_source
 from .provenance import find_record
 from .read import HEAD, bits_per_channel, format_name, frame_count, stored_orientation, upright_size
+from .resolution import stored_resolution
 from .samples import is_filling
 from .segments import attachment
 from .stored import stored_xmp
+from .texts import stored_texts_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +33,12 @@ def describe(path: Path) -> dict[str, Any]:
         orientation = stored_orientation(image)
         width, height = upright_size(image, path, str(path), orientation)
         record, note = find_record(image)
-        block = attachment(path.read_bytes()) if record is None or record.kind == "down" else None
+        data = path.read_bytes()
+        block = attachment(data) if record is None or record.kind == "down" else None
+        exif = image.info.get("exif")
+        resolution = stored_resolution(image, data, exif if isinstance(exif, bytes) else None)
+        if resolution and orientation >= 5:
+            resolution = resolution.turned
         return {
             "file": str(path),
             "bytes": path.stat().st_size,
@@ -45,6 +52,8 @@ def describe(path: Path) -> dict[str, Any]:
             "icc": _profile_name(image),
             "exif": bool(image.info.get("exif")) or (image.format == "TIFF" and 0x8769 in image.getexif()),
             "xmp": stored_xmp(image) is not None,
+            "resolution": None if resolution is None else str(resolution),
+            "texts": [text.keyword for text in stored_texts_of(image, data)[0]],
             "orientation": orientation,
             "frames": frame_count(image),
             "provenance": None if record is None else {**asdict(record), "padding": list(record.padding)},

@@ -46,6 +46,11 @@ class Resolution:
         """That of the picture turned by 90 degrees."""
         return Resolution(self.y, self.x, self.unit)
 
+    def __str__(self) -> str:
+        """As people say it: 300x300 per inch, or 2:1 for a ratio."""
+        x, y = (f"{float(side):.7g}" for side in (self.x, self.y))
+        return f"{x}x{y} per {self.unit}" if self.unit else f"{x}:{y}"
+
     @property
     def per_metre(self) -> tuple[Fraction, Fraction]:
         """The ratio alone where there is no unit."""
