@@ -246,6 +246,18 @@ def test_units_that_lose_least():
     assert png_chunk(INCHES) == struct.pack(">IIB", 11811, 11811, 1)
 
 
+@pytest.mark.parametrize("target", FORMATS)
+def test_a_block_whose_values_are_not_in_it(target):
+    """Pillow warns of it, which nobody is to see; the format's own is kept."""
+    entry = struct.pack("<HHII", 0x011A, 5, 1, 9999) + struct.pack("<HHII", 0x010E, 2, 99, 9999)
+    block = b"II*\0" + struct.pack("<IH", 8, 2) + entry + bytes(4)
+    comment = segment(0xFE, b"sea")
+    picture = read_picture(encoded(photo(), "JPEG", dpi=(300, 300), exif=b"Exif\0\0" + block, extra=comment))
+    assert picture.resolution == INCHES
+    encoding_notes(picture, target)
+    assert read_picture(encode_picture(picture, target)).resolution == INCHES
+
+
 @pytest.mark.parametrize("order", ["II", "MM"])
 def test_fields_are_added_behind_everything_else(order):
     """Whatever points into the block still points to the same bytes; the directory stays sorted."""

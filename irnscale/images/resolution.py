@@ -17,7 +17,7 @@ from PIL import Image
 from .boxes import find_box
 from .exif_additions import RATIONAL, SHORT, Field, with_fields
 from .jpeg_segments import APP13
-from .opening import PILLOW_ERRORS
+from .opening import PILLOW_ERRORS, quiet_pillow
 from .photoshop import SEGMENT_IDENTIFIER, resource
 from .stored import stored_segments
 
@@ -81,7 +81,7 @@ def of_exif(exif: bytes | None) -> Resolution | None:
     if not exif:
         return None
     block = Image.Exif()
-    with suppress(*PILLOW_ERRORS):
+    with quiet_pillow(), suppress(*PILLOW_ERRORS):
         block.load(exif)
         return _of_tags(block)
     return None

@@ -17,7 +17,7 @@ from PIL import Image
 from .boxes import find_box
 from .exif_additions import ASCII, Field
 from .jpeg_segments import ROOM, segment
-from .opening import PILLOW_ERRORS
+from .opening import PILLOW_ERRORS, quiet_pillow
 from .png_text import TextChunk, every_text
 from .provenance import KEYWORD
 from .stored import stored_segments
@@ -130,10 +130,11 @@ def dropped_note(texts: Sequence[Text], format: str) -> str:
 def _texts_in(exif: bytes | None) -> dict[int, bytes]:
     """What a block says under the tags that are compared, as it is stored."""
     block = Image.Exif()
-    if exif:
-        with suppress(*PILLOW_ERRORS):
-            block.load(exif)
-    said = {}
+    said: dict[int, bytes] = {}
+    if not exif:
+        return said
+    with quiet_pillow(), suppress(*PILLOW_ERRORS):
+        block.load(exif)
     for tag in set(_EXIF_TAGS.values()):
         with suppress(*PILLOW_ERRORS):
             if tag in block:
