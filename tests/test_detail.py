@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import zlib
 from dataclasses import replace
 from importlib import resources
 
@@ -17,9 +18,12 @@ from PIL import Image, PngImagePlugin
 
 from irnscale.detail import attached, av1, cells, chunk, codec, exact
 from irnscale.detail import pixels as layers
+from irnscale.detail.finding import layers_of
 from irnscale.detail.tiles import grid, side_for
+from irnscale.engine.exactly import exact_layer
 from irnscale.images import segments
 from irnscale.images.provenance import Provenance, read_provenance
+from irnscale.images.read import read_picture
 
 COMMON = chunk.Common(codec.WEBP, 0, 4, (1, 2), 256, "0123456789ab")
 
@@ -338,6 +342,91 @@ def test_an_edited_picture_does_not_bring_the_old_detail_back(run, tmp_path):
     assert any("without" in line or "alone" in line for line in result.warnings)
     gray = pixels(tmp_path / "back.png")[14:26, 14:36].astype(int)
     assert np.abs(gray - 90).max() < 40
+
+
+@pytest.mark.parametrize("options", [["--detail", "2"], ["--detail", "none", "--attach", "60"]])
+def test_what_was_made_transparent_does_not_bring_the_old_detail_back(run, tmp_path, options):
+    """Though the colours beneath are the same: that is what an eraser does."""
+    colour = synthetic_photo(47, 61)
+    alpha = np.full((47, 61, 1), 255, np.uint8)
+    alpha[:3, :3] = 100
+    Image.fromarray(np.concatenate([colour, alpha], axis=2)).save(tmp_path / "p.png")
+    assert run("down", "p.png", "-s", 2, "-o", "s.png", *options).code == 0
+    assert run("up", "s.png", "-o", "whole.png").lines == []
+    data = (tmp_path / "s.png").read_bytes()
+    picture_ = read_picture(data)
+    assert picture_.alpha is not None
+    picture_.alpha[8:16, 8:20] = 0
+    found = layers_of(picture_, picture_.record)
+    assert not any(layer.payloads for layer in found)
+
+
+def test_an_alpha_that_becomes_opaque_is_no_change(run, tmp_path):
+    """One pixel in a hundred times as many: the small picture hides nothing, and its reader sees no alpha."""
+    pixels_ = np.concatenate([synthetic_photo(40, 44), np.full((40, 44, 1), 255, np.uint8)], axis=2)
+    pixels_[20, 20, 3] = 254
+    Image.fromarray(pixels_).save(tmp_path / "p.png")
+    assert run("down", "p.png", "-s", 4, "-o", "s.png").code == 0
+    assert run("up", "s.png", "-o", "back.png").lines == []
+
+
+@pytest.mark.parametrize("format", ["png", "jpg", "tiff"])
+def test_a_damaged_lossless_layer_is_told(run, tmp_path, format):
+    source = picture(tmp_path / "p.png", 40, 30)
+    small = tmp_path / f"s.{format}"
+    assert run("down", source, "-s", 2, "--detail", "exact", "-o", small).code == 0
+    read = read_picture(small.read_bytes())
+    layer = exact_layer(read)
+    assert layer.complete
+    for at in range(len(read.attachment) - 200, len(read.attachment), 17):
+        damaged = bytearray(read.attachment)
+        damaged[at] ^= 16
+        again = exact_layer(replace(read, attachment=bytes(damaged)))
+        assert again is None or not again.complete
+    data = small.read_bytes().replace(read.attachment[-40:], bytes(40))
+    if format == "png":  # its chunks have check sums of their own
+        place = data.rindex(b"irND")
+        length = int.from_bytes(data[place - 4 : place], "big")
+        crc = zlib.crc32(data[place : place + 4 + length]).to_bytes(4, "big")
+        data = data[: place + 4 + length] + crc + data[place + 8 + length :]
+    (tmp_path / f"damaged.{format}").write_bytes(data)
+    result = run("up", f"damaged.{format}", "-o", "back.png")
+    assert result.code == 0
+    assert any("its lossless layer is gone or damaged" in line for line in result.lines), result.lines
+
+
+def test_exact_of_16_bits_says_what_is_needed(run, tmp_path):
+    deep = synthetic_photo(30, 40)[..., 0].astype(np.uint16) * 250 + 3
+    Image.fromarray(deep).save(tmp_path / "g.png")
+    result = run("down", "g.png", "-s", 2, "--detail", "exact", "--gray", "keep", "-o", "s.png")
+    assert any("`up --depth 16` gives all of them back" in line for line in result.lines)
+    (line,) = run("up", "s.png", "-o", "eight.png").lines
+    assert "--depth 16 keeps all" in line
+    assert run("up", "s.png", "-o", "deep.tiff", "--depth", 16).lines == []
+    with Image.open(tmp_path / "deep.tiff") as image:
+        assert np.array_equal(np.asarray(image), deep)
+
+
+def test_too_small_an_amount_is_told(run, tmp_path):
+    source = picture(tmp_path / "p.png", 40, 30)
+    result = run("down", source, "-s", 2, "--detail", "none", "--attach", "10B", "-o", "s.png")
+    assert result.code == 0
+    assert any("nothing is attached" in line for line in result.lines)
+    assert read_picture((tmp_path / "s.png").read_bytes()).attachment is None
+    assert read_provenance(tmp_path / "s.png").detail is None
+
+
+def test_the_network_alone_is_the_same_however_it_is_stored(run, tmp_path):
+    """What `info` says of it does not depend on what else is there."""
+    source = picture(tmp_path / "p.png", 61, 47)
+    alone = []
+    for name, options in (("a.png", ["--detail", "2"]), ("b.png", ["--detail", "2", "--attach", "60"])):
+        assert run("down", source, "-s", 2, "-o", name, *options).code == 0
+        alone.append(read_provenance(tmp_path / name).detail["psnr"][1])
+    assert alone[0] == alone[1]
+    text = run("info", "b.png").text
+    assert "in 2 bits of each sample and in a block of" in text
+    assert any("detail: 1 of 1 tiles" in line for line in run("up", "b.png", "-v", "-o", "back.png").lines)
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGBA"])

@@ -42,7 +42,7 @@ def parse_attach(text: str | None) -> Amount | None:
 
     if text is None:
         return None
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([KM]?)(i?B)?", text, re.IGNORECASE)
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMG]?)(i?B)?", text, re.IGNORECASE)
     if not match:
         raise UsageError(f"--attach {text}: neither a size nor a quality", "for example --attach 40K or --attach 50")
     if available() is None:
@@ -51,7 +51,7 @@ def parse_attach(text: str | None) -> Amount | None:
         if "." in match[1] or int(match[1]) > 100:
             raise UsageError(f"--attach {text}: a quality is from 0 to 100", f"a size has a unit: --attach {text}B")
         return Amount(quality=int(match[1]))
-    return Amount(bytes=int(float(match[1]) * {"": 1, "K": 2**10, "M": 2**20}[match[2].upper()]))
+    return Amount(bytes=int(float(match[1]) * {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}[match[2].upper()]))
 
 
 def detail_bits(given: str | None, scale: int, *, lossy: bool, jpeg_resistant: bool) -> int:

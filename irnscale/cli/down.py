@@ -123,7 +123,9 @@ class Down:
             notes.append("is itself a small image made by `irnscale down`")
         if picture.depth > 8 and self.common.files.depth is None:
             notes.append(
-                f"has {picture.depth} bits per channel; the small image gets 8, and what `up` makes of it "
+                f"has {picture.depth} bits per channel; the small image gets 8; `up --depth 16` gives all of them back"
+                if self.exact
+                else f"has {picture.depth} bits per channel; the small image gets 8, and what `up` makes of it "
                 "(--depth 16 keeps 16)"
             )
         return notes
@@ -170,7 +172,10 @@ class Down:
         from irnscale.engine.attaching import Attach, attach
 
         what = Attach(self.amount, self.exact)
-        return attach(rescaler, original, small, record, what, self.common.files.encode)
+        found = attach(rescaler, original, small, record, what, self.common.files.encode)
+        if found[0].attachment is None:
+            self.common.warn("--attach: not even the least quality fits into so few bytes, and nothing is attached")
+        return found
 
     def _tell_of_loss(self, format: str, jpeg_resistant: bool) -> None:
         if not jpeg_resistant:

@@ -20,6 +20,7 @@ from irnscale.sizes import check_original_size
 
 if TYPE_CHECKING:
     from irnscale.cli.rescale import Choice
+    from irnscale.detail.exact import Exact
     from irnscale.engine.executor import Progress
     from irnscale.engine.rescaler import Rescaler
     from irnscale.images.picture import Picture
@@ -209,23 +210,28 @@ class Up:
         if not self.with_detail or self.temperature:
             bare = tuple(layer.without_payloads() for layer in layers if layer.bits)
             return replace(picture, attachment=None, layers=bare)
-        if not self._exact(picture):
+        exact = self._exact_layer(picture)
+        if exact is None or not exact.complete:
             for layer in layers:
                 check_codec(layer, label)
+        tiles = [f"{len(layer.payloads)} of {len(layer.tiles)} tiles, {layer.size} bytes" for layer in layers]
+        tiles += ["the original's pixels"] if exact is not None and exact.complete else []
+        if tiles:
+            self.common.say(f"{label}: detail: {'; '.join(tiles)}")
         return replace(picture, layers=layers)
 
-    def _exact(self, picture: Picture) -> bool:
-        """Whether the lossless layer gives the whole picture."""
+    def _exact_layer(self, picture: Picture) -> Exact | None:
         from irnscale.engine.exactly import exact_layer
 
-        layer = None if picture.attachment is None else exact_layer(picture)
-        return layer is not None and layer.complete
+        return None if picture.attachment is None else exact_layer(picture)
 
     def notes(self, label: str, choice: Choice, picture: Picture) -> list[str]:
         """What makes it restore less well."""
         record = None if self.ignore else picture.record
         if record is not None:
             return _doubts(record, picture) + self._detail_doubts(record, picture)
+        if picture.record is not None:
+            return ["its irnscale record is ignored, and what it carries: by its own model more is restored"]
         enlarged = choice.models[0].card.kind == "sr"
         if self._warned or self.sr or (enlarged and self.common.model is not None):
             return []
@@ -247,7 +253,10 @@ class Up:
             return []
         if self.temperature:
             return ["its detail is left out: it belongs to what is restored without --temperature"]
-        return doubts(picture, record, exact=self._exact(picture))
+        layer = self._exact_layer(picture)
+        if layer is not None and layer.complete and layer.depth == 16 and self.common.files.depth != 16:
+            return ["the lossless layer gives 16 bits per channel back, of which 8 are kept (--depth 16 keeps all)"]
+        return doubts(picture, record, exact=layer is not None and layer.complete)
 
     def compute(
         self,

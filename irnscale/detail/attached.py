@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from irnscale.detail.cells import Samples
 from irnscale.detail.chunk import SIZE, Common, Place, pack, parse
 from irnscale.detail.codec import CODECS, Residual, encode, expected_bytes
-from irnscale.detail.pixels import Layer, cell_bytes
+from irnscale.detail.pixels import Layer, checked_bytes
 from irnscale.detail.tiles import Tile, grid
 
 MAGIC = b"irnd\x01"
@@ -67,19 +67,24 @@ def _quality_for(residual_of: Callable[[Tile], Residual], tiles: Sequence[Tile],
     return low
 
 
-def lossy_section(common: Common, samples: Samples, payloads: Sequence[bytes | None]) -> bytes:
-    """A section of tiles, each with its check over the whole (H, W, C) samples of its place; empty where none is."""
+def lossy_section(
+    common: Common, samples: Samples, payloads: Sequence[bytes | None], alpha: Samples | None = None
+) -> bytes:
+    """A section of tiles, each with its check over the whole (H, W, C) samples of its place and the alpha (H, W).
+
+    Empty where no tile has a payload.
+    """
     height, width, channels = samples.shape
     place = Place(width, height, 0, channels)
     parts = [
-        _INDEX.pack(tile.index) + pack(common, place, tile, cell_bytes(samples[tile.small]), payload)
+        _INDEX.pack(tile.index) + pack(common, place, tile, checked_bytes(samples, alpha, tile), payload)
         for tile, payload in zip(grid(width, height, common.side), payloads, strict=True)
         if payload is not None
     ]
     return b"".join(parts)
 
 
-def lossy_layer(section: bytes, samples: Samples) -> Layer | None:
+def lossy_layer(section: bytes, samples: Samples, alpha: Samples | None = None) -> Layer | None:
     """The tiles of a section that fit the samples; None where none does, or the section is damaged at its start."""
     height, width, channels = samples.shape
     place = Place(width, height, 0, channels)
@@ -104,7 +109,7 @@ def lossy_layer(section: bytes, samples: Samples) -> Layer | None:
         if index >= len(tiles) or len(payload) < said[1]:
             break
         tile = tiles[index]
-        if place.check(header, tile, cell_bytes(samples[tile.small]), payload) == said[2]:
+        if place.check(header, tile, checked_bytes(samples, alpha, tile), payload) == said[2]:
             payloads[index] = payload
     return None if common is None else Layer(common, 0, tiles, payloads)
 

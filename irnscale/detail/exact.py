@@ -24,7 +24,8 @@ from irnscale.images.opening import PILLOW_ERRORS
 _HEADER = struct.Struct(
     ">BBBIIHIIB"
 )  # scale, depth, planes, width, height, side, width and height of the small, channels
-_TILE = struct.Struct(">IIIB")  # index, CRC of the small picture's samples, CRC of the original's, whether from a base
+_TILE = struct.Struct(">II")  # index, CRC of the small picture's samples and of all that follows it
+_CHECKED = struct.Struct(">IB")  # CRC of the original's samples, whether from a base; then the streams
 _LENGTH = struct.Struct(">I")
 _ONE = 14  # bits of the fractions of a weight
 _METHOD = 4
@@ -100,10 +101,9 @@ def encoded(original: Samples, small: Samples, scale: int) -> bytes:
             [_lossless(plane) for plane in _bytes_of(values, depth)] for values in (target.astype(np.int64), residual)
         ]
         based = sum(map(len, ways[1])) < sum(map(len, ways[0]))
-        sums = zlib.crc32(cell_bytes(samples)), zlib.crc32(cell_bytes(target))
-        parts.append(_TILE.pack(tile.index, *sums, based))
-        for stream in ways[based]:
-            parts += [_LENGTH.pack(len(stream)), stream]
+        streams = [_LENGTH.pack(len(stream)) + stream for stream in ways[based]]
+        data = b"".join([_CHECKED.pack(zlib.crc32(cell_bytes(target)), based), *streams])
+        parts += [_TILE.pack(tile.index, zlib.crc32(data, zlib.crc32(cell_bytes(samples)))), data]
     return b"".join(parts)
 
 
@@ -126,23 +126,23 @@ class Exact:
 
     @property
     def complete(self) -> bool:
-        """Whether all tiles are there and their small pictures are those that they were made for."""
+        """Whether all tiles are there, undamaged, and their small pictures are those that they were made for."""
         return len(self._found) == len(self._tiles)
 
     def _index(self) -> Iterator[tuple[int, int]]:
-        """(tile, where its streams begin) of those whose small picture has not changed."""
+        """(tile, where what is checked begins) of those that are whole and whose small picture has not changed."""
         at = _HEADER.size
-        while at + _TILE.size <= len(self._section):
-            index, crc, _, _ = _TILE.unpack_from(self._section, at)
+        while at + _TILE.size + _CHECKED.size <= len(self._section):
+            index, crc = _TILE.unpack_from(self._section, at)
             start = at + _TILE.size
-            at = start
+            at = start + _CHECKED.size
             for _ in range(self.depth // 8):
                 if at + _LENGTH.size > len(self._section):
                     return
                 at += _LENGTH.size + _LENGTH.unpack_from(self._section, at)[0]
             if index < len(self._tiles) and at <= len(self._section):
-                samples = self._small[self._tiles[index].small]
-                if zlib.crc32(cell_bytes(samples)) == crc:
+                samples = zlib.crc32(cell_bytes(self._small[self._tiles[index].small]))
+                if zlib.crc32(self._section[start:at], samples) == crc:
                     yield index, start
 
     def tiles(self) -> Iterator[tuple[tuple[slice, slice], Samples]]:
@@ -152,12 +152,12 @@ class Exact:
             place = tile.large(self.scale, self.width, self.height)
             shape = (place[0].stop - place[0].start, place[1].stop - place[1].start, self.planes)
             pixels = self._decoded(tile, start, shape)
-            crc = _TILE.unpack_from(self._section, start - _TILE.size)[2]
+            crc, _ = _CHECKED.unpack_from(self._section, start)
             if pixels is not None and zlib.crc32(cell_bytes(pixels)) == crc:
                 yield place, pixels
 
     def _decoded(self, tile: Tile, start: int, shape: tuple[int, int, int]) -> Samples | None:
-        at, residual = start, np.zeros(shape, np.int64)
+        at, residual = start + _CHECKED.size, np.zeros(shape, np.int64)
         for _ in range(self.depth // 8):
             length = _LENGTH.unpack_from(self._section, at)[0]
             plane = _plane(self._section[at + _LENGTH.size : at + _LENGTH.size + length], shape)
@@ -165,7 +165,7 @@ class Exact:
                 return None
             residual = residual << 8 | plane
             at += _LENGTH.size + length
-        if _TILE.unpack_from(self._section, start - _TILE.size)[3]:
+        if _CHECKED.unpack_from(self._section, start)[1]:
             base = _base(self._small[tile.small], self.scale, shape, self.depth)
             residual = (base + residual - (1 << (self.depth - 1))) & ((1 << self.depth) - 1)
         return residual.astype(np.uint8 if self.depth == 8 else np.uint16)

@@ -37,7 +37,8 @@ def layer_in_samples(picture: Picture, record: Provenance | None) -> Layer | Non
     if record is not None and (said is None or not said["bits"]):
         return None
     samples = stored_samples(picture)
-    layer = found(samples) if said is None else found(samples, bits=said["bits"], side=said["side"])
+    known = {} if said is None else {"bits": said["bits"], "side": said["side"]}
+    layer = found(samples, picture.as_stored().alpha, **known)
     if layer is None or (record is not None and not agrees(layer, picture, record)):
         return None
     return layer
@@ -97,7 +98,7 @@ def check_codec(layer: Layer, label: str) -> None:
 def attached_layer(picture: Picture, record: Provenance | None) -> Layer | None:
     """The lossy layer attached to a picture's file; None where no tile of it fits the picture that was read."""
     section = sections(picture.attachment or b"").get(LOSSY)
-    layer = None if section is None else lossy_layer(section, stored_samples(picture))
+    layer = None if section is None else lossy_layer(section, stored_samples(picture), picture.as_stored().alpha)
     if layer is None or not layer.payloads or (record is not None and not agrees(layer, picture, record)):
         return None
     return layer
@@ -136,10 +137,11 @@ def doubts(picture: Picture, record: Provenance, *, exact: bool) -> list[str]:
 def describe_detail(facts: dict[str, Any]) -> str:
     """What the record says of the layer, in one line for people."""
     with_it, without, bicubic = facts["psnr"]
-    places = [f"in {facts['bits']} bits per sample"] if facts["bits"] else []
-    places += [f"{facts['attached']} bytes attached to the file"] if facts["attached"] else []
+    bits = facts["bits"]
+    places = [f"in {bits} bit{'s' * (bits > 1)} of each sample"] if bits else []
+    places += [f"in a block of {facts['attached']} bytes beside the pixels"] if facts["attached"] else []
     after = "exactly the original" if facts["exact"] else f"{with_it:.2f} dB"
     return (
-        f"{facts['bytes']} bytes of {facts['codec']}, {', '.join(places)}; restored with it {after}, without it "
-        f"{without:.2f} dB, by bicubic {bicubic:.2f} dB (luma PSNR)"
+        f"{facts['bytes']} bytes of {facts['codec']}, {' and '.join(places)}; restored with it {after}, by the network "
+        f"alone {without:.2f} dB, by bicubic {bicubic:.2f} dB (luma PSNR)"
     )

@@ -61,11 +61,17 @@ def encode_tiles(
 
 
 def hidden(
-    fine: npt.NDArray[np.uint16], bits: int, depth: int, common: Common, payloads: Sequence[bytes | None]
+    fine: npt.NDArray[np.uint16],
+    bits: int,
+    depth: int,
+    common: Common,
+    payloads: Sequence[bytes | None],
+    alpha: Samples | None = None,
 ) -> Samples:
     """The samples to store: cells of the network's picture, with the tiles' payloads as digits.
 
     fine: (H, W, C) uint16, the network's picture on the grid of 16 bits, C = 1 or 3 channels as they are stored.
+    alpha: (H, W) as it is stored, which the checks cover.
     Where a tile has no payload, and behind its end, samples are what they would be without: the nearest ones.
     """
     cells = digital.cells_of(fine, bits, depth)
@@ -76,42 +82,45 @@ def hidden(
         if payload is None:
             continue
         part = digits[tile.small].reshape(-1)  # a copy
-        data = pack(common, place, tile, cell_bytes(cells[tile.small]), payload)
+        data = pack(common, place, tile, checked_bytes(cells, alpha, tile), payload)
         written = digital.bytes_to_digits(data, bits)
         part[: len(written)] = written
         digits[tile.small] = part.reshape(digits[tile.small].shape)
     return digital.joined(cells, digits, bits)
 
 
-def found(samples: Samples, *, bits: int | None = None, side: int | None = None) -> Layer | None:
-    """The layer in (H, W, C) samples; None where no tile has one.
+def found(
+    samples: Samples, alpha: Samples | None = None, *, bits: int | None = None, side: int | None = None
+) -> Layer | None:
+    """The layer in (H, W, C) samples beside an alpha (H, W); None where no tile has one.
 
     bits, side: what a record says of them; None: all that are possible are tried. Decodes nothing, and reads nothing
     beyond what is there.
     """
     for width in range(1, MOST_BITS + 1) if bits is None else (bits,):
         for edge in SIDES if side is None else (side,):
-            if (layer := _found(samples, width, edge)) is not None:
+            if (layer := _found(samples, alpha, width, edge)) is not None:
                 return layer
     return None
 
 
-def _found(samples: Samples, bits: int, side: int) -> Layer | None:
+def _found(samples: Samples, alpha: Samples | None, bits: int, side: int) -> Layer | None:
     height, width, channels = samples.shape
     place = Place(width, height, bits, channels)
     tiles = tuple(grid(width, height, side))
+    cells = digital.split(samples, bits)[0]
     headers = [(tile, header) for tile, header in _headers(samples, tiles, bits) if header[0].side == side]
     payloads: dict[int, bytes] = {}
     common: Common | None = None
     for tile, (said, length, crc) in headers:
         if (common is not None and said != common) or said.codec not in CODECS:
             continue
-        cells, digits = digital.split(samples[tile.small], bits)
+        digits = digital.split(samples[tile.small], bits)[1]
         if SIZE + length > digital.capacity(digits.size, bits):
             continue
         data = digital.digits_to_bytes(digits.reshape(-1), bits, 0, SIZE + length)
         payload = data[SIZE:]
-        if place.check(data[:SIZE], tile, cell_bytes(cells), payload) == crc:
+        if place.check(data[:SIZE], tile, checked_bytes(cells, alpha, tile), payload) == crc:
             common, payloads[tile.index] = said, payload
     return None if common is None else Layer(common, bits, tiles, payloads)
 
@@ -137,6 +146,14 @@ def without(samples: Samples, bits: int) -> Samples:
 def cell_bytes(cells: Samples) -> bytes:
     """Cells in raster order, 16 bits little-endian where the picture has 16 bits."""
     return np.ascontiguousarray(cells).astype("<u2" if cells.dtype == np.uint16 else "u1", copy=False).tobytes()
+
+
+def checked_bytes(cells: Samples, alpha: Samples | None, tile: Tile) -> bytes:
+    """What a tile's check covers of the picture: its cells and, behind them, its alpha.
+
+    What was erased by making it transparent must not come back, either.
+    """
+    return cell_bytes(cells[tile.small]) + (b"" if alpha is None else cell_bytes(alpha[tile.small]))
 
 
 def residual(original: Samples, base: Samples) -> Residual:

@@ -43,7 +43,8 @@ def attach(
     """The small picture with a block to attach to its file, and the record that speaks of it.
 
     encode: the file that will be written, of which the block takes the samples as `up` will read them. Raises
-    OutputError where the lossless layer does not give the original back.
+    OutputError where the lossless layer does not give the original back. Nothing is attached where no tile fits into
+    the amount.
     """
     back = read_picture(encode(small, record))
     layer = layer_in_samples(back, record)
@@ -55,6 +56,8 @@ def attach(
         parts[LOSSY], facts = _lossy(rescaler, original, back, what.amount, kind)
     if what.exact:
         parts[EXACT] = exact_section(original, back, rescaler.scale)
+    if not any(parts.values()):
+        return small, record
     data = block(parts)
     if facts is None and what.exact:
         facts = {"bits": 0, "side": 16, "bytes": len(data), "codec": "none", "psnr": [99.99] * 3}
@@ -91,11 +94,15 @@ def _lossy(
         return residual(target[place], base[place])
 
     payloads = encode_amount(residual_of, tiles, kind, amount)
-    section = lossy_section(common, samples, payloads)
-    layer = lossy_layer(section, samples)
+    alpha = back.as_stored().alpha
+    section = lossy_section(common, samples, payloads, alpha)
+    layer = lossy_layer(section, samples, alpha)
     if layer is None:
         return section, back.record.detail if back.record is not None else None
     facts = facts_of(layer, measure(target, small, scale, base, layer))
+    before = back.record.detail if back.record is not None and back.layers else None
+    alone = errors.psnr[0] if before is None else before["psnr"][1]
+    facts["psnr"][1] = alone
     hidden = sum(found.size for found in back.layers)
     return section, facts | {
         "bits": max((found.bits for found in back.layers), default=0),

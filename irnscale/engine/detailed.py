@@ -19,7 +19,7 @@ from irnscale.engine.canvas import gray_of
 from irnscale.engine.effort import in_cells, refine
 from irnscale.engine.executor import Progress
 from irnscale.engine.rescaler import Rescaler
-from irnscale.images.alpha import bleed
+from irnscale.images.alpha import bleed, seen_alpha
 from irnscale.images.depth import eight_bits, sixteen_bits
 from irnscale.images.picture import Picture
 from irnscale.metrics import LUMA_WEIGHTS
@@ -120,7 +120,7 @@ def _hide(
     payloads: list[bytes | None] = [None] * len(tiles)
     if kind is not None:
         payloads = pixels.encode_tiles(residual_of, tiles, rooms, kind, os.cpu_count() or 1)
-    samples = pixels.hidden(fine, bits, depth, common, payloads)
+    samples = pixels.hidden(fine, bits, depth, common, payloads, seen_alpha(alpha))
     small = picture.with_pixels(np.repeat(samples, 3, axis=2) if channels == 1 else samples, alpha)
     carried = [len(payload) for payload in payloads if payload is not None]
     if not carried:

@@ -8,6 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 
+def seen_alpha(alpha: npt.NDArray[Any] | None) -> npt.NDArray[Any] | None:
+    """An alpha plane as who reads the file sees it: one that hides nothing is none."""
+    return None if alpha is None or bool((alpha == np.iinfo(alpha.dtype).max).all()) else alpha
+
+
 def bleed(pixels: npt.NDArray[Any], alpha: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Replace the colour of fully transparent pixels by that of visible pixels near them.
 

@@ -112,12 +112,13 @@ def settings_digest(settings: str) -> str:
 
 
 def pixel_crc(picture: Picture) -> int:
-    """CRC-32 of the pixels (RGB, row by row), continued over the alpha plane where there is one."""
+    """CRC-32 of the pixels (RGB, row by row), continued over the alpha plane where there is one that hides anything."""
+    from .alpha import seen_alpha
+
     order = "<u2" if picture.depth == 16 else "u1"
     crc = zlib.crc32(picture.pixels.astype(order, copy=False).tobytes())
-    if picture.alpha is not None:
-        crc = zlib.crc32(picture.alpha.astype(order, copy=False).tobytes(), crc)
-    return crc
+    alpha = seen_alpha(picture.alpha)
+    return crc if alpha is None else zlib.crc32(alpha.astype(order, copy=False).tobytes(), crc)
 
 
 def read_provenance(source: Path | bytes) -> Provenance | None:
