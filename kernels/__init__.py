@@ -14,6 +14,7 @@ from torch import Tensor
 
 from irnscale.kernels import philox_reference, reference
 from irnscale.kernels.checks import check_bias_lrelu, check_philox
+from irnscale.kernels.dense import DenseWeights, dense_blocks, fits_dense
 from irnscale.kernels.dispatch import (
     KernelError,
     interpreted,
@@ -31,6 +32,7 @@ from irnscale.kernels.reference import ACTIVATIONS, Activation, log_scale
 __all__ = [
     "ACTIVATIONS",
     "Activation",
+    "DenseWeights",
     "KernelError",
     "additive_forward",
     "additive_inverse",
@@ -38,6 +40,8 @@ __all__ = [
     "bias_lrelu_into",
     "coupling_forward",
     "coupling_inverse",
+    "dense_blocks",
+    "fits_dense",
     "haar_forward",
     "haar_inverse",
     "interpreted",

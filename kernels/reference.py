@@ -182,7 +182,7 @@ def bias_lrelu_into(x: Tensor, bias: Tensor, out: Tensor, channel: int, negative
 
 
 def dense_block(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], negative_slope: float = 0.2) -> Tensor:
-    """A dense block by concatenation, in the dtype of x: the definition of the experiment in `dense_block.py`.
+    """A dense block by concatenation, in the dtype of x: five 3 x 3 convolutions, each of all that came before.
 
     x: (N, C, H, W); weights: (growth, C + k growth, 3, 3) for k = 0..3 and (out, C + 4 growth, 3, 3).
     """

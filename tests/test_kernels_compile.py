@@ -16,13 +16,15 @@ pytest.importorskip("triton")
 
 # It also asserts 128-bit accesses of the Haar kernels, contiguous and channels-last of 12 channels.
 SCRIPT = """
-import sys, torch, triton, warnings
+import os, re, subprocess, sys, tempfile, torch, triton, warnings
 warnings.filterwarnings("error", message="TRITON_DEFAULT_FP_FUSION")
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction, mangle_type
 
 seen = {}
+everything = sys.argv[1] == "everything"
+dump = os.path.join(os.path.dirname(triton.__file__), "backends", "nvidia", "bin", "cuobjdump")
 
 def describe(value, path, constants, attributes):
     "Triton's own specialisation: ones are constants, multiples of 16 are marked."
@@ -41,7 +43,7 @@ def describe(value, path, constants, attributes):
     return "i32" if -(2**31) <= value < 2**31 else "i64"
 
 def run(self, *args, grid, warmup, **kwargs):
-    options = {k: kwargs.pop(k) for k in ("enable_fp_fusion", "num_warps") if k in kwargs}
+    options = {k: kwargs.pop(k) for k in ("enable_fp_fusion", "num_warps", "num_stages") if k in kwargs}
     bound = dict(zip(self.arg_names, args)) | kwargs
     signature, constants, attributes = {}, {}, {}
     for k, p in enumerate(self.params):
@@ -49,17 +51,38 @@ def run(self, *args, grid, warmup, **kwargs):
         if p.is_constexpr:
             signature[p.name], constants[(k,)] = "constexpr", value
         elif p.do_not_specialize:
-            signature[p.name] = "i64"
+            signature[p.name] = "i32" if -(2**31) <= value < 2**31 else "i64"
         else:
             signature[p.name] = describe(value, (k,), constants, attributes)
     source = ASTSource(fn=self, signature=signature, constexprs=constants, attrs=attributes)
-    ptx = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options).asm["ptx"]
-    seen.setdefault(f"{self.__module__.split('.')[-1]}.{self.__name__}", []).append(ptx)
+    name = f"{self.__module__.split('.')[-1]}.{self.__name__}"
+    dense = name.startswith("dense_block")
+    for capability in (90, 80) if dense and bound["P"] > 10_000 else (90,):
+        compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+        seen.setdefault(name, []).append(compiled.asm["ptx"])
+        if dense:
+            check_resources(name, compiled, capability, bound)
+
+def check_resources(name, compiled, capability, bound):
+    "What a device would find out at the first launch."
+    assert compiled.metadata.shared <= (227 if capability == 90 else 163) * 1024, (name, compiled.metadata.shared)
+    units = ("wgmma", "mma.sync") if capability == 90 else ("mma.sync",)
+    if bound["PRECISION"] != "ieee":
+        assert any(unit in compiled.asm["ptx"] for unit in units), (name, capability, "no matrix unit is used")
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(compiled.asm["cubin"])
+        file.flush()
+        usage = subprocess.run([dump, "-res-usage", file.name], capture_output=True, text=True, check=True).stdout
+    registers, stack, local = (int(re.search(rf"{key}:(\\d+)", usage)[1]) for key in ("REG", "STACK", "LOCAL"))
+    if "-v" in sys.argv:
+        sizes = {k: v for k, v in bound.items() if isinstance(v, int) and k.isupper()}
+        print(name, capability, sizes, registers, stack, compiled.metadata.shared, file=sys.stderr)
+    assert (stack, local) == (0, 0), (name, capability, "spills", usage)
 
 JITFunction.run = run
-from irnscale.kernels import additive, bias_lrelu, coupling, dense_block, haar, philox, quantization
+from irnscale import kernels
+from irnscale.kernels import additive, bias_lrelu, coupling, haar, philox, quantization
 
-everything = sys.argv[1] == "everything"
 dtypes = (torch.float32, torch.bfloat16, torch.float16, torch.float64) if everything else (torch.float32,)
 for dtype in dtypes:
     for memory in (torch.contiguous_format, torch.channels_last):
@@ -88,11 +111,20 @@ low = mixed.detach().bfloat16().requires_grad_()
 coupling.coupling_inverse(mixed, low, low)[0].sum().backward()
 additive.additive_forward(mixed, low).sum().backward()
 y, _ = coupling.coupling_forward(mixed.detach(), low.detach(), low.detach(), inplace=True)
-weights = [torch.zeros(o, i, 3, 3, dtype=torch.bfloat16) for i, o in ((9, 32), (41, 32), (73, 32), (105, 32), (137, 3))]
-image = torch.zeros(1, 9, 32, 32, dtype=torch.bfloat16).contiguous(memory_format=torch.channels_last)
-for tile in dense_block.TILES if everything else dense_block.TILES[:1]:
-    dense_block.dense_block(image, dense_block.pack(weights), [w.new_zeros(len(w)) for w in weights], tile=tile)
-assert any("mma" in ptx for ptx in seen["dense_block._add_source"]), "no matrix unit is used"
+def dense(channels, out, dtype, groups, side):
+    outs, inputs = [32] * 4 + [out], [channels + 32 * k for k in range(5)]
+    block = [torch.zeros(o, i, 3, 3, requires_grad=True) for o, i in zip(outs, inputs)]
+    block += [torch.zeros(o, requires_grad=True) for o in outs]
+    x = torch.zeros(1, channels, side, side, requires_grad=True)
+    results = kernels.dense_blocks(x, [block] * groups, dtype=dtype)
+    sum(y.float().sum() for y in results).backward()
+
+import irnscale.kernels.dense
+irnscale.kernels.dense.use_triton = lambda x: True
+dense(9, 3, torch.bfloat16, 1, 16)
+if everything:
+    dense(3, 45, torch.bfloat16, 2, 208)  # enough positions for the larger programs
+    dense(3, 9, torch.float32, 2, 16)
 print(" ".join(sorted(seen)))
 """
 
@@ -113,7 +145,8 @@ def test_every_kernel_compiles(variants, tmp_path):
         "bias_lrelu._forward",
         "coupling._apply",
         "coupling._backward",
-        "dense_block._add_source",
+        "dense_block._convolve",
+        "dense_block._weight_gradient",
         "haar._forward",
         "haar._inverse",
         "philox._normal",

@@ -21,7 +21,6 @@ from torch import Tensor
 from irnscale import kernels
 from irnscale.errors import DeviceError
 from irnscale.kernels import philox_reference, reference
-from irnscale.kernels.dispatch import kernel
 
 TOLERANCE = {torch.float32: 1e-6, torch.bfloat16: 4e-3, torch.float16: 5e-4}
 SIZES = {"4K": (2160, 3840), "tile 512": (512, 512)}
@@ -30,8 +29,6 @@ DENSE = {"tile 512": 522, "tile 128": 138}
 """Side of what one dense block reads for a tile: its positions and a halo of five."""
 BLOCKS = ((9, 3), (3, 9), (45, 3), (3, 45))
 """Channels in and out of the dense blocks of IRN x4: p, and s or t, of both levels."""
-GATE = 1.2
-"""How much faster than cuDNN in channels-last bfloat16 the dense-block experiment must be to ship."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +86,9 @@ def _gradient_of(step: Callable[..., Tensor], operands: tuple[Tensor, ...]) -> C
 
 def _cases(device: torch.device) -> Iterator[Case]:
     layouts = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+    for size, side in DENSE.items():
+        for channels, out in BLOCKS:
+            yield _dense_block_case(device, size, side, channels, out)
     for size, (height, width) in SIZES.items():
         for dtype in (torch.float32, torch.bfloat16):
             for layout, memory in layouts.items():
@@ -158,54 +158,38 @@ def _cases(device: torch.device) -> Iterator[Case]:
             (empty,),
             _nbytes(empty),
         )
-    for size, side in DENSE.items():
-        for channels, out in BLOCKS:
-            yield _dense_block_case(device, size, side, channels, out)
 
 
 def _dense_block_case(device: torch.device, size: str, side: int, channels: int, out: int) -> Case:
-    """The experiment in the best of its tilings, beside the concatenating definition, which is cuDNN's on CUDA."""
-    module = kernel("dense_block")
+    """p alone, or s and t together, with weights packed before, beside the definition, which is cuDNN's on CUDA."""
     options: dict[str, Any] = {"device": device, "dtype": torch.bfloat16}
     outs = [32] * 4 + [out]
     inputs = [channels + 32 * k for k in range(5)]
-    weights = [
-        torch.randn(o, i, 3, 3, **options).div_(3 * i**0.5).contiguous(memory_format=torch.channels_last)
-        for o, i in zip(outs, inputs, strict=True)
-    ]
-    biases = [torch.randn(o, **options) for o in outs]
+    blocks = []
+    for _ in range(1 if channels > out else 2):
+        weights = [
+            torch.randn(o, i, 3, 3, **options).div_(3 * i**0.5).contiguous(memory_format=torch.channels_last)
+            for o, i in zip(outs, inputs, strict=True)
+        ]
+        blocks.append([*weights, *(torch.randn(o, **options) for o in outs)])
     x = torch.randn(1, channels, side, side, **options).contiguous(memory_format=torch.channels_last)
-    packed = module.pack(weights)
+    packed = kernels.DenseWeights.pack(blocks, torch.bfloat16)
 
-    def time_of(tile: Any) -> float:
-        try:
-            return _quantiles(lambda: module.dense_block(x, packed, biases, tile=tile))[1]
-        except Exception as error:  # noqa: BLE001  (Triton's: a tiling that this device has no room for)
-            click.echo(f"dense_block {tile}: {type(error).__name__}", err=True)
-            return float("inf")
+    def definition(x: Tensor, *parameters: Tensor) -> tuple[Tensor, ...]:
+        each = [parameters[10 * k : 10 * (k + 1)] for k in range(len(blocks))]
+        return tuple(reference.dense_block(x, p[:5], p[5:]) for p in each)
 
-    best = min(module.TILES, key=time_of)
+    operands = (x, *(p for block in blocks for p in block))
     return Case(
-        f"dense_block {channels}->{out}",
+        f"dense_block {channels}->{out}{' x2' if len(blocks) > 1 else ''}",
         size,
         torch.bfloat16,
         "channels_last",
-        lambda x, *_: module.dense_block(x, packed, biases, tile=best),
-        lambda x, *p: reference.dense_block(x, p[:5], p[5:]),
-        (x, *weights, *biases),
-        _nbytes(x, *weights) + x.element_size() * out * side * side,
+        lambda x, *_: tuple(packed(x)),
+        definition,
+        operands,
+        _nbytes(*operands) + len(blocks) * x.element_size() * out * side * side,
         roundings=2,
-    )
-
-
-def _gate(rows: list[Row]) -> str:
-    """Whether the dense-block experiment may ship."""
-    dense = [row for row in rows if row.operation.startswith("dense_block")]
-    ratios = [row.to_eager if row.correct and row.to_eager else 0.0 for row in dense]
-    verdict = "ships" if ratios and min(ratios) >= GATE else "does not ship"
-    return (
-        f"dense_block (experiment): at worst {min(ratios, default=0.0):.2f} of cuDNN channels-last bfloat16; "
-        f"the gate is {GATE}: {verdict}"
     )
 
 
@@ -314,7 +298,6 @@ def run(csv_path: Path | None = None) -> int:
     for case in _cases(torch.device("cuda")):
         rows.append(_measure(case, provenance))
         click.echo(_line(rows[-1]))
-    click.echo(_gate(rows))
     if csv_path is not None:
         with csv_path.open("w", newline="") as file:
             writer = csv.DictWriter(file, [f.name for f in fields(Row)])

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from irnscale.engine.cuda import GraphedSubnets, wants_graphs
+from irnscale.engine.fused import FusedSubnets, fuses
 from irnscale.engine.packed import PackedSubnets, packs
 from irnscale.engine.subnets import ModuleSubnets, Subnets
 from irnscale.freia import InvertibleModule
@@ -37,9 +38,13 @@ class Prepared:
         for module in self.net.module_list:
             if isinstance(module, EnhancedAffineCoupling):
                 dtype = self.dtype or self.trunk_dtype
-                subnets: Subnets = (
-                    PackedSubnets(module, dtype) if packs(module, dtype) else ModuleSubnets(module, self.dtype)
-                )
+                subnets: Subnets
+                if packs(module, dtype):
+                    subnets = PackedSubnets(module, dtype)
+                elif fuses(module, dtype):
+                    subnets = FusedSubnets(module, dtype)
+                else:
+                    subnets = ModuleSubnets(module, self.dtype)
                 self.costs[module] = _cost(module.p), _cost(module.s) + _cost(module.t)
                 self.subnets[module] = subnets if pool is None else GraphedSubnets(subnets, pool)
 

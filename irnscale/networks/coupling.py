@@ -16,6 +16,7 @@ from irnscale.kernels import (
     coupling_inverse,
     log_scale,
 )
+from irnscale.networks.dense_block import run_together
 from irnscale.networks.haar import Shape
 
 SubnetConstructor = Callable[[int, int], nn.Module]
@@ -89,7 +90,8 @@ class EnhancedAffineCoupling(BaseCouplingBlock):
         return step(x1, self.p(u2)), 0.0
 
     def _coupling2(self, x2: Tensor, u1: Tensor, rev: bool = False, jac: bool = True) -> tuple[Tensor, Tensor | float]:
-        y, log_det = self.affine(x2, self.s(u1), self.t(u1), rev=rev, log_det=jac)
+        s, t = run_together((self.s, self.t), u1)
+        y, log_det = self.affine(x2, s, t, rev=rev, log_det=jac)
         return y, 0.0 if log_det is None else log_det
 
     def affine(
