@@ -31,6 +31,8 @@ PIXELS, FEW_PIXELS, MANY = 128, 64, 40_000
 WARPS, STAGES = 4, 4
 POSITIONS, ROWS, SPLITS, GRADIENT_STAGES = 64, 64, 44, 3
 """Of weight gradients: positions and rows (channels of gradients) of a program's step, and stretches of positions."""
+FEW_POSITIONS, FEW_ROWS = 16, 32
+"""The same in float32."""
 OPTIONS = {"num_warps": WARPS, "enable_fp_fusion": True}
 """Sums of products here differ by their order alone; in float32 they are made of fused multiply-adds."""
 
@@ -213,6 +215,13 @@ def _arithmetic(x: Tensor) -> dict[str, Any]:
     return {"PRECISION": "ieee" if wide else "tf32", "WIDEN": interpreted()}
 
 
+def _pixels(x: Tensor, positions: int, outputs: int) -> int:
+    """Positions of a program; fewer where its three accumulators would not fit into the registers, too."""
+    older = x.is_cuda and torch.cuda.get_device_capability(x.device) < (9, 0)  # accumulators and operands in registers
+    few = positions < MANY or older or x.dtype == torch.float32 or _columns(outputs) > 32
+    return min(PIXELS, FEW_PIXELS) if few else PIXELS
+
+
 def _layer(
     layout: DenseLayout,
     x: Tensor,
@@ -235,9 +244,7 @@ def _layer(
     number, positions = out.shape[:2]
     first, features = inputs
     step = 32 if layout.growth % 32 == 0 else MULTIPLE
-    # three accumulators of 128 x 64 would take all registers
-    small = positions < MANY or x.dtype == torch.float32 or _columns(outputs) > 32
-    pixels = min(PIXELS, FEW_PIXELS) if small else PIXELS
+    pixels = _pixels(x, positions, outputs)
     count("dense_block")
     with on_device(x):
         _convolve[(triton.cdiv(positions, pixels - 2), number)](
@@ -318,7 +325,7 @@ def backward(
     length, splits, per = layout.backward_starts[-1], 1, POSITIONS
     partial = sums = None
     if learning:
-        per = triton.cdiv(triton.cdiv(positions, SPLITS), POSITIONS) * POSITIONS
+        per = triton.cdiv(triton.cdiv(positions, SPLITS), POSITIONS) * POSITIONS  # a multiple of FEW_POSITIONS, too
         splits = triton.cdiv(positions, per)
         options: dict[str, Any] = {"dtype": torch.float32, "device": features.device}
         partial = torch.empty((number, splits, length), **options)
@@ -365,7 +372,8 @@ def _add_up(
     """The gradients by the weights that read source j; and, with the input's, the sums of all gradients."""
     number, positions, channels = source.shape
     later = layout.later[j]
-    rows = min(ROWS, _columns(later))
+    wide = source.dtype == torch.float32  # products without matrix units keep their operands in registers
+    rows = min(FEW_ROWS if wide else ROWS, _columns(later))
     narrow = channels <= MULTIPLE
     count("dense_block_backward")
     with on_device(source):
@@ -385,7 +393,7 @@ def _add_up(
             CHANNELS=channels,
             LATER=later,
             **_arithmetic(source),
-            POSITIONS=POSITIONS,
+            POSITIONS=min(FEW_POSITIONS, POSITIONS) if wide else POSITIONS,
             ROWS=rows,
             COLUMNS=_columns(channels),
             num_stages=2 if narrow else GRADIENT_STAGES,
