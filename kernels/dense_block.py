@@ -215,11 +215,17 @@ def _arithmetic(x: Tensor) -> dict[str, Any]:
     return {"PRECISION": "ieee" if wide else "tf32", "WIDEN": interpreted()}
 
 
-def _pixels(x: Tensor, positions: int, outputs: int) -> int:
-    """Positions of a program; fewer where its three accumulators would not fit into the registers, too."""
-    older = x.is_cuda and torch.cuda.get_device_capability(x.device) < (9, 0)  # accumulators and operands in registers
+def _is_older(x: Tensor) -> bool:
+    """Before Hopper: matrix units take their operands from registers, and there is less shared memory."""
+    return x.is_cuda and torch.cuda.get_device_capability(x.device) < (9, 0)
+
+
+def _shape(x: Tensor, positions: int, outputs: int) -> dict[str, int]:
+    """Positions of a program, fewer where its three accumulators would not fit into the registers, too; and stages."""
+    older = _is_older(x)
     few = positions < MANY or older or x.dtype == torch.float32 or _columns(outputs) > 32
-    return min(PIXELS, FEW_PIXELS) if few else PIXELS
+    pixels = min(PIXELS, FEW_PIXELS) if few else PIXELS
+    return {"PIXELS": pixels, "num_stages": STAGES - 1 if older else STAGES}
 
 
 def _layer(
@@ -244,10 +250,10 @@ def _layer(
     number, positions = out.shape[:2]
     first, features = inputs
     step = 32 if layout.growth % 32 == 0 else MULTIPLE
-    pixels = _pixels(x, positions, outputs)
+    shape = _shape(x, positions, outputs)
     count("dense_block")
     with on_device(x):
-        _convolve[(triton.cdiv(positions, pixels - 2), number)](
+        _convolve[(triton.cdiv(positions, shape["PIXELS"] - 2), number)](
             x,
             weights,
             weights if bias is None else bias,
@@ -269,8 +275,7 @@ def _layer(
             EPILOGUE=epilogue,
             LEAK=float(slope),
             **_arithmetic(x),
-            PIXELS=pixels,
-            num_stages=STAGES,
+            **shape,
             **OPTIONS,
         )
 
