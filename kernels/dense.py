@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -21,8 +22,17 @@ SLOPE = 0.2
 
 
 def fits_dense(block: Block) -> bool:
-    """Whether the kernels take a block of these sizes: features of a multiple of 16 channels."""
-    return len(block) == 2 * LAYERS and block[0].shape[0] % MULTIPLE == 0
+    """Whether the kernels take a block of these sizes on its device: features of a multiple of 16 channels.
+
+    Devices before Ampere have no matrix units for bfloat16, and stay with cuDNN.
+    """
+    able = not block[0].is_cuda or _capability(block[0].device) >= (8, 0)
+    return able and len(block) == 2 * LAYERS and block[0].shape[0] % MULTIPLE == 0
+
+
+@lru_cache(maxsize=16)
+def _capability(device: torch.device) -> tuple[int, int]:
+    return torch.cuda.get_device_capability(device)
 
 
 def _layout(blocks: Sequence[Block]) -> DenseLayout:
