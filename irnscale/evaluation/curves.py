@@ -190,7 +190,7 @@ def as_csv(curves: Sequence[Curve]) -> bytes:
     lines = ["curve,setting,bpp,psnr_y,ssim_y"]
     for curve in curves:
         for p in curve.points:
-            lines.append(f'"{curve.name}",{p.setting},{p.bpp:.6f},{p.psnr_y:.4f},{p.ssim_y:.5f}')
+            lines.append(f'"{curve.name}","{p.setting}",{p.bpp:.6f},{p.psnr_y:.4f},{p.ssim_y:.5f}')
     return ("\n".join(lines) + "\n").encode()
 
 
