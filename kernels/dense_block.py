@@ -105,7 +105,7 @@ def _convolve(
         left = tl.dot(a, b0, left, input_precision=PRECISION)
         middle = tl.dot(a, b1, middle, input_precision=PRECISION)
         right = tl.dot(a, b2, right, input_precision=PRECISION)
-    if STEPS > 0:
+    if STEPS > 0:  # the same in other steps; as a function of its own it makes a variant spill
         k = tl.arange(0, STEP)
         for t in range(3 * STEPS):
             dy = t // STEPS

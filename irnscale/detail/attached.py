@@ -77,7 +77,7 @@ def lossy_section(
     height, width, channels = samples.shape
     place = Place(width, height, 0, channels)
     parts = [
-        _INDEX.pack(tile.index) + pack(common, place, tile, checked_bytes(samples, alpha, tile), payload)
+        _INDEX.pack(tile.index) + pack(common, place, tile, checked_bytes(samples[tile.small], alpha, tile), payload)
         for tile, payload in zip(grid(width, height, common.side), payloads, strict=True)
         if payload is not None
     ]
@@ -109,7 +109,7 @@ def lossy_layer(section: bytes, samples: Samples, alpha: Samples | None = None) 
         if index >= len(tiles) or len(payload) < said[1]:
             break
         tile = tiles[index]
-        if place.check(header, tile, checked_bytes(samples, alpha, tile), payload) == said[2]:
+        if place.check(header, tile, checked_bytes(samples[tile.small], alpha, tile), payload) == said[2]:
             payloads[index] = payload
     return None if common is None else Layer(common, 0, tiles, payloads)
 

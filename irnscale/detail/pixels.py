@@ -82,7 +82,7 @@ def hidden(
         if payload is None:
             continue
         part = digits[tile.small].reshape(-1)  # a copy
-        data = pack(common, place, tile, checked_bytes(cells, alpha, tile), payload)
+        data = pack(common, place, tile, checked_bytes(cells[tile.small], alpha, tile), payload)
         written = digital.bytes_to_digits(data, bits)
         part[: len(written)] = written
         digits[tile.small] = part.reshape(digits[tile.small].shape)
@@ -108,14 +108,13 @@ def _found(samples: Samples, alpha: Samples | None, bits: int, side: int) -> Lay
     height, width, channels = samples.shape
     place = Place(width, height, bits, channels)
     tiles = tuple(grid(width, height, side))
-    cells = digital.split(samples, bits)[0]
     headers = [(tile, header) for tile, header in _headers(samples, tiles, bits) if header[0].side == side]
     payloads: dict[int, bytes] = {}
     common: Common | None = None
     for tile, (said, length, crc) in headers:
         if (common is not None and said != common) or said.codec not in CODECS:
             continue
-        digits = digital.split(samples[tile.small], bits)[1]
+        cells, digits = digital.split(samples[tile.small], bits)
         if SIZE + length > digital.capacity(digits.size, bits):
             continue
         data = digital.digits_to_bytes(digits.reshape(-1), bits, 0, SIZE + length)
@@ -149,11 +148,11 @@ def cell_bytes(cells: Samples) -> bytes:
 
 
 def checked_bytes(cells: Samples, alpha: Samples | None, tile: Tile) -> bytes:
-    """What a tile's check covers of the picture: its cells and, behind them, its alpha.
+    """What a tile's check covers of the picture: its cells and, behind them, its part of the picture's alpha.
 
     What was erased by making it transparent must not come back, either.
     """
-    return cell_bytes(cells[tile.small]) + (b"" if alpha is None else cell_bytes(alpha[tile.small]))
+    return cell_bytes(cells) + (b"" if alpha is None else cell_bytes(alpha[tile.small]))
 
 
 def residual(original: Samples, base: Samples) -> Residual:

@@ -23,6 +23,7 @@ from .xmp_document import (
     rdf_of,
     remove_property,
     serialised,
+    text_of,
 )
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def _link(packet: bytes) -> bytes:
 def _value(found: minidom.Element | minidom.Attr) -> str:
     if isinstance(found, minidom.Attr):
         return str(found.value)
-    return "".join(node.data for node in found.childNodes if isinstance(node, minidom.Text))
+    return text_of(found)
 
 
 def _merged(packet: bytes, extension: bytes) -> bytes:

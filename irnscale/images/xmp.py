@@ -15,6 +15,7 @@ from .xmp_document import (
     remove,
     serialised,
     set_text,
+    text_of,
 )
 
 NAMESPACE = "https://irnscale.invalid/ns/1.0/"
@@ -72,7 +73,7 @@ def xmp_orientation(packet: bytes) -> int | None:
     for element in elements(document):
         value = element.getAttributeNS(_TIFF, "Orientation")
         if (element.namespaceURI, element.localName) == (_TIFF, "Orientation"):
-            value = "".join(node.data for node in element.childNodes if isinstance(node, minidom.Text))
+            value = text_of(element)
         if value.strip() in tuple("12345678"):
             return int(value)
     return None
@@ -95,7 +96,7 @@ def record_in_xmp(packet: bytes) -> str | None:
         if element.hasAttributeNS(NAMESPACE, "record"):
             return str(element.getAttributeNS(NAMESPACE, "record"))
         if (element.namespaceURI, element.localName) == (NAMESPACE, "record"):
-            return "".join(node.data for node in element.childNodes if isinstance(node, minidom.Text))
+            return text_of(element)
     return None
 
 

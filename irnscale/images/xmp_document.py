@@ -130,6 +130,11 @@ def remove(element: minidom.Element) -> None:
         element.parentNode.removeChild(element)
 
 
+def text_of(element: minidom.Element) -> str:
+    """What stands in an element, without its children's."""
+    return "".join(node.data for node in element.childNodes if isinstance(node, minidom.Text))
+
+
 def set_text(document: minidom.Document, element: minidom.Element, text: str) -> None:
     """Text in the place of whatever the element holds."""
     while element.firstChild is not None:
