@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +21,10 @@ from irnscale.evaluation.cache import PROTOCOL, Cache
 from irnscale.evaluation.codecs import Codec
 from irnscale.evaluation.loop import evaluate
 from irnscale.evaluation.methods import Method, baselines, model_method, published_bicubic, sampled
-from irnscale.evaluation.pictures import load
-from irnscale.evaluation.ruler import Ruler, compare_rulers, measure
+from irnscale.evaluation.pictures import Photograph, load
+from irnscale.evaluation.ruler import Row, Ruler, compare_rulers, make
 from irnscale.metrics import psnr, ssim
+from irnscale.metrics.scores import Score, Seen, chosen
 
 SETS = Path(__file__).parents[2] / "shared" / "data" / "test"
 
@@ -45,6 +48,10 @@ def photos(tmp_path) -> Path:
     return folder
 
 
+def measure(method: Method, photograph: Photograph, codec: Codec, ruler: Ruler | None = None) -> Row:
+    return (ruler or Ruler()).row(photograph, make(method, photograph, codec))
+
+
 def test_a_row_by_hand(photos):
     photograph = load(photos / "a.png", 4)
     assert photograph.pixels.shape == (1, 3, 56, 60)
@@ -53,13 +60,13 @@ def test_a_row_by_hand(photos):
     small = bicubic.shrink(photograph.pixels)
     stored = (small.clamp(0, 1) * 255).round() / 255
     restored = bicubic.restore(stored, 0)
-    assert row.psnr_y == pytest.approx(psnr(restored, photograph.pixels, crop=4).item())
-    assert row.ssim_rgb == pytest.approx(ssim(restored, photograph.pixels, crop=4, y_channel=False).item())
-    assert (row.lr_psnr_y, row.lr_ssim_y) == (100.0, pytest.approx(1))
-    assert row.bpp == 8 * row.bytes / (56 * 60)
+    assert row["psnr_y"] == pytest.approx(psnr(restored, photograph.pixels, crop=4).item())
+    assert row["ssim_rgb"] == pytest.approx(ssim(restored, photograph.pixels, crop=4, y_channel=False).item())
+    assert (row["lr_psnr_y"], row["lr_ssim_y"]) == (100.0, pytest.approx(1))
+    assert row["bpp"] == 8 * row["bytes"] / (56 * 60)
     rounded = measure(bicubic, photograph, Codec(), Ruler(rounded_luma=True))
-    assert 0 < abs(rounded.psnr_y - row.psnr_y) < 0.3
-    assert rounded.psnr_rgb == row.psnr_rgb
+    assert 0 < abs(rounded["psnr_y"] - row["psnr_y"]) < 0.3
+    assert rounded["psnr_rgb"] == row["psnr_rgb"]
 
 
 def test_gray_by_both_protocols(photos):
@@ -67,8 +74,8 @@ def test_gray_by_both_protocols(photos):
     photograph = load(photos / "b.png", 4)
     bicubic = baselines(4)[0]
     paper, matlab = (measure(bicubic, photograph, Codec(), Ruler(rounded)) for rounded in (False, True))
-    assert paper.psnr_y - matlab.psnr_y == pytest.approx(20 * np.log10(255 / 219), abs=1e-6)
-    assert matlab.psnr_y == pytest.approx(matlab.psnr_rgb)
+    assert paper["psnr_y"] - matlab["psnr_y"] == pytest.approx(20 * np.log10(255 / 219), abs=1e-6)
+    assert matlab["psnr_y"] == pytest.approx(matlab["psnr_rgb"])
 
 
 def test_the_published_bicubic_keeps_its_small_picture_exact(photos):
@@ -77,8 +84,8 @@ def test_the_published_bicubic_keeps_its_small_picture_exact(photos):
     assert exact.shrink is stored.shrink
     row = measure(exact, photograph, Codec())
     wanted = psnr(exact.restore(exact.shrink(photograph.pixels), 0), photograph.pixels, crop=4).item()
-    assert row.psnr_y == pytest.approx(wanted)
-    assert row.psnr_y != measure(stored, photograph, Codec()).psnr_y
+    assert row["psnr_y"] == pytest.approx(wanted)
+    assert row["psnr_y"] != measure(stored, photograph, Codec())["psnr_y"]
 
 
 def test_the_fast_ruler(photos):
@@ -111,7 +118,7 @@ def test_the_codec_is_the_real_one(quality):
         Codec(50, "4:1:1")
 
 
-def counted(photos: Path, cache: Cache, identity: str = "one") -> tuple[list, list]:
+def counted(photos: Path, cache: Cache, identity: str = "one", ruler: Ruler | None = None) -> tuple[list, list]:
     """The summaries, and a list with an entry per run of the method."""
     calls = []
 
@@ -120,7 +127,7 @@ def counted(photos: Path, cache: Cache, identity: str = "one") -> tuple[list, li
         return baselines(2)[0].shrink(x)
 
     method = Method("counted", 2, identity, shrink, baselines(2)[0].restore)
-    summaries = evaluate(photos, [method], [Codec()], cache=cache)
+    summaries = evaluate(photos, [method], [Codec()], cache=cache, ruler=ruler)
     return summaries, calls
 
 
@@ -143,7 +150,7 @@ def test_only_what_is_new_is_measured(photos, tmp_path):
 
 def test_means_and_extremes(photos):
     (summary,) = evaluate(photos, baselines(2)[:1], [Codec()], cache=Cache(None))
-    values = [row.psnr_y for row in summary.rows.values()]
+    values = [row["psnr_y"] for row in summary.rows.values()]
     assert summary.mean["psnr_y"] == pytest.approx(np.mean(values))
     assert (summary.min["psnr_y"], summary.max["psnr_y"]) == (min(values), max(values))
     assert list(summary.rows) == ["a.png", "b.png"]
@@ -248,8 +255,102 @@ def test_the_spread_is_between_draws(photos):
     means = [one.mean["psnr_y"] for one in alone]
     assert summary.mean["psnr_y"] == pytest.approx(np.mean(means))
     assert summary.spread["psnr_y"] == pytest.approx(np.std(means, ddof=1))
-    assert summary.rows["a.png"].psnr_y == pytest.approx(np.mean([one.rows["a.png"].psnr_y for one in alone]))
+    assert summary.rows["a.png"]["psnr_y"] == pytest.approx(np.mean([one.rows["a.png"]["psnr_y"] for one in alone]))
     assert summary.spread["bytes"] == 0
+
+
+def test_a_further_score_is_kept_beside_what_was_measured(photos, tmp_path):
+    """Rows are not measured anew for it, nor it for another folder; other numbers behind a name are another score."""
+    looked: list[int] = []
+
+    def reads(value: float, identity: str) -> Score:
+        def of(seen: Seen) -> float:
+            looked.append(seen.scale)
+            return value if seen.original.shape[2] == 58 else math.nan
+
+        return Score("mine", "mine", "a test's", True, 2, identity, of=of)
+
+    path = tmp_path / "cache" / "rows"
+    first, _ = counted(photos, Cache(path))
+    cost = first[0].mean["seconds"]
+    for value, identity, looks in ((0.5, "1", 2), (0.5, "1", 0), (0.7, "2", 2)):
+        looked.clear()
+        cache, ruler = Cache(path), Ruler(scores=(reads(value, identity),))
+        (summary,), calls = counted(photos, cache, ruler=ruler)
+        assert looked == [2] * looks
+        assert len(calls) == looks
+        assert summary.mean["seconds"] == cost, "the rest is as it was"
+        assert summary.rows["a.png"]["mine"] == value
+        assert math.isnan(summary.rows["b.png"]["mine"])
+        assert math.isnan(summary.mean["mine"])
+    assert "mine" not in counted(photos, Cache(path))[0][0].mean
+
+
+def test_a_score_of_all_draws(photos, tmp_path):
+    bicubic = baselines(2)[0]
+    shift = 2 / 255
+    method = Method("random", 2, "r", bicubic.shrink, lambda x, draw: 0.4 + 0 * bicubic.restore(x, 0) + draw * shift)
+    method, ruler = replace(method, draws=3), Ruler(scores=chosen(["diversity"]).more)
+    for _ in range(2):
+        cache = Cache(tmp_path / "rows")
+        fixed, several = evaluate(photos, [bicubic, method], [Codec()], cache=cache, ruler=ruler)
+        assert math.isnan(fixed.mean["diversity"])
+        assert several.mean["diversity"] == pytest.approx(2)
+        assert several.spread["diversity"] == 0
+
+
+def test_metrics_on_the_command_line(run, photos, tmp_path):
+    big = picture(photos / "c.png", 120, 100)
+    command = "evaluate", "--data", photos, "-s", 2, "-m", "irn-x2", "--metrics", "psnr,piqe,niqe-house,lr-psnr"
+    result = run(*command)
+    assert result.code == 0
+    head, whole = result.text.splitlines()[:2]
+    wanted = "set scale method stored HR PSNR-Y PSNR-RGB LR PSNR-Y PSNR-RGB PIQE NIQE (house) LR-PSNR bytes s"
+    assert " ".join(head.split()) == wanted
+    assert whole.split()[1:4] == ["x1", "full", "size"], "what a perfect restoration would read"
+    assert " - " in whole, "two of the three are smaller than a patch"
+    rows = [json.loads(line) for line in run(*command, "--json").text.splitlines()]
+    assert all({"piqe", "niqe_house", "lr_psnr", "ssim_y"} <= set(row) for row in rows)
+    run(*command, "--csv", tmp_path / "rows.csv", "--report", tmp_path / "r.html", "--crops", 0)
+    with (tmp_path / "rows.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert {row["photograph"] for row in table if row["niqe_house"] != "nan"} == {big.name}
+    assert "<th>NIQE (house)</th>" in (tmp_path / "r.html").read_text()
+    checked = run("check", big, "-s", 2, "--metrics", "ssim,piqe,lr-psnr", "--json")
+    assert {"piqe", "lr_psnr"} <= set(json.loads(checked.text))
+    shown = run("check", big, "-s", 2, "--metrics", "ssim,piqe,lr-psnr").text.splitlines()[0]
+    assert ("PSNR-Y" in shown, "SSIM-Y" in shown, "PIQE" in shown, "LR-PSNR" in shown) == (False, True, True, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--metrics", "psnr,nique"], "'nique'"),
+        (["--metrics", ""], "no score"),
+        (["--metrics", "niqe"], "--niqe FILE"),
+        (["--metrics", "niqe", "--niqe", "none.mat"], "none.mat"),
+        (["--lpips", "a.pth"], "--metrics"),
+        (["--fit-niqe", "m.json"], "too few"),
+    ],
+)
+def test_wrong_metrics(run, photos, options, message):
+    result = run("evaluate", "--data", photos, "-m", "irn-x2", *options)
+    assert result.code != 0
+    assert len(result.lines) == 1
+    assert message in result.lines[0]
+
+
+def test_a_model_of_niqe_of_one_s_own(run, tmp_path):
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for seed in range(2):
+        noise = np.random.default_rng(seed).uniform(0, 255, (480, 480, 3)).astype(np.uint8)
+        Image.fromarray(noise).save(folder / f"{seed}.png")
+    assert run("evaluate", "--data", folder, "--fit-niqe", "mine.json").code == 0
+    options = "-s", 2, "-m", "irn-x2", "--limit", 1, "--json", "--metrics", "niqe", "--niqe", "mine.json"
+    rows = [json.loads(line) for line in run("evaluate", "--data", folder, *options).text.splitlines()]
+    reads = {row["method"]: row["niqe"] for row in rows}
+    assert reads["full size"] < 3 < reads["bicubic"]
 
 
 @pytest.mark.parametrize("codecs", [[Codec()], [Codec(), Codec(30), Codec(90)]])

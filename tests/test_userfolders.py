@@ -13,7 +13,7 @@ from commandline import Run, copied_model, files, picture, runner
 from irnscale import userfolders
 from irnscale.errors import OutputError
 from irnscale.evaluation.cache import open_cache
-from irnscale.evaluation.ruler import Row
+from irnscale.evaluation.ruler import FIELDS
 from irnscale.zoo import find, new_folder, user_folder
 from irnscale.zoo.store import installed
 
@@ -86,8 +86,7 @@ def test_folders_that_are_named(homeless, monkeypatch, tmp_path):
 def test_a_cache_that_cannot_be_kept(homeless, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("HOME", str(tmp_path / "file"))
-    row = object.__new__(Row)
-    monkeypatch.setattr("irnscale.evaluation.cache.asdict", lambda _: {})
+    row = dict.fromkeys(FIELDS, 1.0)
     cache = open_cache(None)
     cache.put("key", row)
     assert cache.get("key") is row, "the user's own is dispensable"

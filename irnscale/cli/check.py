@@ -14,12 +14,14 @@ from irnscale import batch
 from irnscale.cli.choosing import Wanted
 from irnscale.cli.detailing import ATTACH, DETAIL, detail_bits, parse_attach
 from irnscale.cli.options import DEBUG, DEVICE, PRECISION, TILE
+from irnscale.cli.scoring import LPIPS, METRICS, NIQE, chosen_scores
 from irnscale.errors import ExitCode, InputError, IrnscaleError, UsageError
 
 if TYPE_CHECKING:
     from irnscale.engine.rescaler import Rescaler
     from irnscale.evaluation.check import Checked
     from irnscale.evaluation.curves import Curve
+    from irnscale.metrics.scores import Chosen
 
 PATH = click.Path(path_type=Path)
 
@@ -39,6 +41,9 @@ PATH = click.Path(path_type=Path)
 @click.option("--subsampling", metavar="4:4:4|4:2:2|4:2:0", help="Chroma of jpg or avif [default: 4:4:4].")
 @DETAIL
 @ATTACH
+@METRICS
+@NIQE
+@LPIPS
 @click.option("--picture", type=PATH, help="Side by side as PNG: a file, or a folder for several inputs.")
 @click.option("--plot", type=PATH, help="Quality over bytes, beside JPEG, WebP and AVIF: svg, png or pdf.")
 @click.option("--report", type=PATH, help="A self-contained HTML page.")
@@ -60,6 +65,9 @@ def command(
     subsampling: str | None,
     detail: str | None,
     attach: str | None,
+    metrics: str,
+    niqe: Path | None,
+    lpips: Path | None,
     picture: Path | None,
     plot: Path | None,
     report: Path | None,
@@ -89,6 +97,7 @@ def command(
     _check_outputs(picture, plot, report, several=len(items) != 1, overwrite=overwrite)
     if plot is not None and any(item.source is None for item in items):
         raise UsageError("--plot reads its inputs twice, which stdin does not allow", "save it to a file first")
+    chosen = chosen_scores(metrics, niqe, lpips)
     wanted, lossy = Wanted(scale, model, jpeg_resistant), is_lossy(format_, quality)
     models = wanted.models(lossy=lossy)
     said = wanted.chosen_for_loss(models)
@@ -114,7 +123,7 @@ def command(
     for item in _progress(items, shown=not no_progress and sys.stderr.isatty()):
         try:
             data = batch.read_source(item)
-            result = check(rescaler, data, item.label, storage)
+            result = check(rescaler, data, item.label, storage, chosen.more)
         except InputError as error:
             failures.append(error)
             _fail(error)
@@ -131,14 +140,14 @@ def command(
         if as_json:
             click.echo(json.dumps(result.record()))
     if results and not as_json:
-        click.echo(_table(results))
+        click.echo(_table(results, chosen))
     curves: list[Curve] = []
     if plot is not None and results:
         curves = _plot(plot, [item.source for item in items if item.source], rescaler, subsampling, overwrite)
     if report is not None and results:
         from irnscale.evaluation.check_report import check_report
 
-        write_bytes_atomic(check_report(results, crops, curves), report, overwrite=overwrite)
+        write_bytes_atomic(check_report(results, crops, curves, chosen), report, overwrite=overwrite)
     return ExitCode.INPUT if failures else ExitCode.OK
 
 
@@ -192,36 +201,28 @@ def _plot(
     return curves
 
 
-def _table(results: Sequence[Checked]) -> str:
+def _table(results: Sequence[Checked], chosen: Chosen) -> str:
     from statistics import fmean
 
-    from irnscale.evaluation.check import exact
-    from irnscale.evaluation.tables import shown
+    from irnscale.evaluation.check import columns_of, exact
+    from irnscale.evaluation.tables import aligned, shown
 
-    scores = "PSNR-Y", "SSIM-Y", "with detail", "SSIM-Y", "bicubic", "LR PSNR-Y"
-    rows: list[tuple[str, ...]] = [("", "size", "model", *scores, "input", "small file", "s")]
+    columns = columns_of(chosen)
+    rows = [["", "size", "model", *columns.values(), "input", "small file", "s"]]
     for r in results:
-        detailed = "-" if r.detail_psnr_y != r.detail_psnr_y else exact(r.detail_psnr_y)
-        network = exact(r.psnr_y), shown("ssim_y", r.ssim_y)
-        numbers = (*network, detailed, shown("ssim_y", r.detail_ssim_y), exact(r.bicubic_psnr_y), exact(r.lr_psnr_y))
-        sizes = (str(r.original_bytes), f"{r.small_bytes} {r.stored}")
-        rows.append((r.label, f"{r.width}x{r.height}", r.model, *numbers, *sizes, f"{r.seconds:.2f}"))
+        cells = [exact(r.value(key)) if "psnr" in key else shown(key, r.value(key), chosen) for key in columns]
+        sizes = [str(r.original_bytes), f"{r.small_bytes} {r.stored}", f"{r.seconds:.2f}"]
+        rows.append([r.label, f"{r.width}x{r.height}", r.model, *cells, *sizes])
     if len(results) > 1:
 
         def mean(key: str) -> str:
-            values = [value for r in results if (value := getattr(r, key)) == value]
-            return shown(key, fmean(values)) if values else "-"
+            values = [value for r in results if (value := r.value(key)) == value]
+            return shown(key, fmean(values), chosen) if values else "-"
 
-        keys = "psnr_y", "ssim_y", "detail_psnr_y", "detail_ssim_y", "bicubic_psnr_y", "lr_psnr_y"
-        middle = [mean(key) for key in keys]
         totals = [str(sum(r.original_bytes for r in results)), str(sum(r.small_bytes for r in results))]
-        rows.append(("mean; bytes in all", "", "", *middle, *totals, f"{sum(r.seconds for r in results):.2f}"))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    words = 3
-    return "\n".join(
-        "  ".join(c.ljust(w) if i < words else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
-        for row in rows
-    )
+        seconds = f"{sum(r.seconds for r in results):.2f}"
+        rows.append(["mean; bytes in all", "", "", *(mean(key) for key in columns), *totals, seconds])
+    return "\n".join(aligned(rows, words=3))
 
 
 def _progress(items: Sequence[batch.Item], *, shown: bool) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from irnscale.cli.options import DEBUG, DEVICE, PRECISION
+from irnscale.cli.scoring import LPIPS, METRICS, NIQE
 
 PATH = click.Path(path_type=Path)
 
@@ -44,6 +45,9 @@ class EvaluateCommand(click.Command):
 @click.option("--no-baselines", is_flag=True, help="Without bicubic and Lanczos.")
 @click.option("--luma", type=click.Choice(["unrounded", "rounded"]), default="unrounded", show_default=True)
 @click.option("--fast", is_flag=True, help="Compare in float32 on the device, and say what that changes.")
+@METRICS
+@NIQE
+@LPIPS
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many photographs of a folder.")
 @click.option("--crop-to", type=click.IntRange(min=1), help="Crop to multiples of this [default: of the scale].")
 @click.option("--cache", type=PATH, help="Keep results in this folder [default: the user's cache folder].")
@@ -57,6 +61,12 @@ class EvaluateCommand(click.Command):
     "--precision-costs",
     is_flag=True,
     help="Also each model in float32 and in bfloat16; with --update-card the difference goes on its card.",
+)
+@click.option(
+    "--fit-niqe",
+    type=PATH,
+    metavar="FILE.json",
+    help="Instead: NIQE's model of the photographs in --data, for --niqe.",
 )
 @click.option("--readme", type=PATH, help="Put the tables of the shipped models' cards into this Markdown file.")
 @click.option(
@@ -84,6 +94,18 @@ def command(debug: bool, **values: Any) -> int:
 
     --detail and --attach add each model through the files that `down` writes so: scores of the network alone, and in
     columns of their own those with detail. Only lossless small pictures have --detail.
+
+    \b
+    Further --metrics, of whole pictures without the detail; lower is better where nothing is said:
+      lr-psnr      the small picture against bicubic of the restored one, RGB; higher is better
+      diversity    deviation over the draws of --temperature, in grey levels; higher is more
+      lpips        distance in AlexNet's features; needs --lpips FILE with its weights
+      niqe         statistics of patches, against the authors' numbers in --niqe FILE
+      niqe-house   the same against our training photographs; compares with no paper
+      piqe         share of busy blocks that look blocky or noisy, 0 to 100
+      brisque      what people would say, about 0 to 100; needs pip install 'irnscale[iqa]'
+    The last four as lr-niqe ... of the small picture, too. With one of them the photographs themselves
+    are a row, "full size": what a perfect restoration would read.
 
     --temperature adds each model with sampled z: means over --draws, and the spread of the sets' means between them.
 

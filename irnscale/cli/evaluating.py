@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from irnscale.errors import ExitCode, IrnscaleError, ModelError, UsageError, one_line
+from irnscale.cli.scoring import chosen_scores
+from irnscale.errors import ExitCode, InputError, IrnscaleError, ModelError, UsageError, one_line
 
 if TYPE_CHECKING:
     from irnscale.engine.rescaler import Rescaler
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from irnscale.evaluation.methods import Method
     from irnscale.evaluation.ruler import Ruler
     from irnscale.evaluation.trip import Storage
+    from irnscale.metrics.scores import Chosen
 
 
 NEW_PAGE = "# Quality over bytes\n\n<!-- curves: begin -->\n<!-- curves: end -->\n"
@@ -43,6 +45,9 @@ class Request:
     no_baselines: bool
     luma: str
     fast: bool
+    metrics: str
+    niqe: Path | None
+    lpips: Path | None
     limit: int | None
     crop_to: int | None
     cache: Path | None
@@ -53,6 +58,7 @@ class Request:
     crops: int
     update_card: bool
     precision_costs: bool
+    fit_niqe: Path | None
     readme: Path | None
     rate_distortion: Path | None
     overwrite: bool
@@ -65,25 +71,28 @@ def run(request: Request) -> int:
     """Measure, print and write. Returns the exit code."""
     if not request.folders and not request.readme:
         raise UsageError("no folder is given", "add --data DIR")
+    if request.fit_niqe is not None:
+        return _fit_niqe(request, request.fit_niqe)
     if request.rate_distortion is not None:
         return _rate_distortion(request, request.rate_distortion)
     if request.update_card and not _is_for_cards(request):
         what = "--update-card is for whole sets, by the default protocol, and models named with -m"
         raise UsageError(what, "leave --limit, --luma, --crop-to and --fast out")
     _check_outputs(request)
+    chosen = chosen_scores(request.metrics, request.niqe, request.lpips)
     code = ExitCode.OK
     if request.folders:
         rescalers = _rescalers(request)
-        methods = _methods(request, rescalers)
-        ruler = _ruler(request, rescalers)
+        methods = _methods(request, rescalers, chosen)
+        ruler = _ruler(request, rescalers, chosen)
         results, failed = _measure(request, methods, _codecs(request, rescalers), ruler)
         code = ExitCode.INPUT if failed else ExitCode.OK
         if request.fast:
             _report_fast(request, methods, ruler)
-        _print(results, ruler, request.as_json)
-        _write_files(request, results, ruler)
+        _print(results, ruler, chosen, request.as_json)
+        _write_files(request, results, ruler, chosen)
         if request.update_card:
-            _update_cards(rescalers, results)
+            _update_cards(rescalers, results, chosen)
     if request.readme is not None:
         _write_readme(request.readme)
     return code
@@ -94,12 +103,12 @@ def _is_for_cards(request: Request) -> bool:
     return bool(request.folders and request.names and not other)
 
 
-def _ruler(request: Request, rescalers: Sequence[Rescaler]) -> Ruler:
+def _ruler(request: Request, rescalers: Sequence[Rescaler], chosen: Chosen) -> Ruler:
     from irnscale.engine.device import choose_device
     from irnscale.evaluation.ruler import Ruler
 
     device = rescalers[0].device if rescalers else choose_device(request.device)
-    return Ruler(request.luma == "rounded", device if request.fast else None)
+    return Ruler(request.luma == "rounded", device if request.fast else None, scores=chosen.more)
 
 
 def _measure(
@@ -121,7 +130,7 @@ def _measure(
     return results, bar.failed
 
 
-def _write_files(request: Request, results: Sequence[Summary], ruler: Ruler) -> None:
+def _write_files(request: Request, results: Sequence[Summary], ruler: Ruler, chosen: Chosen) -> None:
     from irnscale.images.atomic import write_bytes_atomic
 
     if request.csv_path is not None:
@@ -136,7 +145,35 @@ def _write_files(request: Request, results: Sequence[Summary], ruler: Ruler) -> 
         for folder in request.folders if request.crops else ():
             of_set = [summary for summary in results if summary.set == folder.name]
             crops += crops_of(folder, of_set, request.crops, request.crop_to)
-        write_bytes_atomic(report(results, crops, ruler), request.report, overwrite=request.overwrite)
+        write_bytes_atomic(report(results, crops, ruler, chosen), request.report, overwrite=request.overwrite)
+
+
+def _fit_niqe(request: Request, path: Path) -> int:
+    """Only a model of NIQE, of all photographs that can be read."""
+    from irnscale.evaluation.pictures import files_of, load
+    from irnscale.images.atomic import check_writable, write_bytes_atomic
+    from irnscale.metrics import as_8bit, niqe
+
+    check_writable(path, overwrite=request.overwrite)
+    paths = [path for folder in request.folders for path in files_of(folder)[: request.limit]]
+    bar = _Bar(not request.no_progress and sys.stderr.isatty())
+    bar.watch.begin("NIQE", len(paths))
+
+    def pictures() -> Iterator[Any]:
+        for path in paths:
+            bar.watch.step(path.name)
+            try:
+                yield as_8bit(load(path, 1).pixels)[0].permute(1, 2, 0).numpy()
+            except InputError as error:
+                bar.watch.skipped(error)
+
+    try:
+        model = niqe.fit(pictures())
+    finally:
+        bar.close()
+    write_bytes_atomic(model.to_json().encode(), path, overwrite=request.overwrite)
+    click.echo(one_line(f"{path}: model {model.digest} of {len(paths)} photographs"), err=True)
+    return ExitCode.INPUT if bar.failed else ExitCode.OK
 
 
 def _check_outputs(request: Request) -> None:
@@ -213,10 +250,11 @@ def _scales(request: Request) -> list[int]:
     return _numbers("-s", request.scales, (2, 3, 4, 8, 16))
 
 
-def _methods(request: Request, rescalers: Sequence[Rescaler]) -> list[Method]:
+def _methods(request: Request, rescalers: Sequence[Rescaler], chosen: Chosen) -> list[Method]:
     """By scale: baselines, then the models and what they are asked for besides."""
     from irnscale.evaluation.methods import (
         baselines,
+        full_size,
         model_method,
         published_bicubic,
         sampled,
@@ -226,6 +264,8 @@ def _methods(request: Request, rescalers: Sequence[Rescaler]) -> list[Method]:
 
     temperatures = _temperatures(request.temperature)
     found: list[Method] = []
+    if any(score.no_reference for score in chosen.more) and not request.no_baselines and not request.update_card:
+        found.append(full_size())
     compared = _compared(rescalers) if request.precision_costs else {}
     for scale in sorted({rescaler.scale for rescaler in rescalers}) if request.names else _scales(request):
         if not request.no_baselines and not request.update_card:
@@ -303,24 +343,24 @@ def _report_fast(request: Request, methods: Sequence[Method], ruler: Ruler) -> N
     )
 
 
-def _print(results: Sequence[Summary], ruler: Ruler, as_json: bool) -> None:
+def _print(results: Sequence[Summary], ruler: Ruler, chosen: Chosen, as_json: bool) -> None:
     from irnscale.evaluation.tables import record, table
 
     if as_json:
         for summary in results:
             click.echo(json.dumps(record(summary, ruler)))
     else:
-        click.echo(table(results))
+        click.echo(table(results, chosen))
 
 
-def _update_cards(rescalers: Sequence[Rescaler], results: Sequence[Summary]) -> None:
+def _update_cards(rescalers: Sequence[Rescaler], results: Sequence[Summary], chosen: Chosen) -> None:
     from irnscale.evaluation.scores import update_card
 
     for rescaler in rescalers:
         if len(rescaler.models) > 1:
             raise UsageError(f"{rescaler.name}: several models in a row have no card", "name them one by one")
         model = rescaler.assistant or rescaler.models[0]
-        update_card(model, results, rescaler.digest)
+        update_card(model, results, rescaler.digest, chosen.more)
         click.echo(one_line(f"{model.weights.with_suffix('.json')}: scores written"), err=True)
 
 

@@ -6,22 +6,23 @@ import hashlib
 import json
 import math
 import os
-from dataclasses import MISSING, asdict, fields
 from pathlib import Path
+from typing import Any
 
 from irnscale.errors import OutputError
 from irnscale.evaluation.codecs import Codec
 from irnscale.evaluation.methods import Method
 from irnscale.evaluation.pictures import Photograph
 from irnscale.evaluation.ruler import FIELDS, Row, Ruler
+from irnscale.metrics.scores import Score
 from irnscale.userfolders import cache_folder
 
 NAME = "evaluate.ndjson"
 PROTOCOL = 4
 """Changes when the same inputs would be measured otherwise, so that no old result is taken for a new one."""
 
-_MEASURED = {field.name for field in fields(Row) if field.default is MISSING}
-"""What every row has."""
+_OPTIONAL = frozenset(("detail_psnr_y", "detail_ssim_y"))
+"""Fields that are left out where they have no value."""
 
 
 def open_cache(folder: Path | None, *, kept: bool = True) -> Cache:
@@ -44,6 +45,7 @@ class Cache:
     def __init__(self, path: Path | None, *, dispensable: bool = False) -> None:
         self._path, self._dispensable = path, dispensable
         self._rows: dict[str, Row] = {}
+        self._scores: dict[str, float] = {}
         self._cut = False
         if path is None or not os.path.lexists(path):
             return
@@ -56,8 +58,10 @@ class Cache:
         for line in text.splitlines():
             try:
                 entry = json.loads(line)
-                if _MEASURED <= set(entry["row"]) <= set(FIELDS):
-                    self._rows[entry["key"]] = Row(**entry["row"])
+                if "score" in entry:
+                    self._scores[entry["key"]] = math.nan if entry["score"] is None else float(entry["score"])
+                elif set(FIELDS) - _OPTIONAL <= set(entry["row"]) <= set(FIELDS):
+                    self._rows[entry["key"]] = {name: entry["row"].get(name, math.nan) for name in FIELDS}
             except (ValueError, KeyError, TypeError):
                 continue
 
@@ -70,18 +74,29 @@ class Cache:
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def get(self, key: str) -> Row | None:
-        """A row measured earlier."""
+        """The fields of a row that was measured earlier."""
         return self._rows.get(key)
 
     def put(self, key: str, row: Row) -> None:
-        """Keep a row, at once: an interrupted run loses nothing that it has measured."""
+        """Keep a row's fields, at once: an interrupted run loses nothing that it has measured."""
         self._rows[key] = row
+        self._append({"key": key, "row": {n: v for n, v in row.items() if n not in _OPTIONAL or not math.isnan(v)}})
+
+    def score(self, key: str, score: Score) -> float | None:
+        """A score that was measured earlier of what `key` identifies."""
+        return self._scores.get(_of_score(key, score))
+
+    def put_score(self, key: str, score: Score, value: float) -> None:
+        """Keep one score, as `put` does."""
+        self._scores[_of_score(key, score)] = value
+        self._append({"key": _of_score(key, score), "score": None if math.isnan(value) else value})
+
+    def _append(self, entry: dict[str, Any]) -> None:
         if self._path is not None:
-            kept = {name: value for name, value in asdict(row).items() if name in _MEASURED or not math.isnan(value)}
             try:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 with self._path.open("a", encoding="utf-8") as file:
-                    file.write("\n" * self._cut + json.dumps({"key": key, "row": kept}) + "\n")
+                    file.write("\n" * self._cut + json.dumps(entry) + "\n")
             except OSError as error:
                 self._give_up(error)
             self._cut = False
@@ -91,3 +106,7 @@ class Cache:
             what = f"{self._path}: cannot keep results there: {error.strerror}"
             raise OutputError(what, "name another folder with --cache, or give --no-cache") from error
         self._path = None
+
+
+def _of_score(key: str, score: Score) -> str:
+    return hashlib.sha256(f"{key} {score.identity}".encode()).hexdigest()

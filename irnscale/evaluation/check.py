@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,14 +13,16 @@ from torch import Tensor
 
 from irnscale.engine.rescaler import Rescaler
 from irnscale.evaluation.crops import SIDE, Crop, data_uri, worst_window
-from irnscale.evaluation.ruler import LARGEST_PSNR, Ruler
+from irnscale.evaluation.ruler import Ruler
 from irnscale.evaluation.sheet import Column, difference_map, sheet
+from irnscale.evaluation.tables import shown
 from irnscale.evaluation.trip import Storage, travel
 from irnscale.images.bicubic import bicubic_down, bicubic_up
 from irnscale.images.padding import pad_to_multiple
 from irnscale.images.picture import Picture
 from irnscale.images.read import read_picture
 from irnscale.metrics import as_8bit
+from irnscale.metrics.scores import LARGEST_PSNR, PROTOCOL, Chosen, Score, Seen
 
 GAIN = 8
 """How much brighter than the difference itself the difference map is."""
@@ -31,8 +34,8 @@ class Checked:
 
     Those of the network alone, as of `up --detail none`; detail_*: luma with the coded layer that the small file
     carries, NaN where it carries none. bicubic_*: luma of a bicubic small picture, stored losslessly, enlarged by
-    bicubic. lr_*: the small picture as read back against the bicubic one. small_bytes: of the small file with its
-    record; original_bytes: of the input.
+    bicubic. lr_*: the small picture as read back against the bicubic one. more: further scores by key, of what `up`
+    makes of the file. small_bytes: of the small file with its record; original_bytes: of the input.
     """
 
     label: str
@@ -54,14 +57,20 @@ class Checked:
     seconds: float
     detail_psnr_y: float
     detail_ssim_y: float
+    more: dict[str, float]
     notes: tuple[str, ...]
     pixels: dict[str, Tensor] = field(repr=False, compare=False)
 
     def record(self) -> dict[str, Any]:
         """The object of `--json`."""
-        values = {key: value for key, value in vars(self).items() if key not in ("pixels", "label", "notes")}
+        values = {key: value for key, value in vars(self).items() if key not in ("pixels", "label", "notes", "more")}
+        values |= self.more
         numbers = {k: None if isinstance(v, float) and v != v else v for k, v in values.items()}
         return {"input": self.label, **numbers, "warnings": list(self.notes)}
+
+    def value(self, key: str) -> float:
+        """A field or a further score by its key."""
+        return self.more[key] if key in self.more else float(getattr(self, key))
 
     @property
     def best(self) -> tuple[float, float]:
@@ -114,7 +123,7 @@ class Checked:
         return Crop(self.label, pictures, notes, side)
 
 
-def check(rescaler: Rescaler, data: bytes, label: str, storage: Storage) -> Checked:
+def check(rescaler: Rescaler, data: bytes, label: str, storage: Storage, further: Sequence[Score] = ()) -> Checked:
     """Shrink, write, read and restore a picture in memory, and compare. Raises what `travel` does."""
     picture = read_picture(data, label)
     trip = travel(rescaler, picture, storage)
@@ -130,6 +139,7 @@ def check(rescaler: Rescaler, data: bytes, label: str, storage: Storage) -> Chec
     def scores(a: Tensor, b: Tensor, cut: int, y: bool = True) -> tuple[float, float]:
         return Ruler().compare(a, b, crop=cut, y_channel=y, gray=picture.gray)
 
+    seen = Seen(original, pixels["small"], pixels["restored"], scale)
     return Checked(
         label,
         picture.width,
@@ -145,6 +155,7 @@ def check(rescaler: Rescaler, data: bytes, label: str, storage: Storage) -> Chec
         len(trip.stored),
         trip.seconds,
         *((math.nan, math.nan) if trip.plain is None else scores(pixels["restored"], original, crop)),
+        {score.key: score.of(seen) for score in further if score.of is not None},
         tuple(picture.notes),
         pixels,
     )
@@ -164,6 +175,24 @@ def _array(x: Tensor) -> np.ndarray[Any, Any]:
     return np.ascontiguousarray(as_8bit(x)[0].permute(1, 2, 0).to(torch.uint8).numpy())
 
 
+COLUMNS = {
+    "psnr_y": "PSNR-Y",
+    "ssim_y": "SSIM-Y",
+    "detail_psnr_y": "with detail",
+    "detail_ssim_y": "SSIM-Y",
+    "bicubic_psnr_y": "bicubic",
+    "lr_psnr_y": "LR PSNR-Y",
+}
+"""Keys and titles of what a table shows of the protocol."""
+
+
+def columns_of(chosen: Chosen) -> dict[str, str]:
+    """Keys and titles of what a table shows."""
+    left_out = {name for name in PROTOCOL if name not in chosen.protocol}
+    fields = {key: title for key, title in COLUMNS.items() if not any(name in key for name in left_out)}
+    return fields | {score.key: score.title for score in chosen.more if score.of is not None}
+
+
 def exact(value: float) -> str:
     """A PSNR for people: what is without loss reads so."""
-    return "equal" if value >= LARGEST_PSNR else f"{value:.2f}"
+    return "equal" if value >= LARGEST_PSNR else shown("psnr", value)

@@ -12,10 +12,13 @@ from irnscale.evaluation.check import Checked, exact
 from irnscale.evaluation.crops import Crop
 from irnscale.evaluation.curves import Curve, comparison, verdict
 from irnscale.evaluation.plot import rate_distortion
-from irnscale.evaluation.tables import shown
+from irnscale.evaluation.tables import DEFAULT, shown
+from irnscale.metrics.scores import Chosen
 
 
-def check_report(results: Sequence[Checked], crops: Sequence[Crop], curves: Sequence[Curve]) -> bytes:
+def check_report(
+    results: Sequence[Checked], crops: Sequence[Crop], curves: Sequence[Curve], chosen: Chosen = DEFAULT
+) -> bytes:
     """A page with a row per photograph, the part of each that comes out worst, and the curves where there are any."""
     scale = results[0].scale
     introduction = (
@@ -25,7 +28,9 @@ def check_report(results: Sequence[Checked], crops: Sequence[Crop], curves: Sequ
         "the restored picture is farthest from the original. Bytes of the small file include its record."
     )
     scores = "luma", "RGB", "luma with detail", "bicubic, luma", "LR luma"
-    titles = ["photograph", "size", *scores, "input bytes", "small bytes"]
+    further = [score for score in chosen.more if score.of is not None]
+    introduction += "".join(f" {score.title}: {score.what}." for score in further)
+    titles = ["photograph", "size", *scores, *(score.title for score in further), "input bytes", "small bytes"]
     rows = [
         [
             result.label,
@@ -35,6 +40,7 @@ def check_report(results: Sequence[Checked], crops: Sequence[Crop], curves: Sequ
             _with_detail(result),
             f"{exact(result.bicubic_psnr_y)} / {shown('ssim_y', result.bicubic_ssim_y)}",
             f"{exact(result.lr_psnr_y)} / {shown('ssim_y', result.lr_ssim_y)}",
+            *(shown(score.key, result.more[score.key], chosen) for score in further),
             str(result.original_bytes),
             str(result.small_bytes),
         ]

@@ -17,8 +17,8 @@ from torch import Tensor
 from irnscale.evaluation.codecs import Codec
 from irnscale.evaluation.loop import Summary
 from irnscale.evaluation.methods import Rescale, baselines
-from irnscale.evaluation.pictures import as_tensor, load
-from irnscale.evaluation.ruler import Shrunk, restore, shrink
+from irnscale.evaluation.pictures import load
+from irnscale.evaluation.ruler import Shrunk, make, shrink
 from irnscale.metrics import as_8bit, luma
 
 SIDE = 192
@@ -56,7 +56,7 @@ def worst_window(restored: Tensor, original: Tensor, side: int, multiple: int = 
 
 def chosen_photographs(summary: Summary, number: int) -> list[str]:
     """At most `number` photographs: that which comes out worst, the middle one, the best, then others."""
-    names = sorted(summary.rows, key=lambda name: summary.rows[name].psnr_y)
+    names = sorted(summary.rows, key=lambda name: summary.rows[name]["psnr_y"])
     places = [0, len(names) // 2, len(names) - 1, *range(1, len(names))]
     return [names[place] for place in dict.fromkeys(places)][:number]
 
@@ -85,7 +85,7 @@ def _crop(folder: Path, name: str, results: Sequence[Summary], multiple: int) ->
     hr = photograph.pixels
     bicubic = baselines(scale)[0]
     side = min(SIDE, *hr.shape[2:]) // scale * scale
-    naive = restore(bicubic, shrink(bicubic.shrink, photograph), Codec(), 0)[1]
+    naive = make(bicubic, photograph, Codec()).restored
     left, top = worst_window(naive, hr, side, scale)
 
     def part(x: Tensor, factor: int = 1) -> str:
@@ -97,20 +97,17 @@ def _crop(folder: Path, name: str, results: Sequence[Summary], multiple: int) ->
     for summary in results:
         method = summary.method
         row = summary.rows[name]
-        ratio, likeness = row.psnr_y, row.ssim_y
-        if method.travel is not None:
-            trip = method.travel(hr)
-            stored, restored, size = as_tensor(trip.small), as_tensor(trip.restored), len(trip.stored)
-            ratio, likeness = row.detail_psnr_y, row.detail_ssim_y
-        else:
-            if method.shrink not in shrunk:
-                shrunk[method.shrink] = shrink(method.shrink, photograph)
-            stored, restored, size, _ = restore(method, shrunk[method.shrink], summary.codec, 0)
+        if method.travel is None and method.shrink not in shrunk:
+            shrunk[method.shrink] = shrink(method.shrink, photograph)
+        made = make(method, photograph, summary.codec, shrunk=shrunk.get(method.shrink))
+        parts = ("psnr_y", "ssim_y") if made.detailed is None else ("detail_psnr_y", "detail_ssim_y")
+        ratio, likeness = (row[key] for key in parts)
+        restored = made.restored if made.detailed is None else made.detailed
         plain = summary.codec == Codec() and not method.travel
         label = method.name if plain else f"{method.name}, {summary.stored}"
         pictures[label] = part(restored)
-        notes[label] = f"{ratio:.2f} dB, {likeness:.4f}; {size} bytes"
+        notes[label] = f"{ratio:.2f} dB, {likeness:.4f}; {made.size} bytes"
         if method.weights and method.task == "rescaling" and plain and method.draws == 1:
-            pictures[f"{method.name}: small"] = part(stored, scale)
-            notes[f"{method.name}: small"] = f"{stored.shape[3]} x {stored.shape[2]}, each pixel enlarged"
+            pictures[f"{method.name}: small"] = part(made.small, scale)
+            notes[f"{method.name}: small"] = f"{made.small.shape[3]} x {made.small.shape[2]}, each pixel enlarged"
     return Crop(f"{folder.name} x{scale}, {name}", pictures, notes, side)

@@ -15,8 +15,9 @@ from irnscale.errors import IrnscaleError
 from irnscale.evaluation.codecs import Codec
 from irnscale.evaluation.loop import Summary, evaluate_files
 from irnscale.evaluation.methods import Method, full_size, with_detail
-from irnscale.evaluation.ruler import LARGEST_PSNR, Ruler
+from irnscale.evaluation.ruler import Ruler
 from irnscale.evaluation.trip import Storage
+from irnscale.metrics.scores import LARGEST_PSNR
 
 CROP = 4
 """Cut off every side for all curves, whatever the scale, so that all are compared on the same pixels."""

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
+
+from torch import Tensor
 
 from irnscale.errors import InputError, IrnscaleError
 from irnscale.evaluation.cache import Cache
 from irnscale.evaluation.codecs import Codec
 from irnscale.evaluation.methods import Method, Rescale
 from irnscale.evaluation.pictures import Photograph, files_of, load
-from irnscale.evaluation.ruler import FIELDS, Row, Ruler, Shrunk, measure, shrink
+from irnscale.evaluation.ruler import Row, Ruler, Shrunk, make, shrink
+from irnscale.evaluation.ruler import score as score_of
 
 
 @dataclass(frozen=True)
@@ -64,25 +67,64 @@ class _Work:
     cache: Cache
     _shrunk: dict[Rescale, Shrunk] = field(default_factory=dict)
 
-    def row(self, method: Method, codec: Codec, draw: int) -> Row:
-        key = self.cache.key(method, self.photograph, codec, self.ruler, draw)
-        row = self.cache.get(key)
-        if row is None:
-            if method.travel is None and method.shrink not in self._shrunk:
-                self._shrunk[method.shrink] = shrink(method.shrink, self.photograph)
-            small = self._shrunk.get(method.shrink)
-            if small is not None and codec.lossless and codec != Codec():
-                row = self._as_png(method, codec, small, draw)
-            else:
-                row = measure(method, self.photograph, codec, self.ruler, shrunk=small, draw=draw)
-            self.cache.put(key, row)
+    def rows(self, method: Method, codec: Codec) -> list[Row]:
+        """A row per draw: fields, and the scores that the ruler asks for. Those of all draws stand in each."""
+        keys = [self.cache.key(method, self.photograph, codec, self.ruler, draw) for draw in range(method.draws)]
+        together = [score for score in self.ruler.scores if score.of is None]
+        unknown = [score for score in together if self.cache.score(keys[0], score) is None]
+        drawn: list[Tensor] = []
+        rows = []
+        for draw, key in enumerate(keys):
+            self._complete(method, codec, draw, key, drawn if unknown and method.draws > 1 else None)
+            rows.append(self._known(key))
+        for score in unknown:
+            value = score.of_draws(drawn) if score.of_draws is not None and drawn else math.nan
+            self.cache.put_score(keys[0], score, value)
+        shared = {score.key: self.cache.score(keys[0], score) or 0.0 for score in together}
+        return [row | shared for row in rows]
+
+    def _known(self, key: str) -> Row:
+        row = dict(self.cache.get(key) or {})
+        for score in self.ruler.scores:
+            value = self.cache.score(key, score)
+            if value is not None:
+                row[score.key] = value
         return row
 
-    def _as_png(self, method: Method, codec: Codec, small: Shrunk, draw: int) -> Row:
+    def _complete(self, method: Method, codec: Codec, draw: int, key: str, drawn: list[Tensor] | None) -> None:
+        """Measure what the cache lacks, and add what was restored to `drawn` where it is given."""
+        lacking = [s for s in self.ruler.scores if s.of is not None and self.cache.score(key, s) is None]
+        known = self.cache.get(key) is not None
+        if known and not lacking and drawn is None:
+            return
+        if codec.lossless and codec != Codec() and drawn is None and method.travel is None:
+            self._as_png(method, codec, draw, key)
+            return
+        shrunk = None if method.travel is not None else self._small(method)
+        made = make(method, self.photograph, codec, shrunk=shrunk, draw=draw)
+        if not known:
+            self.cache.put(key, self.ruler.row(self.photograph, made))
+        for score in lacking:
+            self.cache.put_score(key, score, score_of(score, self.photograph, made))
+        if drawn is not None:
+            drawn.append(made.restored)
+
+    def _small(self, method: Method) -> Shrunk:
+        if method.shrink not in self._shrunk:
+            self._shrunk[method.shrink] = shrink(method.shrink, self.photograph)
+        return self._shrunk[method.shrink]
+
+    def _as_png(self, method: Method, codec: Codec, draw: int, key: str) -> None:
         """Another lossless codec changes the bytes alone."""
-        size = codec.store(small.pixels)[1]
+        png = self.cache.key(method, self.photograph, Codec(), self.ruler, draw)
+        self._complete(method, Codec(), draw, png, None)
+        size = codec.store(self._small(method).pixels)[1]
         height, width = self.photograph.pixels.shape[2:]
-        return replace(self.row(method, Codec(), draw), bytes=size, bpp=8 * size / (height * width))
+        self.cache.put(key, (self.cache.get(png) or {}) | {"bytes": size, "bpp": 8 * size / (height * width)})
+        for score in self.ruler.scores:
+            value = self.cache.score(png, score)
+            if score.of is not None and value is not None:
+                self.cache.put_score(key, score, value)
 
 
 def evaluate(folder: Path, methods: Sequence[Method], codecs: Sequence[Codec], **options: Any) -> list[Summary]:
@@ -114,7 +156,7 @@ def evaluate_files(
     pairs = [(method, codec) for method in methods for codec in codecs if method not in bare or codec == Codec()]
     paths = paths[:limit]
     distinct = len({path.name for path in paths}) == len(paths)
-    watch.begin(name, len(paths) * sum(method.draws for method, _ in pairs))
+    watch.begin(name, len(paths) * len(pairs))
     found: list[dict[str, list[Row]]] = [{} for _ in pairs]
     for path in paths:
         try:
@@ -127,9 +169,8 @@ def evaluate_files(
         works = {scale: _Work(photograph, ruler, cache) for scale, photograph in photographs.items()}
         for place, (method, codec) in enumerate(pairs):
             rows = found[place].setdefault(path.name if distinct else str(path), [])
-            for draw in range(method.draws):
-                watch.step(f"{path.name} {method.name} {codec.name}")
-                rows.append(works[method.scale].row(method, codec, draw))
+            watch.step(f"{path.name} {method.name} {codec.name}")
+            rows += works[method.scale].rows(method, codec)
     if not any(found):
         raise InputError(f"{name}: no photograph of it can be read", "see the messages above")
     return [_summary(name, *pair, rows) for pair, rows in zip(pairs, found, strict=True)]
@@ -137,24 +178,21 @@ def evaluate_files(
 
 def _summary(name: str, method: Method, codec: Codec, drawn: dict[str, list[Row]]) -> Summary:
     rows = {photograph: _mean_row(several) for photograph, several in drawn.items()}
+    keys = next(iter(rows.values())).keys()
 
     def each(reduce: Callable[[Iterable[float]], float]) -> dict[str, float]:
-        return {key: _reduced(reduce, [getattr(row, key) for row in rows.values()]) for key in FIELDS}
+        return {key: _reduced(reduce, [row[key] for row in rows.values()]) for key in keys}
 
     spread = {}
     if method.draws > 1:
-        for key in FIELDS:
-            means = [fmean(getattr(several[k], key) for several in drawn.values()) for k in range(method.draws)]
+        for key in keys:
+            means = [fmean(several[k][key] for several in drawn.values()) for k in range(method.draws)]
             spread[key] = _reduced(stdev, means)
     return Summary(name, method, codec, len(rows), each(fmean), each(min), each(max), spread, rows)
 
 
 def _mean_row(rows: Sequence[Row]) -> Row:
-    return (
-        rows[0]
-        if len(rows) == 1
-        else Row(**{key: _reduced(fmean, [getattr(row, key) for row in rows]) for key in FIELDS})
-    )
+    return rows[0] if len(rows) == 1 else {key: _reduced(fmean, [row[key] for row in rows]) for key in rows[0]}
 
 
 def _reduced(reduce: Callable[[Iterable[float]], float], values: Sequence[float]) -> float:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from html import escape
 from itertools import groupby
 
@@ -12,7 +13,8 @@ from irnscale.evaluation.crops import Crop
 from irnscale.evaluation.loop import Summary
 from irnscale.evaluation.published import Published, published, published_on
 from irnscale.evaluation.ruler import Ruler
-from irnscale.evaluation.tables import shown
+from irnscale.evaluation.tables import DEFAULT, shown
+from irnscale.metrics.scores import Chosen
 
 _PAIRS = (
     ("HR luma", "psnr_y", "ssim_y"),
@@ -23,16 +25,16 @@ _PAIRS = (
 )
 
 
-def report(results: Sequence[Summary], crops: Sequence[Crop], ruler: Ruler) -> bytes:
+def report(results: Sequence[Summary], crops: Sequence[Crop], ruler: Ruler, chosen: Chosen = DEFAULT) -> bytes:
     """A page with means beside published figures, pictures to compare, and a row per photograph."""
-    body = [page.paragraph(_introduction(ruler))]
+    body = [page.paragraph(_introduction(ruler, chosen))]
     for (name, scale), group in groupby(results, key=lambda summary: (summary.set, summary.scale)):
         several = list(group)
         body.append(page.heading(f"{name}, x{scale} ({several[0].images} photographs)"))
-        body.append(_means(several))
+        body.append(_means(several, chosen))
         body += [page.slider(mine)] if (mine := [c for c in crops if c.title.startswith(f"{name} x{scale},")]) else []
-        body.append(page.details("least and greatest", _extremes(several)))
-        body.append(page.details("every photograph", _photographs(several)))
+        body.append(page.details("least and greatest", _extremes(several, chosen)))
+        body.append(page.details("every photograph", _photographs(several, chosen)))
     body.append(page.heading("Published figures"))
     body.append(
         page.paragraph("As their authors print them; a set that is not measured above is here for orientation.")
@@ -42,7 +44,7 @@ def report(results: Sequence[Summary], crops: Sequence[Crop], ruler: Ruler) -> b
     return page.page("irnscale evaluate", body)
 
 
-def _introduction(ruler: Ruler) -> str:
+def _introduction(ruler: Ruler, chosen: Chosen) -> str:
     luma = "rounded to whole numbers, gray pictures as they are" if ruler.rounded_luma else "unrounded"
     where = "in float64" if ruler.device is None else f"in float32 on {ruler.device}"
     return (
@@ -52,6 +54,9 @@ def _introduction(ruler: Ruler) -> str:
         f"picture carries, which the other columns leave out. Luma {luma}. Seconds are for both directions on the "
         "machine that measured. Gray italics are published figures, measured by their authors; the published rows of "
         "bicubic were made with luma rounded, small pictures in floating point, and gray pictures as they are."
+        + "".join(
+            f" {score.title}: {score.what}; {'higher' if score.higher else 'lower'} is better." for score in chosen.more
+        )
     )
 
 
@@ -60,28 +65,36 @@ def _pair(scores: dict[str, float], first: str, second: str) -> str:
     return "-" if ratio != ratio else f"{ratio:.2f} / {shown(second, likeness)}"
 
 
-def _pairs(results: Sequence[Summary]) -> list[tuple[str, str, str]]:
-    """What is shown; detail only where a small picture carries some."""
+def _pairs(results: Sequence[Summary], chosen: Chosen) -> list[tuple[str, str, str]]:
+    """What is shown of the protocol; detail only where a small picture carries some."""
     detailed = any(summary.method.travel for summary in results)
-    return [pair for pair in _PAIRS if detailed or not pair[1].startswith("detail")]
+    found = [pair for pair in _PAIRS if detailed or not pair[1].startswith("detail")]
+    return found if chosen.protocol else []
 
 
-def _means(results: Sequence[Summary]) -> str:
-    pairs = _pairs(results)
-    titles = ["method", "stored", *(title for title, *_ in pairs), "bytes", "bits/pixel", "s"]
+def _more(scores: Mapping[str, float], chosen: Chosen) -> list[str]:
+    """The further scores, a cell each; nothing where a row has none."""
+    return [shown(score.key, scores.get(score.key, math.nan), chosen) for score in chosen.more]
+
+
+def _means(results: Sequence[Summary], chosen: Chosen) -> str:
+    pairs = _pairs(results, chosen)
+    further = [score.title for score in chosen.more]
+    titles = ["method", "stored", *(title for title, *_ in pairs), *further, "bytes", "bits/pixel", "s"]
     rows, classes = [], []
     best = max(results, key=lambda summary: summary.mean["psnr_y"])
     for summary in results:
         mean = summary.mean
         cells = [_pair(mean, *keys) for _, *keys in pairs]
-        if summary.spread:
+        if summary.spread and cells:
             cells[0] += f" ± {summary.spread['psnr_y']:.4f} / {summary.spread['ssim_y']:.5f}"
+        cells += _more(mean, chosen)
         numbers = [shown("bytes", mean["bytes"]), f"{mean['bpp']:.3f}", shown("seconds", mean["seconds"])]
         rows.append([_label(summary), summary.stored, *cells, *numbers])
         classes.append("best" if summary is best else "")
     for codec in dict.fromkeys(summary.stored for summary in results):
         for row in published_on(results[0].set, results[0].scale, codec):
-            cells = [_pair(row.scores, *keys) for _, *keys in pairs]
+            cells = [_pair(row.scores, *keys) for _, *keys in pairs] + _more(row.scores, chosen)
             rows.append([row.method, codec, *cells, "", "", ""])
             classes.append("published")
     return page.table(titles, rows, classes=classes, words=2)
@@ -92,25 +105,28 @@ def _label(summary: Summary) -> str:
     return summary.method.name + draws
 
 
-def _extremes(results: Sequence[Summary]) -> str:
-    titles, pairs = ["method", "stored"], _pairs(results)
-    for title, *_ in pairs:
+def _extremes(results: Sequence[Summary], chosen: Chosen) -> str:
+    titles, pairs = ["method", "stored"], _pairs(results, chosen)
+    for title in (*(title for title, *_ in pairs), *(score.title for score in chosen.more)):
         titles += [f"{title} least", f"{title} greatest"]
     rows = []
     for summary in results:
-        cells = [_pair(end, *keys) for _, *keys in pairs for end in (summary.min, summary.max)]
+        ends = summary.min, summary.max
+        cells = [_pair(end, *keys) for _, *keys in pairs for end in ends]
+        cells += [shown(score.key, end[score.key], chosen) for score in chosen.more for end in ends]
         rows.append([_label(summary), summary.stored, *cells])
     return page.table(titles, rows, words=2)
 
 
-def _photographs(results: Sequence[Summary]) -> str:
-    pairs = _pairs(results)
-    titles = ["photograph", "method", "stored", *(title for title, *_ in pairs), "bytes", "s"]
+def _photographs(results: Sequence[Summary], chosen: Chosen) -> str:
+    pairs = _pairs(results, chosen)
+    further = [score.title for score in chosen.more]
+    titles = ["photograph", "method", "stored", *(title for title, *_ in pairs), *further, "bytes", "s"]
     rows = []
     for name in results[0].rows:
         for summary in results:
-            scores = vars(summary.rows[name])
-            cells = [_pair(scores, *keys) for _, *keys in pairs]
+            scores = summary.rows[name]
+            cells = [_pair(scores, *keys) for _, *keys in pairs] + _more(scores, chosen)
             numbers = [shown(key, scores[key]) for key in ("bytes", "seconds")]
             rows.append([name, _label(summary), summary.stored, *cells, *numbers])
     return page.table(titles, rows, words=3)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -18,39 +17,46 @@ from irnscale.evaluation.methods import Method, Rescale
 from irnscale.evaluation.pictures import Photograph, as_tensor, files_of, load
 from irnscale.images.bicubic import bicubic_down
 from irnscale.metrics import as_8bit, psnr, ssim
+from irnscale.metrics.scores import LARGEST_PSNR, Score, Seen
 
-if TYPE_CHECKING:
-    from irnscale.evaluation.trip import Trip
+Row = dict[str, float]
+"""One photograph, one method, one codec: the fields of `FIELDS`, and the keys of the scores that were asked for."""
+FIELDS = (
+    "psnr_y",
+    "ssim_y",
+    "psnr_rgb",
+    "ssim_rgb",
+    "lr_psnr_y",
+    "lr_ssim_y",
+    "lr_psnr_rgb",
+    "lr_ssim_rgb",
+    "bytes",
+    "bpp",
+    "seconds",
+    "detail_psnr_y",
+    "detail_ssim_y",
+)
+"""What every row has: HR against the original, LR against the rounded bicubic one.
 
-LARGEST_PSNR = 100.0
-"""What equal pictures read, in dB, as in the field's tables: a mean cannot hold infinity."""
+PSNR in dB; `bytes` of the stored small picture, `bpp` its bits per pixel of the original; `seconds` for both ways.
+NaN where a picture is too small for the window of SSIM. `detail_*`: HR with the coded layer that the small picture
+carries, which the other scores leave out; NaN where it carries none.
+"""
 
 
 @dataclass(frozen=True)
-class Row:
-    """One photograph, one method, one codec. HR against the original, LR against the rounded bicubic one.
+class Made:
+    """What a method made of a photograph: (1, 3, H, W) each in [0, 1].
 
-    PSNR in dB; `bytes` of the stored small picture, `bpp` its bits per pixel of the original; `seconds` for
-    both directions. NaN where a picture is too small for the window of SSIM. `detail_*`: HR with the coded layer that
-    the small picture carries, which the other scores leave out; NaN where it carries none.
+    small: as it was read back from `size` bytes. restored: what the method makes of it, detail left out. detailed: with
+    the coded layer that the file carries, where it carries one. seconds: for both directions.
     """
 
-    psnr_y: float
-    ssim_y: float
-    psnr_rgb: float
-    ssim_rgb: float
-    lr_psnr_y: float
-    lr_ssim_y: float
-    lr_psnr_rgb: float
-    lr_ssim_rgb: float
-    bytes: float
-    bpp: float
+    small: Tensor
+    restored: Tensor
+    size: int
     seconds: float
-    detail_psnr_y: float = math.nan
-    detail_ssim_y: float = math.nan
-
-
-FIELDS = tuple(field.name for field in fields(Row))
+    detailed: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -60,12 +66,13 @@ class Ruler:
     rounded_luma: luma in whole numbers and gray pictures compared as they are, as the published rows of
     bicubic were made; else the paper's protocol, in which luma is not rounded and gray counts as colour.
     device: where to compute, in float32; None: on the CPU, in float64. crop: pixels cut off every side of HR;
-    None: as many as the scale.
+    None: as many as the scale. scores: what is measured besides, on the CPU.
     """
 
     rounded_luma: bool = False
     device: torch.device | None = None
     crop: int | None = None
+    scores: tuple[Score, ...] = ()
 
     @property
     def name(self) -> str:
@@ -87,29 +94,24 @@ class Ruler:
             likeness = math.nan
         return min(ratio, LARGEST_PSNR), likeness
 
-    def row(self, photograph: Photograph, small: Tensor, restored: Tensor, size: int, seconds: float) -> Row:
-        """All scores of a small picture, as it was read back from `size` bytes, and of what was restored from it."""
+    def row(self, photograph: Photograph, made: Made) -> Row:
+        """The fields of `FIELDS`."""
         hr, gray = photograph.pixels, photograph.gray
-        scale = hr.shape[2] // small.shape[2]
+        scale = hr.shape[2] // made.small.shape[2]
         reference = as_8bit(bicubic_down(hr, scale)).float() / 255
         crop = scale if self.crop is None else self.crop
-        hr_y = self.compare(restored, hr, crop=crop, y_channel=True, gray=gray)
-        hr_rgb = self.compare(restored, hr, crop=crop, y_channel=False, gray=gray)
-        lr_y = self.compare(small, reference, crop=0, y_channel=True, gray=gray)
-        lr_rgb = self.compare(small, reference, crop=0, y_channel=False, gray=gray)
-        bpp = 8 * size / (hr.shape[2] * hr.shape[3])
-        return Row(*hr_y, *hr_rgb, *lr_y, *lr_rgb, bytes=size, bpp=bpp, seconds=seconds)
-
-    def trip_row(self, photograph: Photograph, trip: Trip) -> Row:
-        """All scores of a file that carries detail; `trip` is of the photograph."""
-        small, restored = as_tensor(trip.small), as_tensor(trip.restored)
-        plain = restored if trip.plain is None else as_tensor(trip.plain)
-        row = self.row(photograph, small, plain, len(trip.stored), trip.seconds)
-        scale = photograph.pixels.shape[2] // small.shape[2]
-        crop = scale if self.crop is None else self.crop
-        options: dict[str, Any] = {"crop": crop, "y_channel": True, "gray": photograph.gray}
-        ratio, likeness = self.compare(restored, photograph.pixels, **options)
-        return replace(row, detail_psnr_y=ratio, detail_ssim_y=likeness)
+        detailed = math.nan, math.nan
+        if made.detailed is not None:
+            detailed = self.compare(made.detailed, hr, crop=crop, y_channel=True, gray=gray)
+        values = (
+            *self.compare(made.restored, hr, crop=crop, y_channel=True, gray=gray),
+            *self.compare(made.restored, hr, crop=crop, y_channel=False, gray=gray),
+            *self.compare(made.small, reference, crop=0, y_channel=True, gray=gray),
+            *self.compare(made.small, reference, crop=0, y_channel=False, gray=gray),
+            *(made.size, 8 * made.size / (hr.shape[2] * hr.shape[3]), made.seconds),
+            *detailed,
+        )
+        return dict(zip(FIELDS, values, strict=True))
 
 
 @dataclass
@@ -127,28 +129,27 @@ def shrink(shrink_it: Rescale, photograph: Photograph) -> Shrunk:
     return Shrunk(pixels, time.perf_counter() - started)
 
 
-def restore(method: Method, shrunk: Shrunk, codec: Codec, draw: int) -> tuple[Tensor, Tensor, int, float]:
-    """Store, read back and run the second direction: (small as read, restored, bytes, seconds of both)."""
+def make(method: Method, photograph: Photograph, codec: Codec, *, shrunk: Shrunk | None = None, draw: int = 0) -> Made:
+    """Shrink, store, read back and restore one photograph; `shrunk` where the first was done already."""
+    if method.travel is not None:
+        trip = method.travel(photograph.pixels)
+        restored = as_tensor(trip.restored)
+        plain = restored if trip.plain is None else as_tensor(trip.plain)
+        return Made(as_tensor(trip.small), plain, len(trip.stored), trip.seconds, restored)
+    shrunk = shrunk or shrink(method.shrink, photograph)
     started = time.perf_counter()
     small, size = codec.store(shrunk.pixels)
     restored = method.restore(shrunk.pixels if method.unrounded else small, draw)
-    return small, restored, size, shrunk.seconds + time.perf_counter() - started
+    return Made(small, restored, size, shrunk.seconds + time.perf_counter() - started)
 
 
-def measure(
-    method: Method,
-    photograph: Photograph,
-    codec: Codec,
-    ruler: Ruler | None = None,
-    *,
-    shrunk: Shrunk | None = None,
-    draw: int = 0,
-) -> Row:
-    """Shrink, store, restore and compare one photograph; `shrunk` where the first was done already."""
-    if method.travel is not None:
-        return (ruler or Ruler()).trip_row(photograph, method.travel(photograph.pixels))
-    shrunk = shrunk or shrink(method.shrink, photograph)
-    return (ruler or Ruler()).row(photograph, *restore(method, shrunk, codec, draw))
+def score(one: Score, photograph: Photograph, made: Made) -> float:
+    """A score that is about one draw."""
+    if one.of is None:
+        return math.nan
+    hr = photograph.pixels
+    small, restored = (as_8bit(x.cpu()) / 255 for x in (made.small, made.restored))
+    return one.of(Seen(hr, small, restored, hr.shape[2] // small.shape[2]))
 
 
 def compare_rulers(
@@ -164,8 +165,8 @@ def compare_rulers(
                 continue
             for method in methods:
                 photograph = photographs[method.scale]
-                made = restore(method, shrink(method.shrink, photograph), Codec(), 0)
-                one, other = (asdict(ruler.row(photograph, *made)) for ruler in (exact, fast))
+                made = make(method, photograph, Codec())
+                one, other = (ruler.row(photograph, made) for ruler in (exact, fast))
                 ratio = max(ratio, *(abs(one[key] - other[key]) for key in FIELDS if "psnr" in key))
                 likeness = max(likeness, *(abs(one[key] - other[key]) for key in FIELDS if "ssim" in key))
             number += 1

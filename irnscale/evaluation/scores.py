@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from irnscale.errors import InputError, OutputError, UsageError
 from irnscale.evaluation.codecs import Codec
 from irnscale.evaluation.loop import Summary
 from irnscale.images.atomic import write_bytes_atomic
+from irnscale.metrics.scores import Score
 from irnscale.zoo import Model, ModelCard, read_card
 
 JPEG_QUALITIES = (30, 50, 70, 80, 90)
@@ -25,15 +27,17 @@ def score_key(name: str, codec: Codec, *, bicubic_lr: bool = False) -> str:
     return name + stored + (", bicubic LR" if bicubic_lr else "")
 
 
-def scores_of(summaries: Iterable[Summary], digest: str) -> dict[str, dict[str, float]]:
-    """The scores of the model with this digest, in the form of `ModelCard.scores`."""
+def scores_of(summaries: Iterable[Summary], digest: str, more: Sequence[Score] = ()) -> dict[str, dict[str, float]]:
+    """The scores of the model with this digest, in the form of `ModelCard.scores`: luma's, and `more`."""
     found = {}
     for summary in summaries:
         method = summary.method
         if method.weights != digest or method.draws > 1 or method.compared or method.travel:
             continue
         key = score_key(summary.set, summary.codec, bicubic_lr=method.task == "super-resolution")
-        found[key] = {name: round(summary.mean[name], 4) for name in _KEPT}
+        found[key] = {name: round(summary.mean[name], 4) for name in _KEPT} | {
+            score.key: round(value, 4) for score in more if not math.isnan(value := summary.mean[score.key])
+        }
     return found
 
 
@@ -50,7 +54,7 @@ def costs_of(summaries: Iterable[Summary], digest: str) -> dict[str, dict[str, f
     return found
 
 
-def update_card(model: Model, summaries: Iterable[Summary], digest: str) -> ModelCard:
+def update_card(model: Model, summaries: Iterable[Summary], digest: str, more: Sequence[Score] = ()) -> ModelCard:
     """Write the scores of `summaries` on the model's card, beside those of other sets that stand there.
 
     Where they have methods in several number formats, also what these cost, and whether `auto` may choose them.
@@ -59,7 +63,7 @@ def update_card(model: Model, summaries: Iterable[Summary], digest: str) -> Mode
     Raises OutputError where the card cannot be written, UsageError where there is no score of this model.
     """
     summaries = list(summaries)
-    scores = scores_of(summaries, digest)
+    scores = scores_of(summaries, digest, more)
     if not scores:
         raise UsageError(f"{model.card.name}: nothing was measured for its card", "name the model with -m")
     path = model.weights.with_suffix(".json")
@@ -69,7 +73,7 @@ def update_card(model: Model, summaries: Iterable[Summary], digest: str) -> Mode
     costs = {name: card.precision_costs.get(name, {}) | row for name, row in costs_of(summaries, digest).items()}
     card = replace(
         card,
-        scores=card.scores | scores,
+        scores=card.scores | {key: card.scores.get(key, {}) | row for key, row in scores.items()},
         precisions=tuple(dict.fromkeys((EXACT, *card.precisions, *costs))),
         precision_costs=card.precision_costs | costs,
     )

@@ -10,8 +10,9 @@ from typing import Any
 
 from irnscale.evaluation.loop import Summary
 from irnscale.evaluation.ruler import FIELDS, Ruler
+from irnscale.metrics.scores import PROTOCOL, Chosen
 
-_COLUMNS = {
+_FIELDS = {
     "psnr_y": "HR PSNR-Y",
     "ssim_y": "SSIM-Y",
     "psnr_rgb": "PSNR-RGB",
@@ -25,45 +26,69 @@ _COLUMNS = {
     "bytes": "bytes",
     "seconds": "s",
 }
+DEFAULT = Chosen()
+"""The field's protocol alone."""
 _WORDS = ("set", "scale", "method", "stored")
 
 
-def digits(key: str) -> int:
-    """Decimals that a field is shown with."""
+def columns_of(chosen: Chosen, *, detailed: bool) -> dict[str, str]:
+    """Keys and titles of what a table shows: bytes and seconds always, detail where there is some."""
+    left_out = {name for name in PROTOCOL if name not in chosen.protocol}
+    fields = {
+        key: title
+        for key, title in _FIELDS.items()
+        if not any(name in key for name in left_out) and (detailed or not key.startswith("detail"))
+    }
+    ends = {key: fields.pop(key) for key in ("bytes", "seconds")}
+    return fields | {score.key: score.title for score in chosen.more} | ends
+
+
+def digits(key: str, chosen: Chosen = DEFAULT) -> int:
+    """Decimals that a field or a score is shown with."""
+    for score in chosen.more:
+        if score.key == key:
+            return score.digits
     return 4 if "ssim" in key else 0 if key == "bytes" else 2
 
 
-def shown(key: str, value: float) -> str:
-    """A field's value for people."""
-    return "-" if math.isnan(value) else f"{value:.{digits(key)}f}"
+def shown(key: str, value: float, chosen: Chosen = DEFAULT) -> str:
+    """A field's or a score's value for people."""
+    return "-" if math.isnan(value) else f"{value:.{digits(key, chosen)}f}"
 
 
 def _head(summary: Summary) -> list[str]:
     return [summary.set, f"x{summary.scale}", summary.method.name, summary.stored]
 
 
-def table(results: Sequence[Summary]) -> str:
+def aligned(lines: Sequence[Sequence[str]], *, words: int) -> list[str]:
+    """Columns one under the other: the first `words` from the left, numbers from the right. A line may be empty."""
+    widths = [max(len(line[k]) for line in lines if line) for k in range(len(lines[0]))]
+
+    def one(line: Sequence[str]) -> str:
+        cells = [cell.ljust(w) for cell, w in zip(line[:words], widths, strict=False)]
+        return "  ".join(cells + [c.rjust(w) for c, w in zip(line[words:], widths[words:], strict=False)])
+
+    return [one(line) for line in lines]
+
+
+def table(results: Sequence[Summary], chosen: Chosen = DEFAULT) -> str:
     """Aligned columns of means, a blank line between sets and scales; below, the spread of random methods."""
     detailed = any(not math.isnan(summary.mean["detail_psnr_y"]) for summary in results)
-    columns = {key: title for key, title in _COLUMNS.items() if detailed or not key.startswith("detail")}
+    columns = columns_of(chosen, detailed=detailed)
     lines: list[list[str]] = [[*_WORDS, *columns.values()]]
     for summary in results:
         head = _head(summary)
         if len(lines) > 1 and lines[-1] and lines[-1][:2] != head[:2]:
             lines.append([])
-        lines.append(head + [shown(key, summary.mean[key]) for key in columns])
-    widths = [max(len(line[i]) for line in lines if line) for i in range(len(lines[0]))]
-
-    def aligned(line: list[str]) -> str:
-        cells = [cell.ljust(w) for cell, w in zip(line[: len(_WORDS)], widths, strict=False)]
-        return "  ".join(cells + [c.rjust(w) for c, w in zip(line[4:], widths[4:], strict=False)])
-
-    text = [aligned(line) for line in lines]
+        lines.append(head + [shown(key, summary.mean[key], chosen) for key in columns])
+    text = aligned(lines, words=len(_WORDS))
     random = [summary for summary in results if summary.spread]
     if random:
         text += ["", "standard deviation over draws of the means above:"]
     for summary in random:
-        spread = ", ".join(f"{name} {summary.spread[key]:.5f}" for key, name in _SPREAD.items())
+        names = {key: title for key, title in _SPREAD.items() if key.split("_")[0] in chosen.protocol}
+        names |= {score.key: score.title for score in chosen.more if score.of is not None}
+        spread = ", ".join(f"{name} {summary.spread[key]:.5f}" for key, name in names.items())
         text.append(f"  {' '.join(_head(summary))}, {summary.method.draws} draws: {spread}")
     return "\n".join(text)
 
@@ -99,9 +124,10 @@ def rows_as_csv(results: Sequence[Summary]) -> bytes:
     """A line per photograph, method and codec."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow([*_WORDS, "photograph", *FIELDS])
+    keys = list(dict.fromkeys(key for summary in results for key in summary.mean)) or list(FIELDS)
+    writer.writerow([*_WORDS, "photograph", *keys])
     for summary in results:
         head = [summary.set, summary.scale, summary.method.name, summary.stored]
         for name, row in summary.rows.items():
-            writer.writerow([*head, name, *(getattr(row, key) for key in FIELDS)])
+            writer.writerow([*head, name, *(row[key] for key in keys)])
     return text.getvalue().encode()

@@ -1,0 +1,186 @@
+"""The scores that `--metrics` names, beyond PSNR and SSIM by the field's protocol.
+
+To add one: a function of `Seen` in a file of its own, and an entry in `_MAKERS`. Columns, JSON, CSV, reports and the
+cache of results follow from the `Score`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from irnscale.errors import UsageError
+from irnscale.images.bicubic import bicubic_down
+from irnscale.images.padding import pad_to_multiple
+
+from . import brisque, lpips, niqe
+from .fidelity import as_8bit, psnr
+from .piqe import piqe
+
+LARGEST_PSNR = 100.0
+"""What equal pictures read, in dB, as in the field's tables: a mean cannot hold infinity."""
+PROTOCOL = ("psnr", "ssim")
+"""What is always measured, and shown unless `--metrics` leaves it out."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a score looks at: (1, 3, H, W) each in [0, 1], as stored in 8 bits; nothing is cut off their borders.
+
+    The small picture is of the others padded to a multiple of the scale.
+    """
+
+    original: Tensor
+    small: Tensor
+    restored: Tensor
+    scale: int
+
+
+@dataclass(frozen=True)
+class Score:
+    """A number about a picture.
+
+    name: as `--metrics` has it. title: as tables have it. what: in one line. higher: whether more is better.
+    identity: changes with everything but the pictures that the number depends on. no_reference: whether it looks at one
+    picture alone, so that the original has one, too. of: None for one that is about all draws of a random method, which
+    is `of_draws`: (1, 3, H, W) each.
+    """
+
+    name: str
+    title: str
+    what: str
+    higher: bool
+    digits: int
+    identity: str
+    no_reference: bool = False
+    of: Callable[[Seen], float] | None = field(default=None, compare=False)
+    of_draws: Callable[[Sequence[Tensor]], float] | None = field(default=None, compare=False)
+
+    @property
+    def key(self) -> str:
+        """As JSON has it: the name with underscores."""
+        return self.name.replace("-", "_")
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where numbers lie that are not ours to ship: NIQE's (.mat, .npz or .json) and AlexNet's (.pth, .safetensors)."""
+
+    niqe: Path | None = None
+    lpips: Path | None = None
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What is shown: parts of the protocol, and further scores."""
+
+    protocol: tuple[str, ...] = PROTOCOL
+    more: tuple[Score, ...] = ()
+
+
+def chosen(names: Sequence[str], files: Files | None = None) -> Chosen:
+    """By the names of `--metrics`. Raises UsageError for an unknown one, or where a score lacks its numbers."""
+    unknown = [name for name in names if name not in PROTOCOL and name not in _MAKERS]
+    if unknown or not names:
+        what = f"no score is called {unknown[0]!r}" if unknown else "no score is named"
+        raise UsageError(what, f"choose of {', '.join((*PROTOCOL, *_MAKERS))}")
+    more = tuple(_MAKERS[name](files or Files()) for name in dict.fromkeys(names) if name in _MAKERS)
+    return Chosen(tuple(name for name in PROTOCOL if name in names), more)
+
+
+def _levels(x: Tensor) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """(H, W, 3) in 0..255."""
+    return np.asarray(as_8bit(x)[0].permute(1, 2, 0).cpu().numpy())
+
+
+def _lr_psnr(seen: Seen) -> float:
+    padded, _ = pad_to_multiple(_levels(seen.restored), seen.scale)
+    again = bicubic_down(torch.from_numpy(padded).permute(2, 0, 1)[None] / 255, seen.scale)
+    return min(float(psnr(again, seen.small, y_channel=False)), LARGEST_PSNR)
+
+
+def diversity(draws: Sequence[Tensor]) -> float:
+    """The mean over pixels and channels of the standard deviation over draws, in grey levels (Lugmayr et al. 2020)."""
+    if len(draws) < 2:
+        return float("nan")
+    return float(torch.stack([as_8bit(x) for x in draws]).std(dim=0).mean())
+
+
+def _lr_psnr_score(files: Files) -> Score:
+    what = "the small picture against bicubic of the restored one, RGB: whether they belong together"
+    return Score("lr-psnr", "LR-PSNR", what, True, 2, "lr-psnr 1", of=_lr_psnr)
+
+
+def _diversity_score(files: Files) -> Score:
+    what = "deviation over the draws of --temperature, in grey levels"
+    return Score("diversity", "diversity", what, True, 2, "diversity 1", of_draws=diversity)
+
+
+def _lpips_score(files: Files) -> Score:
+    if files.lpips is None:
+        raise UsageError("LPIPS needs AlexNet's weights", "name their file with --lpips")
+    backbone = lpips.read_backbone(files.lpips)
+
+    def of(seen: Seen) -> float:
+        return lpips.distance(backbone, seen.restored.float(), seen.original.float())
+
+    return Score("lpips", "LPIPS", "distance in AlexNet's features", False, 4, f"lpips 1 {backbone.digest}", of=of)
+
+
+NoReference = Callable[[np.ndarray[Any, np.dtype[np.float64]]], float]
+
+
+def _piqe(files: Files) -> tuple[NoReference, str]:
+    return piqe, "piqe 1"
+
+
+def _brisque(files: Files) -> tuple[NoReference, str]:
+    return brisque.installed().score, "brisque 1"
+
+
+def _niqe(files: Files) -> tuple[NoReference, str]:
+    if files.niqe is None:
+        hint = "name them with --niqe FILE, or choose niqe-house, which does not compare with papers"
+        raise UsageError("NIQE needs its authors' numbers", hint)
+    model = niqe.from_file(files.niqe)
+    return model.distance, f"niqe 1 {model.digest}"
+
+
+def _niqe_house(files: Files) -> tuple[NoReference, str]:
+    return niqe.house().distance, f"niqe 1 {niqe.house().digest}"
+
+
+def _no_reference(
+    name: str, title: str, what: str, digits: int, make: Callable[[Files], tuple[NoReference, str]]
+) -> dict[str, Callable[[Files], Score]]:
+    """Of the restored picture, and as lr-NAME of the small one."""
+
+    def restored(files: Files) -> Score:
+        function, identity = make(files)
+        return Score(name, title, what, False, digits, identity, True, lambda seen: function(_levels(seen.restored)))
+
+    def small(files: Files) -> Score:
+        function, identity = make(files)
+        words = f"lr-{name}", f"LR {title}", f"{what}, of the small picture"
+        return Score(*words, False, digits, f"lr {identity}", True, lambda seen: function(_levels(seen.small)))
+
+    return {name: restored, f"lr-{name}": small}
+
+
+_MAKERS: dict[str, Callable[[Files], Score]] = {
+    "lr-psnr": _lr_psnr_score,
+    "diversity": _diversity_score,
+    "lpips": _lpips_score,
+    **_no_reference("niqe", "NIQE", "statistics of patches against the authors' good photographs", 3, _niqe),
+    **_no_reference("niqe-house", "NIQE (house)", "the same against our training photographs", 3, _niqe_house),
+    **_no_reference("piqe", "PIQE", "share of busy blocks that look blocky or noisy, 0 to 100", 2, _piqe),
+    **_no_reference("brisque", "BRISQUE", "what people would say, about 0 to 100", 2, _brisque),
+}
+NAMES = (*PROTOCOL, *_MAKERS)
+"""All that `--metrics` knows."""
