@@ -42,6 +42,20 @@ class EvaluateCommand(click.Command):
 @click.option("--temperature", metavar="T", help="Also the models with z ~ N(0, T^2); several joined by commas.")
 @click.option("--draws", type=click.IntRange(1), default=5, show_default=True, help="Draws per --temperature.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the first draw.")
+@click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    metavar="NAME=COMMAND",
+    help="Also another program, from PNG {in} to {out}, enlarged {scale} times to {width} x {height} pixels.",
+)
+@click.option(
+    "--method-down",
+    "methods_down",
+    multiple=True,
+    metavar="NAME=COMMAND",
+    help="How the --method of this name reduces; else it enlarges bicubic small pictures.",
+)
 @click.option("--no-baselines", is_flag=True, help="Without bicubic and Lanczos.")
 @click.option("--luma", type=click.Choice(["unrounded", "rounded"]), default="unrounded", show_default=True)
 @click.option("--fast", is_flag=True, help="Compare in float32 on the device, and say what that changes.")
@@ -109,12 +123,19 @@ def command(debug: bool, **values: Any) -> int:
 
     --temperature adds each model with sampled z: means over --draws, and the spread of the sets' means between them.
 
+    \b
+    --method measures any program in the same table, for example
+      --method 'magick=magick {in} -filter Lanczos -resize {width}x{height}! {out}'
+    It is run without a shell, once per picture, and its seconds include its start. With a --method-down
+    it is given the very file that the other wrote. Results are kept by the command and the files it names.
+
     --update-card keeps HR and LR luma of the models named with -m; those that are JPEG-resistant are measured through
     JPEG 30, 50, 70, 80 and 90 too, unless --jpeg says otherwise. With --precision-costs the card also keeps what
     bfloat16 loses; a model that loses more than 0.03 dB on any set is run in float32 unless told otherwise.
 
     `irnscale evaluate glow --help` tells about the flows on 8x8 digits.
     """
-    from irnscale.cli.evaluating import Request, run
+    from irnscale.cli.evaluated import Request
+    from irnscale.cli.evaluating import run
 
     return run(Request(**values))

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from irnscale.cli.evaluated import Request, codecs_of, methods_of, numbers, rescalers_of
 from irnscale.cli.scoring import chosen_scores
-from irnscale.errors import ExitCode, InputError, IrnscaleError, ModelError, UsageError, one_line
+from irnscale.errors import ExitCode, InputError, IrnscaleError, UsageError, one_line
 
 if TYPE_CHECKING:
     from irnscale.engine.rescaler import Rescaler
@@ -20,51 +21,10 @@ if TYPE_CHECKING:
     from irnscale.evaluation.loop import Summary
     from irnscale.evaluation.methods import Method
     from irnscale.evaluation.ruler import Ruler
-    from irnscale.evaluation.trip import Storage
     from irnscale.metrics.scores import Chosen
 
 
 NEW_PAGE = "# Quality over bytes\n\n<!-- curves: begin -->\n<!-- curves: end -->\n"
-
-
-@dataclass(frozen=True)
-class Request:
-    """The options, as given; `evaluate --help` says what they mean."""
-
-    folders: tuple[Path, ...]
-    scales: str
-    names: tuple[str, ...]
-    jpeg: str | None
-    subsampling: str
-    detail: str | None
-    attach: str | None
-    sr: bool
-    temperature: str | None
-    draws: int
-    seed: int
-    no_baselines: bool
-    luma: str
-    fast: bool
-    metrics: str
-    niqe: Path | None
-    lpips: Path | None
-    limit: int | None
-    crop_to: int | None
-    cache: Path | None
-    no_cache: bool
-    as_json: bool
-    csv_path: Path | None
-    report: Path | None
-    crops: int
-    update_card: bool
-    precision_costs: bool
-    fit_niqe: Path | None
-    readme: Path | None
-    rate_distortion: Path | None
-    overwrite: bool
-    no_progress: bool
-    device: str
-    precision: str
 
 
 def run(request: Request) -> int:
@@ -82,10 +42,10 @@ def run(request: Request) -> int:
     chosen = chosen_scores(request.metrics, request.niqe, request.lpips)
     code = ExitCode.OK
     if request.folders:
-        rescalers = _rescalers(request)
-        methods = _methods(request, rescalers, chosen)
+        rescalers = rescalers_of(request)
+        methods = methods_of(request, rescalers, chosen)
         ruler = _ruler(request, rescalers, chosen)
-        results, failed = _measure(request, methods, _codecs(request, rescalers), ruler)
+        results, failed = _measure(request, methods, codecs_of(request, rescalers), ruler)
         code = ExitCode.INPUT if failed else ExitCode.OK
         if request.fast:
             _report_fast(request, methods, ruler)
@@ -189,148 +149,6 @@ def _check_outputs(request: Request) -> None:
         check_writable(request.readme, overwrite=True)
 
 
-def _numbers(option: str, text: str, allowed: Sequence[int]) -> list[int]:
-    try:
-        found = sorted({int(part) for part in text.split(",")})
-    except ValueError:
-        found = []
-    if not found or not set(found) <= set(allowed):
-        few = ", ".join(map(str, allowed)) if len(allowed) < 10 else f"{allowed[0]} to {allowed[-1]}"
-        raise UsageError(f"{option} {text}: not numbers of {few}, joined by commas", f"for example {option} 2,4")
-    return found
-
-
-def _codecs(request: Request, rescalers: Sequence[Rescaler]) -> list[Codec]:
-    """PNG, and JPEG as asked for; cards of JPEG-resistant models want their qualities unasked."""
-    from irnscale.evaluation.codecs import Codec
-    from irnscale.evaluation.scores import JPEG_QUALITIES
-
-    if request.jpeg is not None:
-        qualities: Sequence[int] = _numbers("--jpeg", request.jpeg, range(1, 101))
-    else:
-        wanted = request.update_card and any(rescaler.jpeg_resistant for rescaler in rescalers)
-        qualities = JPEG_QUALITIES if wanted else ()
-    return [Codec(), *(Codec(q, chroma.strip()) for chroma in request.subsampling.split(",") for q in qualities)]
-
-
-def _rescalers(request: Request) -> list[Rescaler]:
-    """Those named; else all that are installed, and for x8 and x16 the shipped ones in a row where none is trained.
-
-    With --sr, the assistants of these too, and where none are named the networks for super-resolution.
-    """
-    from irnscale.cli.models import report_broken
-    from irnscale.engine.memory import keep_freed_memory
-    from irnscale.engine.rescaler import Rescaler
-    from irnscale.zoo import base_of, compose, find_all, models
-
-    keep_freed_memory()
-    scales, assistants = _scales(request), []
-    if request.names:
-        named = [find_all(name) for name in request.names]
-        chosen = [several for several in named if several[0].card.kind in ("irn", "sr")]
-        assistants = [model for several in named for model in several if model.card.kind == "assistant"]
-    else:
-        broken: dict[Path, ModelError] = {}
-        kinds = ("irn", "sr") if request.sr else ("irn",)
-        chosen = [[m] for m in models(broken) if m.card.kind in kinds and m.card.scale in scales]
-        report_broken(broken)
-        trained = {model.card.scale for (model,) in chosen if model.card.kind == "irn"}
-        chosen += [list(compose(scale)) for scale in scales if scale > 4 and scale not in trained]
-    options: dict[str, Any] = {"device": request.device, "precision": request.precision}
-    found = [Rescaler(several, **options) for several in chosen]
-    if request.sr:
-        digests = {rescaler.digest for rescaler in found}
-        given = {model.card.name for model in assistants}
-        assistants += [m for m in models({}) if m.card.base_digest in digests and m.card.name not in given]
-    found += [Rescaler([base_of(model)], assistant=model, **options) for model in assistants]
-    return sorted(found, key=lambda rescaler: rescaler.scale)
-
-
-def _scales(request: Request) -> list[int]:
-    return _numbers("-s", request.scales, (2, 3, 4, 8, 16))
-
-
-def _methods(request: Request, rescalers: Sequence[Rescaler], chosen: Chosen) -> list[Method]:
-    """By scale: baselines, then the models and what they are asked for besides."""
-    from irnscale.evaluation.methods import (
-        baselines,
-        full_size,
-        model_method,
-        published_bicubic,
-        sampled,
-        super_resolution,
-        with_detail,
-    )
-
-    temperatures = _temperatures(request.temperature)
-    found: list[Method] = []
-    if any(score.no_reference for score in chosen.more) and not request.no_baselines and not request.update_card:
-        found.append(full_size())
-    compared = _compared(rescalers) if request.precision_costs else {}
-    for scale in sorted({rescaler.scale for rescaler in rescalers}) if request.names else _scales(request):
-        if not request.no_baselines and not request.update_card:
-            found += [published_bicubic(scale)] if request.luma == "rounded" else []
-            found += baselines(scale)
-        for rescaler in rescalers:
-            if rescaler.scale == scale and rescaler.shrinks and rescaler.assistant is None:
-                found.append(model_method(rescaler))
-                found += [with_detail(rescaler, storage) for storage in _storages(request, scale)]
-                found += [sampled(rescaler, t, draws=request.draws, seed=request.seed) for t in temperatures]
-            if rescaler.scale == scale and (request.sr or rescaler.assistant is not None or not rescaler.shrinks):
-                found.append(super_resolution(rescaler))
-            if rescaler.scale == scale:
-                found += compared.get(rescaler, [])
-    if not found:
-        raise UsageError("nothing to measure", "leave --no-baselines out, or choose a model with -m")
-    return found
-
-
-def _compared(rescalers: Sequence[Rescaler]) -> dict[Rescaler, list[Method]]:
-    """The same models in float32 and bfloat16, each as its main method."""
-    from irnscale.engine.rescaler import Rescaler
-    from irnscale.evaluation.methods import in_precision, model_method, super_resolution
-
-    found: dict[Rescaler, list[Method]] = {}
-    for rescaler in rescalers:
-        make = model_method if rescaler.assistant is None and rescaler.shrinks else super_resolution
-        for precision in ("float32", "bfloat16"):
-            other = Rescaler(
-                rescaler.models, assistant=rescaler.assistant, device=str(rescaler.device), precision=precision
-            )
-            found.setdefault(rescaler, []).append(in_precision(make(other), other))
-    return found
-
-
-def _storages(request: Request, scale: int) -> list[Storage]:
-    """The files of --detail and --attach, as `down` would write them."""
-    from irnscale.cli.detailing import detail_bits, parse_attach
-    from irnscale.evaluation.trip import Storage
-
-    found = []
-    for part in (request.detail or "").split(",") if request.detail is not None else ():
-        if part.strip() not in ("1", "2", "3", "exact"):
-            raise UsageError(f"--detail {request.detail}: not 1, 2, 3 or exact", "for example --detail 1,2")
-        bits = detail_bits(part.strip(), scale, lossy=False, jpeg_resistant=False)
-        found.append(Storage(bits=bits, exact=part.strip() == "exact"))
-    qualities = [] if request.jpeg is None else _numbers("--jpeg", request.jpeg, range(1, 101))
-    for part in (request.attach or "").split(",") if request.attach is not None else ():
-        amount = parse_attach(part.strip())
-        found += [
-            Storage("jpg", quality, chroma.strip(), amount=amount)
-            for chroma in request.subsampling.split(",")
-            for quality in qualities
-        ] or [Storage(amount=amount)]
-    return found
-
-
-def _temperatures(text: str | None) -> list[float]:
-    try:
-        found = [float(part) for part in text.split(",")] if text is not None else []
-    except ValueError as error:
-        raise UsageError(f"--temperature {text}: not numbers", "for example --temperature 0.5,1") from error
-    return found
-
-
 def _report_fast(request: Request, methods: Sequence[Method], ruler: Ruler) -> None:
     """Say how far float32 on the device is from float64 on the CPU, on the first photograph of each set."""
     from irnscale.evaluation.ruler import compare_rulers
@@ -401,7 +219,7 @@ def _rate_distortion(request: Request, path: Path) -> int:
     page = page_with_block(path, "curves") if begun else NEW_PAGE
     for output in (path, picture, table):
         check_writable(output, overwrite=begun or request.overwrite)
-    rescalers = [rescaler for rescaler in _rescalers(request) if rescaler.assistant is None and rescaler.shrinks]
+    rescalers = [rescaler for rescaler in rescalers_of(request) if rescaler.assistant is None and rescaler.shrinks]
     methods = [model_method(rescaler) for rescaler in rescalers]
     if not request.no_baselines:
         for scale in sorted({rescaler.scale for rescaler in rescalers}):
@@ -411,7 +229,7 @@ def _rate_distortion(request: Request, path: Path) -> int:
     bar = _Bar(not request.no_progress and sys.stderr.isatty())
     options: dict[str, Any] = {"subsampling": request.subsampling, "watch": bar.watch}
     if request.jpeg is not None:
-        options["qualities"] = _numbers("--jpeg", request.jpeg, range(1, 101))
+        options["qualities"] = numbers("--jpeg", request.jpeg, range(1, 101))
     cache = open_cache(request.cache, kept=not request.no_cache)
     detailed = {name: of for each in rescalers for name, of in detailed_methods(each, request.subsampling).items()}
     try:

@@ -20,11 +20,26 @@ from irnscale.metrics import as_8bit
 
 if TYPE_CHECKING:
     from irnscale.engine.rescaler import Rescaler
-    from irnscale.evaluation.trip import Storage, Trip
+    from irnscale.evaluation.trip import Storage
 
 Rescale = Callable[[Tensor], Tensor]
 Restore = Callable[[Tensor, int], Tensor]
-Travel = Callable[[Tensor], "Trip"]
+Travel = Callable[[Tensor], "Made"]
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a method made of a photograph: (1, 3, H, W) each in [0, 1].
+
+    small: as it was read back from `size` bytes. restored: what the method makes of it, detail left out. detailed: with
+    the coded layer that the file carries, where it carries one. seconds: for both directions.
+    """
+
+    small: Tensor
+    restored: Tensor
+    size: int
+    seconds: float
+    detailed: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -35,8 +50,8 @@ class Method:
     `unrounded`: `restore` is given what `shrink` made, not what was stored. `draws` above 1: `restore` is
     random, and is asked so many times. `weights`: the digest of the model, if it is one. `task`: "rescaling", or
     "super-resolution" where the small picture is bicubic. `compared`: the number format of the convolutions, of a
-    method that is only there to be compared with itself in another format. `travel`: both ways through the file
-    that `down` writes, stored as `stored` says, for small pictures that carry detail; `codec`s are not asked then.
+    method that is only there to be compared with itself in another format. `travel`: both ways through a file of the
+    method's own, stored as `stored` says, for small pictures that carry more than pixels; `codec`s are not asked then.
     """
 
     name: str
@@ -64,16 +79,20 @@ def model_method(rescaler: Rescaler) -> Method:
 
 def with_detail(rescaler: Rescaler, storage: Storage) -> Method:
     """A model through files of `storage`: HR columns are what the network makes of them alone."""
+    from irnscale.evaluation.pictures import as_tensor
     from irnscale.evaluation.trip import travel
     from irnscale.images.read import read_picture
 
-    def go(x: Tensor) -> Trip:
+    def go(x: Tensor) -> Made:
         """(1, 3, H, W) in [0, 1], rounded to 8 bits."""
         pixels = as_8bit(x)[0].permute(1, 2, 0).to(torch.uint8).cpu().numpy()
         file = io.BytesIO()
         Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG", compress_level=0)
         # gray counts as colour, as in all of the field's tables
-        return travel(rescaler, replace(read_picture(file.getvalue()), gray=False), storage)
+        trip = travel(rescaler, replace(read_picture(file.getvalue()), gray=False), storage)
+        restored = as_tensor(trip.restored)
+        plain = restored if trip.plain is None else as_tensor(trip.plain)
+        return Made(as_tensor(trip.small), plain, len(trip.stored), trip.seconds, restored)
 
     plain = model_method(rescaler)
     kept = storage.format if storage.quality is None else f"{storage.format} q{storage.quality} {storage.subsampling}"
@@ -85,7 +104,7 @@ def with_detail(rescaler: Rescaler, storage: Storage) -> Method:
 def super_resolution(rescaler: Rescaler) -> Method:
     """A model's inverse on a bicubic small picture: what the network is worth without its own LR."""
     plain, scale = model_method(rescaler), rescaler.scale
-    shrink = _bicubic(scale)[0]
+    shrink = bicubic(scale)[0]
     name = f"{plain.name} of bicubic"
     return replace(plain, name=name, identity=f"sr {plain.identity}", shrink=shrink, task="super-resolution")
 
@@ -122,7 +141,7 @@ def _identity(rescaler: Rescaler) -> str:
 
 
 @cache
-def _bicubic(scale: int) -> tuple[Rescale, Restore]:
+def bicubic(scale: int) -> tuple[Rescale, Restore]:
     """One pair of functions per scale, so that small pictures are shared."""
 
     def down(x: Tensor) -> Tensor:
@@ -140,7 +159,7 @@ def published_bicubic(scale: int) -> Method:
     To be compared with luma rounded. Found by trying what could have made the four published rows of Set5 and
     Set14: luma alone or colour, small pictures rounded, clipped or neither, gray as it is or as luma of colour.
     """
-    down, up = _bicubic(scale)
+    down, up = bicubic(scale)
     return Method("bicubic (float LR)", scale, "bicubic float 1", down, up, unrounded=True)
 
 
@@ -172,6 +191,6 @@ def baselines(scale: int) -> list[Method]:
         return lanczos(x, x.shape[2] * scale, x.shape[3] * scale)
 
     return [
-        Method("bicubic", scale, "bicubic 1", *_bicubic(scale)),
+        Method("bicubic", scale, "bicubic 1", *bicubic(scale)),
         Method("lanczos", scale, "lanczos 1", lanczos_down, lanczos_up),
     ]

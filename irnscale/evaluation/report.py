@@ -67,7 +67,7 @@ def _pair(scores: dict[str, float], first: str, second: str) -> str:
 
 def _pairs(results: Sequence[Summary], chosen: Chosen) -> list[tuple[str, str, str]]:
     """What is shown of the protocol; detail only where a small picture carries some."""
-    detailed = any(summary.method.travel for summary in results)
+    detailed = any(not math.isnan(summary.mean["detail_psnr_y"]) for summary in results)
     found = [pair for pair in _PAIRS if detailed or not pair[1].startswith("detail")]
     return found if chosen.protocol else []
 

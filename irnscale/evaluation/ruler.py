@@ -13,8 +13,8 @@ from torch import Tensor
 
 from irnscale.errors import InputError
 from irnscale.evaluation.codecs import Codec
-from irnscale.evaluation.methods import Method, Rescale
-from irnscale.evaluation.pictures import Photograph, as_tensor, files_of, load
+from irnscale.evaluation.methods import Made, Method, Rescale
+from irnscale.evaluation.pictures import Photograph, files_of, load
 from irnscale.images.bicubic import bicubic_down
 from irnscale.metrics import as_8bit, psnr, ssim
 from irnscale.metrics.scores import LARGEST_PSNR, Score, Seen
@@ -42,21 +42,6 @@ PSNR in dB; `bytes` of the stored small picture, `bpp` its bits per pixel of the
 NaN where a picture is too small for the window of SSIM. `detail_*`: HR with the coded layer that the small picture
 carries, which the other scores leave out; NaN where it carries none.
 """
-
-
-@dataclass(frozen=True)
-class Made:
-    """What a method made of a photograph: (1, 3, H, W) each in [0, 1].
-
-    small: as it was read back from `size` bytes. restored: what the method makes of it, detail left out. detailed: with
-    the coded layer that the file carries, where it carries one. seconds: for both directions.
-    """
-
-    small: Tensor
-    restored: Tensor
-    size: int
-    seconds: float
-    detailed: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -132,10 +117,7 @@ def shrink(shrink_it: Rescale, photograph: Photograph) -> Shrunk:
 def make(method: Method, photograph: Photograph, codec: Codec, *, shrunk: Shrunk | None = None, draw: int = 0) -> Made:
     """Shrink, store, read back and restore one photograph; `shrunk` where the first was done already."""
     if method.travel is not None:
-        trip = method.travel(photograph.pixels)
-        restored = as_tensor(trip.restored)
-        plain = restored if trip.plain is None else as_tensor(trip.plain)
-        return Made(as_tensor(trip.small), plain, len(trip.stored), trip.seconds, restored)
+        return method.travel(photograph.pixels)
     shrunk = shrunk or shrink(method.shrink, photograph)
     started = time.perf_counter()
     small, size = codec.store(shrunk.pixels)

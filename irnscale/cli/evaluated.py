@@ -1,0 +1,213 @@
+"""What `irnscale evaluate` measures: its options, and the methods and codecs that they name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from irnscale.errors import ModelError, UsageError
+
+if TYPE_CHECKING:
+    from irnscale.engine.rescaler import Rescaler
+    from irnscale.evaluation.codecs import Codec
+    from irnscale.evaluation.methods import Method
+    from irnscale.evaluation.trip import Storage
+    from irnscale.metrics.scores import Chosen
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options, as given; `evaluate --help` says what they mean."""
+
+    folders: tuple[Path, ...]
+    scales: str
+    names: tuple[str, ...]
+    jpeg: str | None
+    subsampling: str
+    detail: str | None
+    attach: str | None
+    sr: bool
+    temperature: str | None
+    draws: int
+    seed: int
+    methods: tuple[str, ...]
+    methods_down: tuple[str, ...]
+    no_baselines: bool
+    luma: str
+    fast: bool
+    metrics: str
+    niqe: Path | None
+    lpips: Path | None
+    limit: int | None
+    crop_to: int | None
+    cache: Path | None
+    no_cache: bool
+    as_json: bool
+    csv_path: Path | None
+    report: Path | None
+    crops: int
+    update_card: bool
+    precision_costs: bool
+    fit_niqe: Path | None
+    readme: Path | None
+    rate_distortion: Path | None
+    overwrite: bool
+    no_progress: bool
+    device: str
+    precision: str
+
+
+def numbers(option: str, text: str, allowed: Sequence[int]) -> list[int]:
+    try:
+        found = sorted({int(part) for part in text.split(",")})
+    except ValueError:
+        found = []
+    if not found or not set(found) <= set(allowed):
+        few = ", ".join(map(str, allowed)) if len(allowed) < 10 else f"{allowed[0]} to {allowed[-1]}"
+        raise UsageError(f"{option} {text}: not numbers of {few}, joined by commas", f"for example {option} 2,4")
+    return found
+
+
+def codecs_of(request: Request, rescalers: Sequence[Rescaler]) -> list[Codec]:
+    """PNG, and JPEG as asked for; cards of JPEG-resistant models want their qualities unasked."""
+    from irnscale.evaluation.codecs import Codec
+    from irnscale.evaluation.scores import JPEG_QUALITIES
+
+    if request.jpeg is not None:
+        qualities: Sequence[int] = numbers("--jpeg", request.jpeg, range(1, 101))
+    else:
+        wanted = request.update_card and any(rescaler.jpeg_resistant for rescaler in rescalers)
+        qualities = JPEG_QUALITIES if wanted else ()
+    return [Codec(), *(Codec(q, chroma.strip()) for chroma in request.subsampling.split(",") for q in qualities)]
+
+
+def rescalers_of(request: Request) -> list[Rescaler]:
+    """Those named; else all that are installed, and for x8 and x16 the shipped ones in a row where none is trained.
+
+    With --sr, the assistants of these too, and where none are named the networks for super-resolution.
+    """
+    from irnscale.cli.models import report_broken
+    from irnscale.engine.memory import keep_freed_memory
+    from irnscale.engine.rescaler import Rescaler
+    from irnscale.zoo import base_of, compose, find_all, models
+
+    keep_freed_memory()
+    scales, assistants = _scales(request), []
+    if request.names:
+        named = [find_all(name) for name in request.names]
+        chosen = [several for several in named if several[0].card.kind in ("irn", "sr")]
+        assistants = [model for several in named for model in several if model.card.kind == "assistant"]
+    else:
+        broken: dict[Path, ModelError] = {}
+        kinds = ("irn", "sr") if request.sr else ("irn",)
+        chosen = [[m] for m in models(broken) if m.card.kind in kinds and m.card.scale in scales]
+        report_broken(broken)
+        trained = {model.card.scale for (model,) in chosen if model.card.kind == "irn"}
+        chosen += [list(compose(scale)) for scale in scales if scale > 4 and scale not in trained]
+    options: dict[str, Any] = {"device": request.device, "precision": request.precision}
+    found = [Rescaler(several, **options) for several in chosen]
+    if request.sr:
+        digests = {rescaler.digest for rescaler in found}
+        given = {model.card.name for model in assistants}
+        assistants += [m for m in models({}) if m.card.base_digest in digests and m.card.name not in given]
+    found += [Rescaler([base_of(model)], assistant=model, **options) for model in assistants]
+    return sorted(found, key=lambda rescaler: rescaler.scale)
+
+
+def _scales(request: Request) -> list[int]:
+    return numbers("-s", request.scales, (2, 3, 4, 8, 16))
+
+
+def methods_of(request: Request, rescalers: Sequence[Rescaler], chosen: Chosen) -> list[Method]:
+    """By scale: baselines, then the models and what they are asked for besides."""
+    from irnscale.evaluation.methods import (
+        baselines,
+        full_size,
+        model_method,
+        published_bicubic,
+        sampled,
+        super_resolution,
+        with_detail,
+    )
+
+    temperatures = _temperatures(request.temperature)
+    found: list[Method] = []
+    if any(score.no_reference for score in chosen.more) and not request.no_baselines and not request.update_card:
+        found.append(full_size())
+    compared = _compared(rescalers) if request.precision_costs else {}
+    for scale in sorted({rescaler.scale for rescaler in rescalers}) if request.names else _scales(request):
+        if not request.no_baselines and not request.update_card:
+            found += [published_bicubic(scale)] if request.luma == "rounded" else []
+            found += baselines(scale)
+        found += _external(request, scale)
+        for rescaler in rescalers:
+            if rescaler.scale == scale and rescaler.shrinks and rescaler.assistant is None:
+                found.append(model_method(rescaler))
+                found += [with_detail(rescaler, storage) for storage in _storages(request, scale)]
+                found += [sampled(rescaler, t, draws=request.draws, seed=request.seed) for t in temperatures]
+            if rescaler.scale == scale and (request.sr or rescaler.assistant is not None or not rescaler.shrinks):
+                found.append(super_resolution(rescaler))
+            if rescaler.scale == scale:
+                found += compared.get(rescaler, [])
+    if not found:
+        raise UsageError("nothing to measure", "leave --no-baselines out, or choose a model with -m")
+    return found
+
+
+def _external(request: Request, scale: int) -> list[Method]:
+    """Other programs. Raises UsageError where one reduces that does not enlarge."""
+    from irnscale.evaluation.external import both_ways, enlarging, parse
+
+    ups, downs = parse(request.methods, "--method"), parse(request.methods_down, "--method-down")
+    alone = [name for name in downs if name not in ups]
+    if alone:
+        raise UsageError(f"--method-down {alone[0]}: nothing enlarges what it reduces", f"add --method {alone[0]}=...")
+    return [both_ways(downs[n], up, scale) if n in downs else enlarging(up, scale) for n, up in ups.items()]
+
+
+def _compared(rescalers: Sequence[Rescaler]) -> dict[Rescaler, list[Method]]:
+    """The same models in float32 and bfloat16, each as its main method."""
+    from irnscale.engine.rescaler import Rescaler
+    from irnscale.evaluation.methods import in_precision, model_method, super_resolution
+
+    found: dict[Rescaler, list[Method]] = {}
+    for rescaler in rescalers:
+        make = model_method if rescaler.assistant is None and rescaler.shrinks else super_resolution
+        for precision in ("float32", "bfloat16"):
+            other = Rescaler(
+                rescaler.models, assistant=rescaler.assistant, device=str(rescaler.device), precision=precision
+            )
+            found.setdefault(rescaler, []).append(in_precision(make(other), other))
+    return found
+
+
+def _storages(request: Request, scale: int) -> list[Storage]:
+    """The files of --detail and --attach, as `down` would write them."""
+    from irnscale.cli.detailing import detail_bits, parse_attach
+    from irnscale.evaluation.trip import Storage
+
+    found = []
+    for part in (request.detail or "").split(",") if request.detail is not None else ():
+        if part.strip() not in ("1", "2", "3", "exact"):
+            raise UsageError(f"--detail {request.detail}: not 1, 2, 3 or exact", "for example --detail 1,2")
+        bits = detail_bits(part.strip(), scale, lossy=False, jpeg_resistant=False)
+        found.append(Storage(bits=bits, exact=part.strip() == "exact"))
+    qualities = [] if request.jpeg is None else numbers("--jpeg", request.jpeg, range(1, 101))
+    for part in (request.attach or "").split(",") if request.attach is not None else ():
+        amount = parse_attach(part.strip())
+        found += [
+            Storage("jpg", quality, chroma.strip(), amount=amount)
+            for chroma in request.subsampling.split(",")
+            for quality in qualities
+        ] or [Storage(amount=amount)]
+    return found
+
+
+def _temperatures(text: str | None) -> list[float]:
+    try:
+        found = [float(part) for part in text.split(",")] if text is not None else []
+    except ValueError as error:
+        raise UsageError(f"--temperature {text}: not numbers", "for example --temperature 0.5,1") from error
+    return found
