@@ -246,3 +246,33 @@ def test_deep_colour_goes_all_the_way(capfdbinary, monkeypatch, tmp_path):
     small = tifffile.imread("small.tif").astype(int)
     assert np.abs(small - [12345, 23456, 34567]).max() < 400
     assert len(np.unique(small % 257)) > 1, "more than 8 bits"
+
+
+@pytest.mark.parametrize(("bit", "opaque"), [(0x8000, True), (0, True), (None, False)])
+def test_the_one_bit_of_alpha_of_a_tga_of_16_bits(bit, opaque):
+    """Set where a pixel is opaque, as ImageMagick, GIMP and Photoshop have it; nowhere set, it is filling."""
+    fives = np.arange(48, dtype=np.uint16).reshape(6, 8) % 32
+    words = fives << 10 | 31 - fives << 5 | fives
+    words |= np.where(fives % 2, 0x8000, 0).astype(np.uint16) if bit is None else np.uint16(bit)
+    head = struct.pack("<BBBHHBHHHHBB", 0, 0, 2, 0, 0, 0, 0, 0, 8, 6, 16, 0x21)
+    picture = read_picture(head + words.astype("<u2").tobytes(), "a.tga")
+    wanted = np.stack([fives, 31 - fives, fives], axis=2) * 255 / 31
+    assert np.abs(picture.pixels - wanted).max() <= 1
+    if opaque:
+        assert picture.alpha is None
+    else:
+        np.testing.assert_array_equal(picture.alpha, fives % 2 * 255)
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_what_is_transparent_everywhere_is_told(deep):
+    file = io.BytesIO()
+    if deep:
+        pytest.importorskip("imagecodecs")
+        planes = np.zeros((8, 8, 4), np.uint16)
+        planes[..., :3] = 9000
+        data = pytest.importorskip("imagecodecs").png_encode(planes)
+    else:
+        Image.new("RGBA", (8, 8), (200, 10, 20, 0)).save(file, "PNG")
+        data = file.getvalue()
+    assert any("transparent everywhere" in note for note in read_picture(data, "a.png").notes)

@@ -158,3 +158,43 @@ def test_other_pages_are_pages(second):
     with pytest.raises(InputError, match="has 2 frames or pages"):
         read_picture(data)
     np.testing.assert_array_equal(read_picture(data, frames="first").pixels, PHOTO)
+
+
+@pytest.mark.parametrize(
+    ("head", "words"),
+    [
+        (b"P7\nWIDTH 1\nHEIGHT 1\nDEPTH 1\nMAXVAL 255\nTUPLTYPE GRAYSCALE\nENDHDR\n\0", "a PAM picture"),
+        (b"PF\n1 1\n-1.0\n" + bytes(12), "a PFM picture in colour"),
+        (b"v/1\x01\x02\0\0\0", "an OpenEXR picture"),
+        (b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 1 +X 1\n", "a Radiance HDR picture"),
+        (b"II\xbc\x01\x20\0\0\0", "a JPEG XR picture"),
+        (b"gimp xcf v011\0", "a GIMP project"),
+    ],
+)
+def test_formats_that_are_not_read_are_called_by_name(head, words):
+    assert words in refused(head + bytes(64))
+
+
+@pytest.mark.parametrize(
+    ("head", "words"),
+    [
+        (b"<!DOCTYPE html>\n<html><body>404", "web page"),
+        (b"\n  <HTML lang=en>", "web page"),
+        (b"PK\x03\x04" + bytes(30), "ZIP"),
+        (b"\x1f\x8b\x08" + bytes(30), "gzip"),
+    ],
+)
+def test_what_is_no_picture_is_called_what_it_is(head, words):
+    with pytest.raises(InputError, match=words) as caught:
+        read_picture(head, "photo.jpg")
+    assert "damaged" not in str(caught.value)
+
+
+def test_a_bmp_of_another_layout_is_not_called_damaged():
+    """Red in the lowest byte of 32 bits, which Pillow does not read."""
+    pixels = bytes(range(64)) * 4
+    masks = struct.pack("<III", 0xFF, 0xFF00, 0xFF0000)
+    info = struct.pack("<IiiHHIIiiII", 40, 8, 8, 1, 32, 3, len(pixels), 2835, 2835, 0, 0) + masks
+    data = b"BM" + struct.pack("<IHHI", 14 + len(info) + len(pixels), 0, 0, 14 + len(info)) + info + pixels
+    with pytest.raises(InputError, match="not supported"):
+        read_picture(data, "a.bmp")

@@ -82,7 +82,31 @@ _OTHERS = (
     (0, b"II*\0", "a TIFF whose header is damaged or of an unsupported kind", _GET_AGAIN),
     (0, b"MM\0*", "a TIFF whose header is damaged or of an unsupported kind", _GET_AGAIN),
     (0, b"GIF8", "a GIF whose header is damaged", _GET_AGAIN),
+    (0, b"BM", "not a picture, or a BMP whose header is damaged", _GET_AGAIN),
+    *(
+        (0, magic, f"{what}, which is not supported", "convert it to PNG or TIFF")
+        for magic, what in (
+            (b"P7\n", "a PAM picture"),
+            (b"PF\n", "a PFM picture in colour"),
+            (b"v/1\x01", "an OpenEXR picture"),
+            (b"#?RADIANCE", "a Radiance HDR picture"),
+            (b"#?RGBE", "a Radiance HDR picture"),
+            (b"II\xbc\x01", "a JPEG XR picture"),
+            (b"DDS ", "a DDS texture"),
+            (b"gimp xcf", "a GIMP project"),
+            (b"BPG\xfb", "a BPG picture"),
+            (b"FLIF", "a FLIF picture"),
+            (b"AT&TFORM", "a DjVu document"),
+            (b"farbfeld", "a farbfeld picture"),
+            (b"SIMPLE  =", "a FITS picture"),
+        )
+    ),
+    (0, b"PK\x03\x04", "a ZIP archive, or a document in one", "give the pictures in it"),
+    (0, b"\x1f\x8b", "a gzip file", "unpack it"),
+    (0, b"Rar!", "a RAR archive", "give the pictures in it"),
+    (0, b"7z\xbc\xaf", "a 7-Zip archive", "give the pictures in it"),
 )
+_PAGE = (b"<!doctype html", b"<html")
 
 
 class _Libtiff:
@@ -315,6 +339,9 @@ def failures_as_input_errors(name: str, data: bytes = b"", source: Path | bytes 
             raise InputError(f"{name}: {kind[0]}", kind[1]) from error
         if "MAX_TEXT_" in reason:  # of a PNG, which Pillow reads before the pixels
             raise InputError(f"{name}: its texts or profile are longer than 16 MiB", "remove its metadata") from error
+        if any(word in reason.lower() for word in ("unsupported", "not supported", "unimplemented", "not implemented")):
+            what = f"{name}: is of a kind that is not supported, or damaged: {reason}"
+            raise InputError(what, "convert it to PNG or TIFF") from error
         raise InputError(f"{name}: file is damaged: {reason}", _GET_AGAIN) from error
 
 
@@ -325,6 +352,8 @@ def _identify(data: bytes) -> tuple[str, str]:
             return f"is {what}", hint
     if b"<svg" in data[:1024]:
         return "is an SVG drawing", "export it as PNG"
+    if data[:1024].lstrip().lower().startswith(_PAGE):
+        return "is not a picture but a web page", "download the picture itself"
     return "is not a picture, whatever its name says", "give PNG, JPEG, WebP or TIFF files"
 
 

@@ -87,6 +87,8 @@ def read_picture(
         colours = Signalled(arrays.icc)
         if image.format != "JXL" and image.mode not in ("CMYK", "LAB"):  # which are converted
             colours = colours_of(image, data, arrays.icc, gray=arrays.gray)
+        if arrays.alpha is not None and not arrays.alpha.any():
+            notes.append("it is transparent everywhere: none of its colours is kept")
         if arrays.depth < bits <= 16:
             remedy = "" if has_io() else f" ({IO} for all of them)"
             notes.append(f"{bits} bits per channel read at {arrays.depth} bits{remedy}")

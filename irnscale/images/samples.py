@@ -100,9 +100,16 @@ def shown(image: Image.Image, data: bytes) -> Image.Image:
     """The picture as its header wants alpha understood; itself for formats that leave no doubt.
 
     A TGA file has as many bits of alpha as its header says: of 32 bits per pixel, 8 may be filling. Its alpha may be
-    multiplied into the colours.
+    multiplied into the colours. The one bit of 16 is set where the pixel is opaque, the opposite of what Pillow makes of
+    it; where none is set, it is filling, too.
     """
     if image.format != "TGA" or image.mode not in ("RGBA", "LA", "P"):
+        return image
+    if image.mode == "RGBA" and data[16] == 16:
+        alpha = image.getchannel("A").point(lambda value: 255 - value)
+        if alpha.getextrema() == (0, 0):
+            return image.convert("RGB")
+        image.putalpha(alpha)
         return image
     if is_filling(image, data):
         return image.convert({"RGBA": "RGB", "LA": "L", "P": "RGB"}[image.mode])
