@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, TiffImagePlugin
 from test_images_read import SRGB, chunk, encoded
 
 from irnscale.images.boxes import primary_properties
@@ -107,7 +108,39 @@ def endpoints(points):
     return tuple((xyz * np.linalg.solve(xyz, white)).T.ravel())
 
 
+def tiff(tags: dict[int, object]) -> bytes:
+    info = TiffImagePlugin.ImageFileDirectory_v2()
+    for tag, value in tags.items():
+        info.tagtype[tag] = 3 if tag == 301 else 5
+        info[tag] = value
+    return encoded(Image.fromarray(PIXELS), "TIFF", tiffinfo=info)
+
+
+def transfer(exponent: float, channels: int = 3) -> tuple[int, ...]:
+    return tuple(round(65535 * (k / 255) ** exponent) for k in range(256)) * channels
+
+
+def photographed(format: str, space: int, index: str | None) -> bytes:
+    exif = Image.Exif()
+    exif[0x010F] = "maker"
+    exif.get_ifd(0x8769)[0xA001] = space
+    if index is not None:
+        exif.get_ifd(0x8769)[0xA005] = {1: index, 2: b"0100"}
+    return encoded(Image.fromarray(PIXELS), format, exif=exif)
+
+
+ADOBE_TO_SRGB = np.array([[1.3984, -0.3984, 0], [0, 1, 0], [0, -0.0429, 1.0429]])
+ADOBE = expected(ADOBE_TO_SRGB, lambda x: x ** (563 / 256))
 SIGNALS = {
+    "tiff chromaticities": (lambda: tiff({318: P3_POINTS[:2], 319: P3_POINTS[2:]}), expected(P3_TO_SRGB, srgb_light)),
+    "tiff transfer": (lambda: tiff({301: transfer(1.8)}), expected(np.eye(3), lambda x: x**1.8)),
+    "tiff both": (lambda: tiff({301: transfer(1, 1), 319: P3_POINTS[2:]}), expected(P3_TO_SRGB, lambda x: x)),
+    "jpeg R03": (lambda: photographed("JPEG", 0xFFFF, "R03"), ADOBE),
+    "jpeg 2": (lambda: photographed("JPEG", 2, None), ADOBE),
+    "tiff R03": (
+        lambda: encode_picture(replace(read_picture(photographed("JPEG", 0xFFFF, "R03")), icc=None), "tiff"),
+        ADOBE,
+    ),
     "png cICP P3": (lambda: png(cicp(12, 13, 0, 1)), expected(P3_TO_SRGB, srgb_light)),
     "png cICP 2020": (lambda: png(cicp(9, 1, 0, 1)), expected(BT2020_TO_SRGB, rec709_light)),
     "png cICP before iCCP": (lambda: png(cicp(12, 13, 0, 1), icc_profile=SRGB), expected(P3_TO_SRGB, srgb_light)),
@@ -149,6 +182,12 @@ def test_a_signal_becomes_a_profile_in_every_format(name):
         lambda: png(gama(0.45455)),
         lambda: avif(1, 13),
         lambda: avif(2, 2),
+        lambda: photographed("JPEG", 1, "R98"),
+        lambda: photographed("JPEG", 1, "R03"),
+        lambda: photographed("JPEG", 0xFFFF, None),
+        lambda: tiff({318: P3_POINTS[:2], 319: (0.64, 0.33, 0.3, 0.6, 0.15, 0.06)}),
+        lambda: tiff({318: (0, 0), 319: (0,) * 6}),
+        lambda: tiff({301: (0,) * 768}),
         lambda: bmp(b"sRGB"),
         lambda: bmp(bytes(4)),
     ],
@@ -172,6 +211,22 @@ def test_high_dynamic_range_is_carried_or_told(make):
     for format in ("jpg", "tiff", "webp"):
         assert "high dynamic range" in encoding_notes(picture, format)[0]
     assert read_picture(encode_picture(picture.stripped("all"), "png")).cicp is None
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_narrow_range_is_made_full(deep):
+    """16 and 235 of 8 bits are black and white, 4096 and 60160 of 16; what lies beyond is cut off."""
+    pixels = np.array([[[0, 16, 17], [125, 126, 234], [235, 236, 255]]], np.uint8)
+    if deep:
+        data = pytest.importorskip("imagecodecs").png_encode(pixels.astype(np.uint16) << 8)
+        data = data[:33] + cicp(9, 16, 0, 0) + data[33:]
+    else:
+        data = png(cicp(9, 16, 0, 0), pixels=pixels)
+    picture = read_picture(data)
+    top = 65535 if deep else 255
+    wanted = ((pixels.astype(float) - 16) / 219).clip(0, 1) * top
+    assert np.abs(picture.pixels - wanted).max() <= 0.5
+    assert encode_picture(picture, "png").count(b"cICP" + bytes((9, 16, 0, 1))) == 1, "which says full"
 
 
 def test_high_dynamic_range_of_16_bits():

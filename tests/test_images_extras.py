@@ -16,6 +16,7 @@ from irnscale.errors import InputError, UsageError
 from irnscale.images import extras, opening, write
 from irnscale.images.jpegxl import jpegxl_header
 from irnscale.images.read import read_header, read_picture
+from irnscale.images.write import encode_picture
 
 
 @pytest.fixture
@@ -93,9 +94,15 @@ def test_the_colours_of_a_jpeg_xl_become_a_profile(codecs, name, red):
     assert len(picture.icc) < 3000
 
 
+def test_high_dynamic_range_of_a_jpeg_xl_is_carried_by_its_codes(codecs):
+    picture = read_picture(jpegxl("pq"))
+    assert (picture.icc, picture.cicp, picture.notes) == (None, (9, 16), ())
+    assert encode_picture(picture, "png").count(b"cICP\x09\x10\0\1") == 1
+
+
 @pytest.mark.parametrize(
     ("name", "word", "error"),
-    [("icc", "taken for sRGB", 0), ("pq", "PQ", 0), ("icc lossy", "converted to sRGB", 12)],
+    [("icc", "taken for sRGB", 0), ("icc lossy", "converted to sRGB", 12)],
 )
 def test_colours_of_a_jpeg_xl_that_are_lost_are_told(codecs, name, word, error):
     picture = read_picture(jpegxl(name))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageFile
 
-from .jpegxl_colour import Colour, from_linear, profile, read_colour
+from .jpegxl_colour import Colour, from_linear, hdr_codes, profile, read_colour
 from .modes import Arrays, arrays_of
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class JpegXlFile(ImageFile.StubImageFile):
     format = "JXL"
     n_frames = 1
     orientation = 1
+    hdr: tuple[int, int] | None = None
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -57,6 +58,7 @@ class JpegXlFile(ImageFile.StubImageFile):
         self.orientation = header.orientation
         self.n_frames = 2 if header.animated else 1  # two at least: the header has no number
         self.info["icc_profile"], _ = profile(header.colour)
+        self.hdr = hdr_codes(header.colour)
         for stored_kind, stored in _boxes(self._data):
             kind, content = _unpacked(stored) if stored_kind == b"brob" else (stored_kind, stored)
             if kind == b"Exif" and len(content) > 4:
@@ -87,6 +89,8 @@ def jpegxl_arrays(data: bytes) -> Arrays:
     colour = jpegxl_header(data).colour
     planes = jpegxl_planes(data)
     icc, note = profile(colour)
+    if hdr_codes(colour) is not None:
+        note = None  # they are carried on by their codes
     if colour.has_icc and not colour.xyb:
         icc = _profile_of_jpeg(data)
         note = None if icc else "its colour profile is one that imagecodecs does not give; colours are taken for sRGB"

@@ -75,6 +75,22 @@ def profile(colour: Colour) -> tuple[bytes | None, str | None]:
     return profiles.profile(profiles.Colours(colour.white, colour.primaries, colour.transfer, gamma, colour.gray))
 
 
+def hdr_codes(colour: Colour) -> tuple[int, int] | None:
+    """H.273's (primaries, transfer) of PQ and HLG, which no profile can say; None for others.
+
+    None too for primaries that have no code.
+    """
+    if colour.has_icc or colour.gamma or colour.transfer not in profiles.HDR:
+        return None
+    if colour.gray:
+        return profiles.UNSPECIFIED, colour.transfer
+    for code in (1, 9, 11, 12):
+        known = profiles.cicp_colours(code, colour.transfer)
+        if known is not None and profiles.near(known.white + known.primaries, colour.white + colour.primaries):
+            return code, colour.transfer
+    return None
+
+
 def from_linear(pixels: npt.NDArray[np.uint8 | np.uint16]) -> npt.NDArray[np.uint8 | np.uint16]:
     """Linear sRGB in whole numbers as sRGB in the same number of bits."""
     top = np.iinfo(pixels.dtype).max

@@ -68,7 +68,7 @@ def profile(colours: Colours) -> tuple[bytes | None, str | None]:
     if colours.transfer in HDR and colours.gamma is None:
         return None, f"its colours are {HDR[colours.transfer]} (high dynamic range) and are taken for sRGB"
     gamma = colours.gamma or _GAMMAS.get(colours.transfer)
-    srgb = _near(colours.white, D65) and _near(colours.primaries, SRGB_PRIMARIES)
+    srgb = near(colours.white, D65) and near(colours.primaries, SRGB_PRIMARIES)
     if gamma is None and colours.transfer not in _REC709 and (colours.gray or srgb):
         return None, None
     if gamma is not None and not 0.05 <= gamma <= 20:
@@ -179,5 +179,6 @@ def _assembled(space: bytes, tags: list[tuple[bytes, bytes]]) -> bytes:
     return head + struct.pack(">I", len(tags)) + table + body
 
 
-def _near(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+def near(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    """Whether coordinates of colours are the same but for rounding."""
     return all(abs(a - b) < 1e-3 for a, b in zip(one, other, strict=True))

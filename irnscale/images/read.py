@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from PIL import Image
@@ -11,6 +11,7 @@ from PIL import Image
 from ..errors import InputError
 from .clap import clean_aperture
 from .exif import ORIENTATION
+from .exif_colours import exif_profile
 from .extras import IO, deep_picture, deep_png, deep_tiff, has_io
 from .jpegxl import JpegXlFile, jpegxl_arrays
 from .metadata import read_exif, read_iptc, read_xmp
@@ -22,7 +23,7 @@ from .provenance import find_record
 from .resolution import stored_resolution, turned_exif
 from .samples import deep_samples, header_bits, shown
 from .segments import attachment
-from .signals import Signalled, colours_of
+from .signals import Signalled, colours_of, full_range
 from .stored import stored_xmp
 from .texts import stored_texts_of
 from .tiff_directories import count_pages
@@ -39,6 +40,7 @@ HEAD = 1 << 16
 _CODESTREAM = b"\xff\x4f\xff\x51"
 # Deflate and GIF's LZW reach 1000 and 2700 to one; only blank pages of one bit per pixel pack denser.
 _SURELY_HARMLESS, _PIXELS_PER_BYTE = 5 * 10**7, 3000
+_CAMERAS = {"JPEG", "MPO", "TIFF", "HEIF"}  # whose EXIF may say Adobe RGB
 _FORMAT_NAMES = {"JPEG": "jpg", "MPO": "jpg"}
 # More than one frame, but the first is the whole picture: a phone's second view, layers, icon sizes.
 _NO_XMP_ORIENTATION = {"TIFF", "HEIF"}  # a TIFF's own tag counts, and HEIC is decoded upright
@@ -85,8 +87,14 @@ def read_picture(
         if aperture:
             arrays = cropped(arrays, aperture)
         colours = Signalled(arrays.icc)
-        if image.format != "JXL" and image.mode not in ("CMYK", "LAB"):  # which are converted
+        if isinstance(image, JpegXlFile):
+            colours = Signalled(arrays.icc, image.hdr)
+        elif image.mode not in ("CMYK", "LAB"):  # which are converted
             colours = colours_of(image, data, arrays.icc, gray=arrays.gray)
+            if image.format in _CAMERAS and colours == Signalled():
+                colours = Signalled(exif_profile(exif, gray=arrays.gray))
+        if colours.narrow:
+            arrays = replace(arrays, pixels=full_range(arrays.pixels))
         if arrays.alpha is not None and not arrays.alpha.any():
             notes.append("it is transparent everywhere: none of its colours is kept")
         if arrays.depth < bits <= 16:

@@ -100,8 +100,8 @@ def shown(image: Image.Image, data: bytes) -> Image.Image:
     """The picture as its header wants alpha understood; itself for formats that leave no doubt.
 
     A TGA file has as many bits of alpha as its header says: of 32 bits per pixel, 8 may be filling. Its alpha may be
-    multiplied into the colours. The one bit of 16 is set where the pixel is opaque, the opposite of what Pillow makes of
-    it; where none is set, it is filling, too.
+    multiplied into the colours. The one bit of 16 is set where the pixel is opaque, the opposite of what Pillow makes
+    of it; where none is set, it is filling.
     """
     if image.format != "TGA" or image.mode not in ("RGBA", "LA", "P"):
         return image

@@ -2,48 +2,72 @@
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from .boxes import boxes, find_box, primary_properties
-from .profiles import HDR, Colours, cicp_colours, fitted, is_sound, profile
+from .profiles import D65, HDR, SRGB_PRIMARIES, Colours, cicp_colours, fitted, is_sound, profile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from PIL import Image
 
+    from .picture import Pixels
+
 _DAMAGED = "its colour profile is damaged and was dropped"
-_NARROW = "its samples are of narrow range (16 to 235) and are taken for full range"
+_NARROW = "its samples are of narrow range (16 to 235) and are made full range"
 _UNKNOWN = "its colours are signalled by codes that are not known, and are taken for sRGB"
 _ROMM = Colours((0.3457, 0.3585), (0.7347, 0.2653, 0.1596, 0.8404, 0.0366, 0.0001), gamma=1.8)
 _JP2_SPACES = {16, 17, 18}  # sRGB, gray and YCC of it
 _MAX_PROFILE = 2**24
+_WHITE_POINT, _CHROMATICITIES, _TRANSFER_FUNCTION = 318, 319, 301  # of TIFF
 _SRGB_GAMMA = 0.45455
 
 
 @dataclass(frozen=True)
 class Signalled:
-    """A profile, or the codes (primaries, transfer) of H.273 where no profile can say it; notes of what is lost."""
+    """A profile, or the codes (primaries, transfer) of H.273 where no profile can say it; notes of what is lost.
+
+    narrow: whether black is at 16 and white at 235, of 255.
+    """
 
     icc: bytes | None = None
     cicp: tuple[int, int] | None = None
     notes: tuple[str, ...] = ()
+    narrow: bool = False
 
 
 def colours_of(image: Image.Image, data: bytes, icc: bytes | None, *, gray: bool) -> Signalled:
     """The colours of decoded RGB or gray pixels; `icc` is the profile that Pillow found."""
-    found = _FINDERS.get(image.format or "", _plain)(data, icc, gray)
+    if image.format == "TIFF" and icc is None:
+        found = _tiff(getattr(image, "tag_v2", {}), gray)
+    else:
+        found = _FINDERS.get(image.format or "", _plain)(data, icc, gray)
     if found.icc is None:
         return found
     if not is_sound(found.icc):
-        return Signalled(None, found.cicp, (*found.notes, _DAMAGED))
+        return replace(found, icc=None, notes=(*found.notes, _DAMAGED))
     fits = fitted(found.icc, gray=gray)
     if fits is None:
-        return Signalled(None, found.cicp, (*found.notes, "its colour profile does not fit its pixels and was dropped"))
-    return Signalled(fits, found.cicp, found.notes)
+        return replace(
+            found, icc=None, notes=(*found.notes, "its colour profile does not fit its pixels and was dropped")
+        )
+    return replace(found, icc=fits)
+
+
+def full_range(pixels: Pixels) -> Pixels:
+    """Narrow range (H.273, 8.3: 16 to 235 of 8 bits, 4096 to 60160 of 16) as full range of as many bits."""
+    step = 1 if pixels.dtype == np.uint8 else 256
+    top = np.iinfo(pixels.dtype).max
+    table = np.rint((np.arange(top + 1.0) - 16 * step) * (top / (219 * step))).clip(0, top).astype(pixels.dtype)
+    whole: Pixels = table[pixels]
+    return whole
 
 
 def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -78,7 +102,7 @@ def _png(data: bytes, icc: bytes | None, gray: bool) -> Signalled:
         chunks.setdefault(kind, content)
     if len(cicp := chunks.get(b"cICP", b"")) == 4:
         found = _of_codes(cicp[0], cicp[1], gray)
-        return found if cicp[3] else Signalled(found.icc, found.cicp, (*found.notes, _NARROW))
+        return found if cicp[3] else replace(found, notes=(*found.notes, _NARROW), narrow=True)
     notes: tuple[str, ...] = ()
     if b"iCCP" in chunks:
         whole = _inflated(chunks[b"iCCP"])
@@ -128,6 +152,32 @@ def _nclx(data: bytes, icc: bytes | None, gray: bool) -> Signalled:
             primaries, transfer = struct.unpack_from(">HH", content, 4)
             return _of_codes(primaries, transfer, gray)
     return Signalled()
+
+
+def _tiff(tags: Mapping[int, Any], gray: bool) -> Signalled:
+    """The tags WhitePoint, PrimaryChromaticities and TransferFunction (TIFF 6.0, section 20)."""
+    try:
+        white = tuple(float(value) for value in tags.get(_WHITE_POINT, D65))
+        points = tuple(float(value) for value in tags.get(_CHROMATICITIES, SRGB_PRIMARIES))
+        gamma = _exponent(tags.get(_TRANSFER_FUNCTION))
+    except (ValueError, TypeError, ZeroDivisionError):
+        return Signalled()
+    if len(white) != 2 or len(points) != 6 or min(white[1], *points) <= 0:
+        return Signalled()
+    made, note = profile(Colours((white[0], white[1]), points, gamma=gamma, gray=gray))
+    return Signalled(made, None, (note,) if note else ())
+
+
+def _exponent(table: object) -> float | None:
+    """From samples to light, by the middle of the first channel's table; None for sRGB's curve, or no table."""
+    if not isinstance(table, tuple) or len(table) < 16:
+        return None
+    entries = len(table) if len(table) % 3 else len(table) // 3  # of one channel, or of three
+    middle = table[entries // 2] / 65535
+    place = (entries // 2) / (entries - 1)
+    if not 0 < middle < 1 or abs(middle - ((place + 0.055) / 1.055) ** 2.4) < 0.004:
+        return None
+    return math.log(middle) / math.log(place)
 
 
 def _jp2(data: bytes, icc: bytes | None, gray: bool) -> Signalled:
