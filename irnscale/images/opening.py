@@ -19,6 +19,7 @@ from ..errors import InputError
 from .embedded import reveal
 from .extras import HEIF, IO, has_heif, has_io, is_heic
 from .jpegxl import JpegXlFile, is_jpegxl
+from .png_mending import SIGNATURE, mended
 from .raw import is_camera_raw
 from .unsupported import unsupported
 
@@ -295,10 +296,22 @@ def open_source(source: Path | bytes, name: str | None = None) -> Iterator[Image
             return
         if is_heic(head):
             has_heif()
-        formats = [format_ for format_ in Image.ID if format_ not in _REFUSED]
-        image = stack.enter_context(Image.open(file, formats=formats))
+        image = stack.enter_context(_opened(file, head))
         reveal(image)
         yield image
+
+
+def _opened(file: BinaryIO, head: bytes) -> Image.Image:
+    """By Pillow; a PNG without what is damaged beside its pixels, where Pillow would refuse it."""
+    formats = [format_ for format_ in Image.ID if format_ not in _REFUSED]
+    try:
+        return Image.open(file, formats=formats)
+    except PILLOW_ERRORS:
+        file.seek(0)
+        data, dropped = mended(file.read()) if head.startswith(SIGNATURE) else (b"", ())
+        if not dropped:
+            raise
+        return Image.open(io.BytesIO(data), formats=["PNG"])
 
 
 @contextmanager

@@ -38,6 +38,7 @@ _GAMMAS = {4: 2.2, 5: 2.8, 8: 1.0, 17: 2.6}
 HDR = {16: "PQ", 18: "HLG"}
 _D50 = np.array([0.96422, 1.0, 0.82491])
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
+_CLASSES = {b"scnr", b"mntr", b"prtr", b"spac"}  # and not links between devices, abstract or named colours
 _NOT_EXPRESSED = "its colours are of a kind that no profile describes, and are taken for sRGB"
 
 
@@ -99,11 +100,13 @@ def is_sound(icc: bytes) -> bool:
 
 
 def fitted(icc: bytes, *, gray: bool) -> bytes | None:
-    """A profile for pixels of one channel or of three; None where this one speaks of others.
+    """A profile for pixels of one channel or of three; None where this one speaks of others, or of no pixels at all.
 
     A gray axis has no primaries: an RGB profile with one curve for all channels gives a gray one, and the reverse.
     """
     space = icc[16:20]
+    if icc[12:16] not in _CLASSES:
+        return None
     if not is_sound(icc) or space == (b"GRAY" if gray else b"RGB "):
         return icc if is_sound(icc) else None
     if gray and space == b"RGB " and not _tag(icc, b"A2B0"):

@@ -19,6 +19,7 @@ from .modes import Arrays, arrays_of, cropped, decode
 from .opening import open_source, read_bytes, source_name
 from .orientation import turn_upright, turned_size
 from .picture import Picture
+from .png_mending import mended
 from .provenance import find_record
 from .resolution import stored_resolution, turned_exif
 from .samples import deep_samples, header_bits, shown
@@ -63,9 +64,13 @@ def read_picture(
         raise ValueError(f"frames must be 'error' or 'first', not {frames!r}")
     label = source_name(source, name)
     data = source if isinstance(source, bytes) else read_bytes(source, label)
+    digest = hashlib.sha256(data).hexdigest()
+    data, dropped = mended(data)
     with open_source(data, label) as image:
         _check_size(image, label, max_pixels, _length(source))
         notes = _check_frames(image, label, frames)
+        if dropped:
+            notes.append(f"what it says in {' and '.join(dropped)} is damaged and was dropped")
         _refuse_raw(image, label)
         _check_strips(image, label)
         aperture = clean_aperture(image, data, label)
@@ -115,7 +120,7 @@ def read_picture(
             xmp=xmp,
             iptc=iptc,
             format=format_name(image),
-            source_digest=hashlib.sha256(data).hexdigest(),
+            source_digest=digest,
             notes=(
                 *notes,
                 *arrays.notes,
