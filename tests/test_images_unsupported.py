@@ -180,6 +180,7 @@ def test_formats_that_are_not_read_are_called_by_name(head, words):
     [
         (b"<!DOCTYPE html>\n<html><body>404", "web page"),
         (b"\n  <HTML lang=en>", "web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "Git LFS"),
         (b"PK\x03\x04" + bytes(30), "ZIP"),
         (b"\x1f\x8b\x08" + bytes(30), "gzip"),
     ],
@@ -198,3 +199,14 @@ def test_a_bmp_of_another_layout_is_not_called_damaged():
     data = b"BM" + struct.pack("<IHHI", 14 + len(info) + len(pixels), 0, 0, 14 + len(info)) + info + pixels
     with pytest.raises(InputError, match="not supported"):
         read_picture(data, "a.bmp")
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_a_truncated_avif_is_not_for_want_of_a_decoder(share):
+    file = io.BytesIO()
+    Image.fromarray(PHOTO).save(file, "AVIF")
+    data = file.getvalue()
+    with pytest.raises(InputError, match="truncated") as caught:
+        read_picture(data[: int(len(data) * share)], "a.avif")
+    assert "install" not in str(caught.value)

@@ -13,7 +13,7 @@ import zlib
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from PIL import Image, PngImagePlugin, UnidentifiedImageError, _imaging
+from PIL import Image, PngImagePlugin, UnidentifiedImageError, _imaging, features
 
 from ..errors import InputError
 from .embedded import reveal
@@ -99,9 +99,12 @@ _OTHERS = (
             (b"FLIF", "a FLIF picture"),
             (b"AT&TFORM", "a DjVu document"),
             (b"farbfeld", "a farbfeld picture"),
+            (b"\x8aMNG", "an MNG animation"),
+            (b"\x8bJNG", "a JNG picture"),
             (b"SIMPLE  =", "a FITS picture"),
         )
     ),
+    (0, b"version https://git-lfs", "a pointer of Git LFS and not the picture", "fetch it with git lfs pull"),
     (0, b"PK\x03\x04", "a ZIP archive, or a document in one", "give the pictures in it"),
     (0, b"\x1f\x8b", "a gzip file", "unpack it"),
     (0, b"Rar!", "a RAR archive", "give the pictures in it"),
@@ -360,6 +363,8 @@ def failures_as_input_errors(name: str, data: bytes = b"", source: Path | bytes 
 
 def _identify(data: bytes) -> tuple[str, str]:
     """What the bytes are, as far as their beginning tells, and the remedy."""
+    if data[4:12] == b"ftypavif" and features.check("avif"):
+        return "is an AVIF that is damaged or truncated", _GET_AGAIN
     for offset, magic, what, hint in _OTHERS:
         if data[offset : offset + len(magic)] == magic:
             return f"is {what}", hint

@@ -1,4 +1,4 @@
-"""PNG files with a damaged part beside the pixels, which other programs leave out and Pillow refuses with all of them."""
+"""PNG files with damage beside the pixels: other programs leave it out, Pillow refuses the whole file."""
 
 from __future__ import annotations
 
@@ -10,26 +10,32 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_CRITICAL = (b"IHDR", b"PLTE", b"IDAT")
 _LENGTHS = {b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"pHYs": 9, b"cICP": 4, b"tIME": 7}
-_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
-_LONGEST_NAME = 80  # of a profile or a text, with the zero behind it
+_LONGEST_NAME = 80  # of a profile, with the zero behind it
 
 
 def mended(data: bytes) -> tuple[bytes, tuple[str, ...]]:
     """A PNG without chunks that are damaged and that a decoder of pixels may ignore, and their kinds.
 
-    Third edition of the PNG specification, 13.2: a decoder should go on where an ancillary chunk is in error. Critical
-    chunks, and a file that ends within one, stay as they are; so does a file of another format.
+    Third edition of the PNG specification, 13.2: a decoder should go on where an ancillary chunk is in error. A file
+    that ends within a chunk stays as it is; so does a file of another format.
+
+    Raises ValueError where the checksum of a critical chunk is wrong, which Pillow does not look at: zeros in the place
+    of compressed pixels decode to something.
     """
     if not data.startswith(SIGNATURE):
         return data, ()
     places = [(0, len(SIGNATURE))]
     dropped = []
     for kind, start, end in _chunks(data):
-        if kind[:1].islower() and kind.isalpha() and not _is_sound(kind, data[start:end]):
-            dropped.append(kind.decode("ascii"))
-        else:
-            places.append((start, end))
+        if kind[:1].islower() and kind.isalpha():
+            if not _is_sound(kind, data[start:end]):
+                dropped.append(kind.decode("ascii"))
+                continue
+        elif kind in _CRITICAL and _crc(data, start, end) != int.from_bytes(data[end - 4 : end], "big"):
+            raise ValueError(f"the checksum of {kind.decode()} is wrong")
+        places.append((start, end))
     if not dropped:
         return data, ()
     return b"".join(data[start:end] for start, end in places), tuple(dict.fromkeys(dropped))
@@ -48,15 +54,17 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     yield b"IEND", at, len(data)
 
 
+def _crc(data: bytes, start: int, end: int) -> int:
+    return zlib.crc32(memoryview(data)[start + 4 : end - 4])
+
+
 def _is_sound(kind: bytes, chunk: bytes) -> bool:
-    content, crc = chunk[8:-4], int.from_bytes(chunk[-4:], "big")
-    if zlib.crc32(chunk[4:-4]) != crc:
+    content = chunk[8:-4]
+    if _crc(chunk, 0, len(chunk)) != int.from_bytes(chunk[-4:], "big"):
         return False
     if kind in _LENGTHS:
         return len(content) == _LENGTHS[kind]
     if kind == b"iCCP":
         name, zero, rest = content.partition(b"\0")
         return bool(zero) and len(name) < _LONGEST_NAME and rest[:1] == b"\0"
-    if kind in _TEXTS:
-        return b"\0" in content[:_LONGEST_NAME]
     return True

@@ -16,7 +16,7 @@ from .extras import IO, deep_picture, deep_png, deep_tiff, has_io
 from .jpegxl import JpegXlFile, jpegxl_arrays
 from .metadata import read_exif, read_iptc, read_xmp
 from .modes import Arrays, arrays_of, cropped, decode
-from .opening import open_source, read_bytes, source_name
+from .opening import failures_as_input_errors, open_source, read_bytes, source_name
 from .orientation import turn_upright, turned_size
 from .picture import Picture
 from .png_mending import mended
@@ -65,7 +65,8 @@ def read_picture(
     label = source_name(source, name)
     data = source if isinstance(source, bytes) else read_bytes(source, label)
     digest = hashlib.sha256(data).hexdigest()
-    data, dropped = mended(data)
+    with failures_as_input_errors(label):
+        data, dropped = mended(data)
     with open_source(data, label) as image:
         _check_size(image, label, max_pixels, _length(source))
         notes = _check_frames(image, label, frames)
