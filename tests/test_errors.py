@@ -21,6 +21,7 @@ from irnscale.errors import IrnscaleError, UsageError
 from irnscale.images.read import read_picture
 from irnscale.images.segments import attached
 from irnscale.images.write import check_format_limits, check_options, check_transparency, write_bytes_atomic
+from irnscale.zoo import recorded, super_resolution
 
 
 def saved(image: Image.Image, format: str, **options) -> bytes:
@@ -88,6 +89,14 @@ OF_IMAGES = [
     (lambda: check_format_limits("webp", 20000, 1), "png or tiff with `format`", "png or tiff with --format"),
     (lambda: check_transparency(CLEAR, "jpg"), "or webp with `format`", "or webp with --format"),
     (lambda: write_bytes_atomic(b"", Path(__file__), overwrite=False), "add `overwrite` to", "add --overwrite to"),
+    (lambda: super_resolution("irn-x4"), "leave `sr` out, or `model`)", "leave --sr out, or --model)"),
+    (lambda: irnscale.load("irn-sr-x4"), "with `sr` and model=irn-sr-x4)", "with --sr and --model irn-sr-x4)"),
+    (lambda: irnscale.load(5), "and named with `model`)", "and named with --model)"),
+    (
+        lambda: recorded("irn-x9", "0" * 16, 4),
+        ".safetensors with `model`; `ig",
+        ".safetensors with --model; --ignore-p",
+    ),
     (lambda: attached(b"", b"", "gif"), "leave `attach` out", "leave --attach out"),
 ]
 
@@ -110,17 +119,22 @@ def test_16_bits_without_imagecodecs(monkeypatch):
     assert caught.value.line.endswith("or choose --format tiff)")
 
 
-@pytest.mark.parametrize("folder", ["images", "engine", "detail"])
+@pytest.mark.parametrize("folder", ["images", "engine", "detail", "zoo"])
 def test_no_option_is_named_by_what_the_api_calls(folder):
     """Strings but docstrings, and but advice to run a command."""
     for path in (Path(irnscale.__file__).parent / folder).glob("*.py"):
         tree = ast.parse(path.read_text())
         bare = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        whole = [node for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)]
+        bare |= {id(value) for node in whole for value in node.values}
+        texts = ["".join(v.value if isinstance(v, ast.Constant) else "x" for v in node.values) for node in whole]
         for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in bare:
-                said = re.sub(r"`irnscale [^`]*`", "", node.value)
-                named = re.search(r"(?<![\w-])(?:--[a-z]|-[a-zA-Z0](?![\w-]))", said)
-                assert not named, f"{path.name}:{node.lineno}: {node.value}"
+                texts.append(node.value)
+        for text in texts:
+            said = re.sub(r"`irnscale [^`]*`", "", text)
+            named = re.search(r"(?<![\w-])(?:--[a-z]|-[a-zA-Z0](?![\w-]))", said)
+            assert not named, f"{path.name}: {text}"
 
 
 def test_only_what_is_named_is_translated():

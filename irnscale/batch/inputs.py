@@ -145,12 +145,12 @@ def parse_shard(text: str | None) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def read_source(item: Item) -> bytes:
-    """The bytes of an input. Raises InputError, or UsageError where stdin is a terminal."""
+def read_source(item: Item, *, searched: bool = True) -> bytes:
+    """The bytes of an input; `searched` says whether folders could be. Raises InputError; UsageError for a terminal."""
     if item.problem is not None:
         raise item.problem
     if item.source is not None:
-        if os.path.isdir(item.source):  # noqa: PTH112 - Path.is_dir raises for long names
+        if searched and os.path.isdir(item.source):  # noqa: PTH112 - Path.is_dir raises for long names
             raise InputError(f"{item.label}: is a folder", "add -r to take the pictures in it")
         return read_bytes(item.source, item.label)
     if sys.stdin.isatty():

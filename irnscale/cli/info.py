@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import click
 
 from irnscale.cli.options import DEBUG
-from irnscale.errors import ExitCode, IrnscaleError
+from irnscale.errors import ExitCode, InputError, IrnscaleError, UsageError, one_line
 
 
 @click.command()
@@ -17,26 +17,52 @@ from irnscale.errors import ExitCode, IrnscaleError
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 @DEBUG
 def command(files: tuple[str, ...], as_json: bool, debug: bool) -> int:
-    """Size, depth, profile and irnscale record of image files."""
+    """Size, depth, profile and irnscale record of image files. FILE may be - for stdin."""
+    from irnscale import batch
     from irnscale.cli.main import fail
     from irnscale.images.inspect import describe
 
     code = ExitCode.OK
-    for name in files:
+    for item in batch.collect(batch.Selection(files)).items:
         try:
-            facts = describe(Path(name))
+            data = batch.read_source(item, searched=False)
+            facts = describe(data, item.label)
+            problems = _problems(data, facts)
+        except UsageError:  # stdin is a terminal
+            raise
         except IrnscaleError as error:
             fail(error.line)
             code = error.exit_code
             continue
-        click.echo(json.dumps({"file": name, **facts}) if as_json else _text(name, facts))
+        facts["note"] = "; ".join([*problems, *filter(None, [facts["note"]])]) or None
+        click.echo(json.dumps(facts) if as_json else _text(facts))
     return code
 
 
-def _text(name: str, facts: dict[str, Any]) -> str:
+def _problems(data: bytes, facts: dict[str, Any]) -> list[str]:
+    """What has become of the detail that the record tells of; for that the pixels are decoded."""
+    from irnscale.detail.finding import doubts, layers_of
+    from irnscale.engine.exactly import exact_layer
+    from irnscale.images.read import read_picture
+
+    said = facts["provenance"]
+    if said is None or said["detail"] is None:
+        return []
+    try:
+        picture = read_picture(data, facts["file"], frames="first")
+    except InputError as error:
+        return [f"whether its detail is whole cannot be told: {error.what.removeprefix(facts['file'] + ': ')}"]
+    if picture.record is None:
+        return []
+    layer = None if picture.attachment is None else exact_layer(picture)
+    picture = replace(picture, layers=layers_of(picture, picture.record))
+    return doubts(picture, picture.record, exact=layer is not None and layer.complete)
+
+
+def _text(facts: dict[str, Any]) -> str:
     facts = {key: ", ".join(value) if isinstance(value, list) else value for key, value in facts.items()}
-    record = facts.pop("provenance", None)
-    lines = [f"{name}:"]
+    name, record = facts.pop("file"), facts.pop("provenance", None)
+    lines = [f"{one_line(name)}:"]
     lines += [f"  {key.replace('_', ' ')}: {value}" for key, value in facts.items() if value not in (None, "", [])]
     if record is None:
         return "\n".join([*lines, "  irnscale: no record"])

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import click
 
 from irnscale.cli.options import DEBUG
 from irnscale.errors import ExitCode, IrnscaleError, OutputError, UsageError, one_line
 
+if TYPE_CHECKING:
+    from irnscale.batch import Job, Targets
+
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option(
-    "-o", "--output", metavar="PATH|-", help="File, folder, or - for stdout [default: NAME_stripped beside it]."
+    "-o",
+    "--output",
+    metavar="PATH|-",
+    help="File, folder, or - for stdout [default: NAME_stripped beside it; stdout for stdin].",
 )
 @click.option("--overwrite", is_flag=True, help="Replace existing outputs.")
 @DEBUG
@@ -22,50 +28,59 @@ def command(files: tuple[str, ...], output: str | None, overwrite: bool, debug: 
     """Remove the coded detail from small images: what they show stays, what they contain beside it is gone.
 
     The last digits of the pixels become neutral and attached blocks are dropped; `up` then restores by the network
-    alone. A JPEG, AVIF or lossy WebP is not compressed again.
+    alone. A JPEG, AVIF or lossy WebP is not compressed again. FILE may be - for stdin.
     """
+    from irnscale import batch
     from irnscale.cli.main import fail
-    from irnscale.detail.stripping import stripped
-    from irnscale.images.opening import read_bytes
+    from irnscale.cli.watch import guarded_stdout
 
-    folder = output is not None and output != "-" and (output.endswith("/") or Path(output).is_dir())
-    if len(files) > 1 and output is not None and not folder:
-        raise UsageError(f"-o {output} takes a single input", "give a folder, ending with /")
+    output, selection = batch.place_of(output, batch.Selection(files), named=False)
+    options = batch.Output(output=output)
+    # a folder is no input here, and says so when it is read
+    items = batch.collect(replace(selection, recursive=False)).items
+    jobs = batch.plan(items, options, _Names("" if options.folder else "_stripped"))
+    targets = batch.Targets(jobs, overwrite=overwrite)
     codes = set()
-    for name in files:
-        try:
-            path = Path(name)
-            data, note = stripped(read_bytes(path, name), name)
-            if note:
-                click.echo(one_line(f"irnscale: {name}: {note}"), err=True)
-            _write(data, _target(path, output, folder=folder), overwrite=overwrite)
-        except IrnscaleError as error:
-            fail(error.line)
-            codes.add(error.exit_code)
+    to_stdout = any(job.folder is None and job.target is None for job in jobs)
+    with guarded_stdout(image=to_stdout, events=False) as stdout:
+        for job in jobs:
+            try:
+                _strip(job, targets, overwrite=overwrite, stdout=stdout)
+            except IrnscaleError as error:
+                if isinstance(error, UsageError) and len(jobs) == 1:
+                    raise
+                fail(error.line)
+                codes.add(error.exit_code)
     return ExitCode.OK if not codes else codes.pop() if len(codes) == 1 else ExitCode.INPUT
 
 
-def _target(path: Path, output: str | None, *, folder: bool) -> Path | None:
-    """Where the output goes; None: stdout."""
-    if output == "-":
-        return None
-    if output is None:
-        return path.with_name(f"{path.stem}_stripped{path.suffix}")
-    return Path(output) / path.name if folder else Path(output)
+@dataclass(frozen=True)
+class _Names:
+    """The input's name, with `suffix` behind its stem and, of stdin, which has none, the extension `ext`."""
+
+    suffix: str
+    ext: str = ""
+
+    def __call__(self, stem: str, scale: int, in_ext: str = "", *, apart: int = 0) -> str:
+        ext = in_ext or self.ext
+        return f"{stem}{self.suffix}" + (f".{ext}" if ext else "")
 
 
-def _write(data: bytes, target: Path | None, *, overwrite: bool) -> None:
-    from irnscale.images.atomic import write_bytes_atomic
+def _strip(job: Job, targets: Targets, *, overwrite: bool, stdout: int) -> None:
+    from irnscale import batch
+    from irnscale.detail.stripping import stripped
+    from irnscale.images.inspect import format_of
 
-    if target is None:
+    data, note = stripped(batch.read_source(job.item, searched=False), job.label)
+    if job.item.source is None and job.folder is not None:
+        job = replace(job, name=_Names("", format_of(data)))
+    target = targets.place(job, 1)
+    if note:
+        click.echo(one_line(f"irnscale: {job.label}: {note}"), err=True)
+    if target is not None:
         try:
-            sys.stdout.buffer.write(data)
-            sys.stdout.buffer.flush()
+            target.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OutputError(f"stdout: could not write: {error.strerror}", "use -o FILE") from error
-        return
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{target.parent}: cannot be made a folder: {error.strerror}", "choose another -o") from error
-    write_bytes_atomic(data, target, overwrite=overwrite)
+            what = f"{target.parent}: cannot be made a folder: {error.strerror}"
+            raise OutputError(what, "choose another -o") from error
+    batch.write_target(data, target, overwrite=overwrite, stdout=stdout)

@@ -135,13 +135,13 @@ def doubts(picture: Picture, record: Provenance, *, exact: bool) -> list[str]:
 
 
 def describe_detail(facts: dict[str, Any]) -> str:
-    """What the record says of the layer, in one line for people."""
+    """What the record says of the layer, in one line for people: how it was when `down` wrote it."""
     with_it, without, bicubic = facts["psnr"]
     bits = facts["bits"]
     places = [f"in {bits} bit{'s' * (bits > 1)} of each sample"] if bits else []
     places += [f"in a block of {facts['attached']} bytes beside the pixels"] if facts["attached"] else []
     after = "exactly the original" if facts["exact"] else f"{with_it:.2f} dB"
     return (
-        f"{facts['bytes']} bytes of {facts['codec']}, {' and '.join(places)}; restored with it {after}, by the network "
-        f"alone {without:.2f} dB, by bicubic {bicubic:.2f} dB (luma PSNR)"
+        f"{facts['bytes']} bytes of {facts['codec']}, {' and '.join(places)}; as written, restored with it {after}, by "
+        f"the network alone {without:.2f} dB, by bicubic {bicubic:.2f} dB (luma PSNR)"
     )

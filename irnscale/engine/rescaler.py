@@ -187,7 +187,7 @@ class Rescaler:
         image), DeviceError when memory runs out.
         """
         if self.enlarging is not None:
-            raise ModelError(f"{self.name}: enlarges pictures and does not shrink any", "use it by `irnscale up --sr`")
+            raise ModelError(f"{self.name}: enlarges pictures and does not shrink any", "use it for `up`")
         source = Source(image, self.scale)
         n, height, width = source.samples, source.height, source.width
         sink = Sink(image, n, height // self.scale, width // self.scale, depth)
@@ -442,7 +442,7 @@ def load(
         model = int(model.removeprefix("x"))
     if sr:
         if jpeg_resistant:
-            raise UsageError("sr chooses the model, and jpeg_resistant does too", "leave one of them out")
+            raise UsageError("`sr` chooses the model, and `jpeg_resistant` does too", "leave one of them out")
         base, assistant = super_resolution(model)
         return Rescaler(
             [base], assistant=assistant, device=device, precision=precision, tile=tile, max_memory=max_memory

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import ImageCms
 
-from .opening import open_source
+from .opening import open_source, read_bytes, source_name
 from .provenance import find_record
 from .read import HEAD, bits_per_channel, format_name, frame_count, stored_orientation, upright_size
 from .resolution import stored_resolution
@@ -23,32 +23,33 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-def describe(path: Path) -> dict[str, Any]:
+def describe(source: Path | bytes, name: str | None = None) -> dict[str, Any]:
     """Facts about a picture, ready for JSON. Width and height are those of the upright picture.
 
-    `provenance` is the record as a dictionary or None; `note` says what is wrong with a record that
-    cannot be used. Raises InputError where the file cannot be read.
+    `name` is what to call it (default: its path). `provenance` is the record as a dictionary or None; `note` says what
+    is wrong with a record that cannot be used. Raises InputError where it cannot be read.
     """
-    with open_source(path) as image:
+    label = source_name(source, name)
+    data = source if isinstance(source, bytes) else read_bytes(source, label)
+    with open_source(data, label) as image:
         orientation = stored_orientation(image)
-        width, height = upright_size(image, path, str(path), orientation)
+        width, height = upright_size(image, data, label, orientation)
         record, note = find_record(image)
-        data = path.read_bytes()
         block = attachment(data) if record is None or record.kind == "down" else None
         exif = image.info.get("exif")
         resolution = stored_resolution(image, data, exif if isinstance(exif, bytes) else None)
         if resolution and orientation >= 5:
             resolution = resolution.turned
         return {
-            "file": str(path),
-            "bytes": path.stat().st_size,
+            "file": label,
+            "bytes": len(data),
             "format": format_name(image),
             "width": width,
             "height": height,
             "mode": image.mode,
-            "depth": bits_per_channel(image, _head(path)),
+            "depth": bits_per_channel(image, data[:HEAD]),
             "alpha": "transparency" in image.info
-            or (image.mode in ("LA", "La", "PA", "RGBA", "RGBa") and not is_filling(image, _head(path))),
+            or (image.mode in ("LA", "La", "PA", "RGBA", "RGBa") and not is_filling(image, data[:HEAD])),
             "icc": _profile_name(image),
             "exif": bool(image.info.get("exif")) or (image.format == "TIFF" and 0x8769 in image.getexif()),
             "xmp": stored_xmp(image) is not None,
@@ -62,9 +63,10 @@ def describe(path: Path) -> dict[str, Any]:
         }
 
 
-def _head(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(HEAD)
+def format_of(data: bytes) -> str:
+    """The format of a picture file, as `describe` has it. Raises InputError."""
+    with open_source(data) as image:
+        return format_name(image)
 
 
 def _profile_name(image: Image.Image) -> str | None:

@@ -35,8 +35,9 @@ def recorded(names: str, digest: str, scale: int) -> list[Model]:
     archive = "is installed and lacks it" if archive_folder() else f"may have it: {ARCHIVE_COMMAND}"
     raise ModelError(
         what,
-        f"the archive of older models {archive}; else give its .safetensors with -m; "
-        "--ignore-provenance tries other weights, at a loss",
+        f"the archive of older models {archive}; else give its .safetensors with `model`; "
+        "`ignore_provenance` tries other weights, at a loss",
+        parameters=("model", "ignore_provenance"),
     )
 
 

@@ -130,7 +130,7 @@ def find(name: str) -> Model:
         if path.stem == name:
             raise error
     if Path(name).suffix in (".pth", ".pt", ".ckpt"):
-        raise ModelError(f"{name}: pickled checkpoints are not run", f"irnscale models import {name} --name NAME")
+        raise ModelError(f"{name}: pickled checkpoints are not run", f"run `irnscale models import {name} --name NAME`")
     raise ModelError(f"no model {name!r} is installed", "see `irnscale models`, or `irnscale models import`")
 
 
@@ -154,8 +154,8 @@ def default_model(scale: int, *, jpeg_resistant: bool = False) -> Model:
         if model.card.scale == scale:
             return model
     have = ", ".join(sorted({f"x{m.card.scale}" for m in candidates})) or "none"
-    remedy = f"installed: {have}; others can be trained, see `irnscale train recipes`, and named with -m"
-    raise ModelError(f"{kind} for scale {scale} is not installed", remedy)
+    remedy = f"installed: {have}; others can be trained, see `irnscale train recipes`, and named with `model`"
+    raise ModelError(f"{kind} for scale {scale} is not installed", remedy, parameters=("model",))
 
 
 def compose(scale: int, *, jpeg_resistant: bool = False) -> list[Model]:
@@ -226,7 +226,11 @@ def super_resolution(wanted: int | str) -> tuple[Model, Model | None]:
     if isinstance(wanted, str):
         chosen = find(wanted)
         if chosen.card.kind == "irn":
-            raise ModelError(f"{chosen.card.name}: is not for super-resolution", "leave --sr out, or -m")
+            raise ModelError(
+                f"{chosen.card.name}: is not for super-resolution",
+                "leave `sr` out, or `model`",
+                parameters=("sr", "model"),
+            )
     else:
         able = [m for m in models({}) if m.card.kind in ("sr", "assistant")]
         found = newest(m for m in able if m.card.scale == wanted)
@@ -243,12 +247,15 @@ def load_network(model: Model) -> IRN:
 
     if model.card.kind == "sr":
         raise ModelError(
-            f"{model.card.name}: enlarges pictures and does not shrink any", "use it alone, by `irnscale up --sr`"
+            f"{model.card.name}: enlarges pictures and does not shrink any",
+            "use it alone, for `up` with `sr`",
+            parameters=("sr",),
         )
     if model.card.kind != "irn":
         raise ModelError(
             f"{model.card.name}: is no network of its own but an assistant of {model.card.base}",
-            f"use it by `irnscale up --sr -m {model.card.name}`",
+            f"use it for `up` with `sr` and model={model.card.name}",
+            parameters=("sr", "model"),
         )
     net = _load(model, lambda architecture: IRN(IRNConfig(**architecture)))
     _check_scale(model, net.scale)
