@@ -94,7 +94,7 @@ class Job:
         return self.folder / self.name(stem, scale, suffix[1:], apart=self.apart)
 
 
-def plan(items: Sequence[Item], options: Output, name: Naming) -> list[Job]:
+def plan(items: Sequence[Item], options: Output, name: Names) -> list[Job]:
     """The jobs of a run. Raises UsageError before any work.
 
     One input may go to a file, a folder or stdout; several, or those found in a folder, go to a folder,

@@ -52,11 +52,12 @@ def _problems(data: bytes, facts: dict[str, Any]) -> list[str]:
         picture = read_picture(data, facts["file"], frames="first")
     except InputError as error:
         return [f"whether its detail is whole cannot be told: {error.what.removeprefix(facts['file'] + ': ')}"]
-    if picture.record is None:
+    record = picture.record
+    if record is None:
         return []
     layer = None if picture.attachment is None else exact_layer(picture)
-    picture = replace(picture, layers=layers_of(picture, picture.record))
-    return doubts(picture, picture.record, exact=layer is not None and layer.complete)
+    picture = replace(picture, layers=layers_of(picture, record))
+    return doubts(picture, record, exact=layer is not None and layer.complete)
 
 
 def _text(facts: dict[str, Any]) -> str:
