@@ -41,7 +41,7 @@ def command(files: tuple[str, ...], as_json: bool, debug: bool) -> int:
 
 def _problems(data: bytes, facts: dict[str, Any]) -> list[str]:
     """What has become of the detail that the record tells of; for that the pixels are decoded."""
-    from irnscale.detail.finding import doubts, layers_of
+    from irnscale.detail.finding import as_written, doubts, layers_of
     from irnscale.engine.exactly import exact_layer
     from irnscale.images.read import read_picture
 
@@ -49,7 +49,7 @@ def _problems(data: bytes, facts: dict[str, Any]) -> list[str]:
     if said is None or said["detail"] is None:
         return []
     try:
-        picture = read_picture(data, facts["file"], frames="first")
+        picture = as_written(read_picture(data, facts["file"], frames="first"))
     except InputError as error:
         return [f"whether its detail is whole cannot be told: {error.what.removeprefix(facts['file'] + ': ')}"]
     record = picture.record

@@ -77,7 +77,7 @@ class Verb(Protocol):
         """(width, height) of the output."""
 
     def recover(self, label: str, data: bytes, header: Header) -> Header:
-        """The header of a file without a record, with the record that its pixels stand in for, where they do."""
+        """The header, with what the pixels alone tell: the record that they stand in for, how they were turned."""
 
     def prepare(self, label: str, picture: Picture) -> Picture:
         """The picture with what else is found in it. Raises IrnscaleError."""
@@ -132,8 +132,7 @@ class Rescaling:
             raise job.problem
         data = batch.read_source(job.item)
         header = read_header(data, label, max_pixels=common.max_pixels, frames=common.frames)
-        if header.record is None:
-            header = self._verb.recover(label, data, header)
+        header = self._verb.recover(label, data, header)
         outcome.size = header.width, header.height
         if job.item.found and header.record is not None and header.record.kind == self._verb.kind:
             _skip(outcome, None, f"it was itself made by `irnscale {self._verb.kind}`")

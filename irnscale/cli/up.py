@@ -177,26 +177,33 @@ class Up:
         return turned_size(size, header.orientation)
 
     def recover(self, label: str, data: bytes, header: Header) -> Header:
-        """With the record that the headers of a coded layer stand in for, where another program dropped the record."""
-        from irnscale.detail.finding import layer_in_samples, record_of
+        """With the record that a coded layer stands in for, where another program dropped it; and with the orientation
+        that leads back to the pixels that `down` wrote, where their turning may have exchanged width and height.
+        """
+        from irnscale.detail.finding import as_written, layer_in_samples, record_of
         from irnscale.images.read import read_picture
 
         if self.ignore or self.sr or (header.format in FORMATS and is_lossy(header.format)):
             return header
-        common = self.common
-        picture = read_picture(data, label, max_pixels=common.max_pixels, frames=common.frames)
-        layer = layer_in_samples(picture, None)
-        return header if layer is None else replace(header, record=record_of(picture, layer))
+        record, common = header.record, self.common
+        if record is not None and (record.kind == "up" or header.stored_size != (record.lr_height, record.lr_width)):
+            return header
+        picture = as_written(read_picture(data, label, max_pixels=common.max_pixels, frames=common.frames))
+        if record is None:
+            layer = layer_in_samples(picture, None)
+            record = None if layer is None else record_of(picture, layer)
+        return replace(header, record=record, orientation=picture.orientation)
 
     def prepare(self, label: str, picture: Picture) -> Picture:
         """With the coded layer that it carries, and where its record was lost, with the one that the layer stands for.
 
         Raises InputError where the layer cannot be decoded here.
         """
-        from irnscale.detail.finding import check_codec, layer_in_samples, layers_of, record_of
+        from irnscale.detail.finding import as_written, check_codec, layer_in_samples, layers_of, record_of
 
         if self.ignore or self.sr:
             return replace(picture, attachment=None)
+        picture = as_written(picture)
         if picture.record is None:
             hidden = layer_in_samples(picture, None)
             record = None if hidden is None else record_of(picture, hidden)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from irnscale.detail import chunk, codec
 from irnscale.detail.attached import LOSSY, lossy_layer, sections
 from irnscale.detail.cells import Samples
-from irnscale.detail.pixels import Layer, found
+from irnscale.detail.pixels import Layer, begins, found
 from irnscale.errors import InputError
 from irnscale.images.formats import FORMATS, is_lossy
 from irnscale.images.provenance import Provenance, pixel_crc
@@ -15,6 +16,16 @@ from irnscale.images.provenance import Provenance, pixel_crc
 if TYPE_CHECKING:
     from irnscale.images.picture import Picture
 
+_BY_LIKELIHOOD = (
+    1,
+    6,
+    8,
+    3,
+    2,
+    4,
+    5,
+    7,
+)  # of orientations: turning before mirroring, which a row of pixels cannot tell
 REMEDY = "install a Pillow that has it, or use detail=none to restore by the network alone"
 
 
@@ -23,6 +34,31 @@ def stored_samples(picture: Picture) -> Samples:
     channels = picture.as_stored().pixels
     gray = picture.gray or bool((channels[..., :1] == channels).all())
     return channels[..., :1] if gray else channels
+
+
+def as_written(picture: Picture) -> Picture:
+    """The picture with the orientation that leads back to the pixels that `down` wrote, where it was turned since.
+
+    Viewers turn a picture by its orientation, editors by its pixels, without a word of that in the file. What `down`
+    wrote has the record's CRC, and without a record, a layer. Where nothing of it is found, the picture as it is.
+    """
+    if picture.depth != picture.stored_depth or (picture.format in FORMATS and is_lossy(picture.format)):
+        return picture
+    record = picture.record
+    if record is not None and record.kind != "down":
+        return picture
+    for orientation in (picture.orientation, *_BY_LIKELIHOOD):
+        turned = replace(picture, orientation=orientation)
+        if record is None:
+            fits = begins(stored_samples(turned))
+        else:
+            fits = (
+                turned.stored_size == (record.lr_width, record.lr_height)
+                and pixel_crc(turned.as_stored()) == record.crc
+            )
+        if fits:
+            return turned
+    return picture
 
 
 def layer_in_samples(picture: Picture, record: Provenance | None) -> Layer | None:

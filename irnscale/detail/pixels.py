@@ -104,6 +104,16 @@ def found(
     return None
 
 
+def begins(samples: Samples) -> bool:
+    """Whether the first tile of (H, W, C) samples has a header; looks at nothing else, however large they are."""
+    height, width, _ = samples.shape
+    for edge in SIDES:
+        first = next(grid(width, height, edge))
+        if any(True for bits in range(1, MOST_BITS + 1) for _ in _headers(samples, (first,), bits)):
+            return True
+    return False
+
+
 def _found(samples: Samples, alpha: Samples | None, bits: int, side: int) -> Layer | None:
     height, width, channels = samples.shape
     place = Place(width, height, bits, channels)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from irnscale.detail.finding import layer_in_samples, record_of
+from irnscale.detail.finding import as_written, layer_in_samples, record_of
 from irnscale.detail.pixels import without
 from irnscale.images.formats import FORMATS, canonical_format, is_lossy
 from irnscale.images.provenance import pixel_crc
@@ -21,7 +21,7 @@ def stripped(data: bytes, label: str) -> tuple[bytes, str | None]:
     Where only a block is attached, the rest of the file stays as it is, byte for byte. Digits become neutral where
     the layer in them is damaged, too.
     """
-    picture = read_picture(data, label)
+    picture = as_written(read_picture(data, label))
     record = picture.record
     rest = detached(data) if attachment(data) is not None else data
     hidden = layer_in_samples(picture, record)
@@ -34,6 +34,8 @@ def stripped(data: bytes, label: str) -> tuple[bytes, str | None]:
     one_channel = gray and bool(np.all(picture.pixels == picture.pixels[..., :1]))
     clean = picture.with_pixels(without(picture.pixels, bits), picture.alpha, gray=one_channel)
     if record is not None:
-        record = replace(record, detail=None, crc=pixel_crc(clean))
+        # the pixels are written as they are shown; by the CRC of those before they were turned, `up` turns them back
+        stored = replace(clean, orientation=picture.orientation).as_stored()
+        record = replace(record, detail=None, crc=pixel_crc(stored))
     name = picture.format if picture.format in FORMATS else "png"
     return encode_picture(clean, canonical_format(name), record=record), None

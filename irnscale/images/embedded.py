@@ -7,10 +7,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from .boxes import boxes_in, exif_item
+from .exif import ORIENTATION
 from .gif_xmp import gif_xmp
 from .jpeg_segments import XMP_IDENTIFIER
+from .orientation import turned_size
 from .photoshop import EXIF, IPTC, XMP, resource, resources
 from .png_text import RESOURCES_KEYWORD, png_texts, profile_bytes
+from .stored import stored_xmp
+from .xmp import xmp_orientation
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -40,6 +44,9 @@ def reveal(image: Image.Image) -> None:
     """
     if image.format == "TIFF" and not isinstance(image.info.get("xmp", b""), bytes):
         del image.info["xmp"]  # numbers, in which Pillow would look for text; `stored_xmp` has the bytes
+    if image.format == "TIFF":
+        with suppress(OSError, ValueError, struct.error, SyntaxError, LookupError, TypeError):
+            _turn_by_xmp(image)
     find = _FINDERS.get(image.format or "")
     file = getattr(image, "fp", None)
     if find is None or file is None:
@@ -52,6 +59,18 @@ def reveal(image: Image.Image) -> None:
                 info.setdefault(name, content)
     finally:
         file.seek(position)
+
+
+def _turn_by_xmp(image: Image.Image) -> None:
+    """Tell Pillow of an orientation that only the XMP of a TIFF has: it looks for some spellings of it alone, and turns
+    the pixels by it without exchanging width and height.
+    """
+    tiff: Any = image
+    if ORIENTATION in tiff.tag_v2 or (packet := stored_xmp(image)) is None:
+        return
+    if (value := xmp_orientation(packet)) is not None:
+        tiff.getexif()[ORIENTATION] = value
+        tiff._size = turned_size(image.size, value)
 
 
 def _of_jpeg2000(file: BinaryIO) -> dict[str, bytes]:

@@ -44,7 +44,7 @@ _SURELY_HARMLESS, _PIXELS_PER_BYTE = 5 * 10**7, 3000
 _CAMERAS = {"JPEG", "MPO", "TIFF", "HEIF"}  # whose EXIF may say Adobe RGB
 _FORMAT_NAMES = {"JPEG": "jpg", "MPO": "jpg"}
 # More than one frame, but the first is the whole picture: a phone's second view, layers, icon sizes.
-_NO_XMP_ORIENTATION = {"TIFF", "HEIF"}  # a TIFF's own tag counts, and HEIC is decoded upright
+_NO_XMP_ORIENTATION = {"TIFF", "HEIF"}  # Pillow has been told of a TIFF's, and HEIC is decoded upright
 _FIRST_IS_ALL = {"MPO", "PSD", "ICO", "ICNS", "CUR"}
 _IMAGE_WIDTH, _IMAGE_LENGTH, _STRIP_OFFSETS, _SAMPLES, _ROWS_PER_STRIP = 256, 257, 273, 277, 278
 _PLANAR, _SEPARATE, _TILE_OFFSETS = 284, 2, 324
