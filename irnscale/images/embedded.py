@@ -11,8 +11,8 @@ from .exif import ORIENTATION
 from .gif_xmp import gif_xmp
 from .jpeg_segments import XMP_IDENTIFIER
 from .orientation import turned_size
-from .photoshop import EXIF, IPTC, XMP, resource, resources
-from .png_text import RESOURCES_KEYWORD, png_texts, profile_bytes
+from .photoshop import EXIF, IPTC, SEGMENT_IDENTIFIER, XMP, iptc_of, resources
+from .png_text import RESOURCES_KEYWORD, packed_exif, png_texts, profile_bytes
 from .stored import stored_xmp
 from .xmp import xmp_orientation
 
@@ -30,6 +30,7 @@ _UUIDS = {
     bytes.fromhex("2c4c0100850440b9a03e562148d6dfeb"): "photoshop",
 }
 _RESOURCES = {EXIF: "exif", IPTC: "iptc", XMP: "xmp"}
+_CHUNKS = {b"EXIF": "exif", b"XMP ": "xmp", b"XMP\0": "xmp"}
 _XMP_KEYWORD = "Raw profile type xmp"
 _PROFILES = (_XMP_KEYWORD, "Raw profile type exif", "Raw profile type APP1", RESOURCES_KEYWORD)
 _MOST_RESOURCES = 2**26  # bytes of all of a PSD's
@@ -80,7 +81,7 @@ def _of_jpeg2000(file: BinaryIO) -> dict[str, bytes]:
         name = _UUIDS.get(content[:16])
         if name is not None:
             found.setdefault(name, content[16:])
-    block = resource(found.pop("photoshop", b""), IPTC)
+    block = iptc_of(found.pop("photoshop", b""))
     return {"iptc": block, **found} if block else found
 
 
@@ -93,6 +94,8 @@ def _of_psd(file: BinaryIO) -> dict[str, bytes]:
     for number, content in resources(section):
         if number in _RESOURCES and content:
             found.setdefault(_RESOURCES[number], content)
+    if block := iptc_of(section):
+        found["iptc"] = block
     return found
 
 
@@ -107,19 +110,36 @@ def _of_avif(file: BinaryIO) -> dict[str, bytes]:
     return {"stored_exif": block} if block else {}
 
 
+def _of_webp(file: BinaryIO) -> dict[str, bytes]:
+    """From its chunks, whether the header announces them or not: without that Pillow passes over them."""
+    file.seek(12)
+    found: dict[str, bytes] = {}
+    while len(header := file.read(8)) == 8:
+        kind, length = header[:4], int.from_bytes(header[4:], "little")
+        if (name := _CHUNKS.get(kind)) is not None and length <= _MOST_RESOURCES:
+            found.setdefault(name, file.read(length))
+            length = length % 2
+        else:
+            length += length % 2
+        file.seek(length, 1)
+    return {name: content for name, content in found.items() if content}
+
+
 def _of_png(file: BinaryIO) -> dict[str, bytes]:
     """From the hexadecimal texts in which ImageMagick keeps profiles, and many programs did before PNG knew EXIF.
 
     What is no hexadecimal text is replaced by what is told to be damaged where it is parsed.
     """
     found: dict[str, bytes] = {}
+    if block := packed_exif(file):
+        found["exif"] = block
     for keyword, text in png_texts(file, _PROFILES).items():
         try:
             content = profile_bytes(text)
         except ValueError:
             content = b"damaged"
         if keyword == RESOURCES_KEYWORD:
-            found |= {"iptc": block} if (block := resource(content, IPTC)) else {}
+            found |= {"iptc": block} if (block := iptc_of(content.removeprefix(SEGMENT_IDENTIFIER))) else {}
         elif keyword == _XMP_KEYWORD or content.startswith(XMP_IDENTIFIER):
             found["xmp_profile"] = content.removeprefix(XMP_IDENTIFIER)
         else:
@@ -127,4 +147,11 @@ def _of_png(file: BinaryIO) -> dict[str, bytes]:
     return found
 
 
-_FINDERS = {"JPEG2000": _of_jpeg2000, "PSD": _of_psd, "GIF": _of_gif, "AVIF": _of_avif, "PNG": _of_png}
+_FINDERS = {
+    "WEBP": _of_webp,
+    "JPEG2000": _of_jpeg2000,
+    "PSD": _of_psd,
+    "GIF": _of_gif,
+    "AVIF": _of_avif,
+    "PNG": _of_png,
+}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .jpeg_segments import APP13, ROOM, segment
-from .photoshop import IPTC, SEGMENT_IDENTIFIER, as_resource, is_resources, resource
+from .photoshop import IPTC, SEGMENT_IDENTIFIER, as_resource, iptc_of, is_resources
 from .png_text import profile_bytes
 from .stored import stored_segments, stored_texts, stored_values
 
@@ -52,18 +52,18 @@ def png_profile(block: bytes) -> str:
 def _raw(image: Image.Image) -> bytes | None:
     if image.format in ("JPEG", "MPO"):
         # a resource may begin in one segment and go on in the next
-        return resource(b"".join(stored_segments(image, APP13, SEGMENT_IDENTIFIER)), IPTC)
+        return iptc_of(b"".join(stored_segments(image, APP13, SEGMENT_IDENTIFIER)))
     if image.format == "TIFF":
         values = stored_values(image, (TIFF_TAG, _PHOTOSHOP_TAG))
         own, resources = values.get(TIFF_TAG, b""), values.get(_PHOTOSHOP_TAG, b"")
         if own is None or (not own and resources is None):
             raise ValueError("the IPTC block is not in the file")
-        return _in_order(own) if own else resource(resources or b"", IPTC)
+        return _in_order(own) if own else iptc_of(resources or b"")
     if image.format == "PNG":
         text = stored_texts(image, (PNG_KEYWORD,)).get(PNG_KEYWORD)
         if text is not None:
-            content = profile_bytes(text)
-            return resource(content, IPTC) if is_resources(content) else content
+            content = profile_bytes(text).removeprefix(SEGMENT_IDENTIFIER)
+            return iptc_of(content) if is_resources(content) else content
     block = image.info.get("iptc")
     return block if isinstance(block, bytes) else None
 
@@ -78,7 +78,12 @@ def _in_order(block: bytes) -> bytes:
 def _descriptive(block: bytes) -> bytes | None:
     """The data sets that describe the photograph. Raises ValueError for a damaged block."""
     kept, position = [], 0
-    while position < len(block) and block[position] == _MARKER:
+    while position < len(block):
+        if block[position] == 0:  # between the blocks of two resources, and behind the last
+            position += 1
+            continue
+        if block[position] != _MARKER:
+            break
         if position + 5 > len(block):
             raise ValueError("the IPTC block is damaged")
         record, number, length = struct.unpack_from(">BBH", block, position + 1)

@@ -37,6 +37,11 @@ def resource(data: bytes, number: int) -> bytes | None:
     return next((content for found, content in resources(data) if found == number and content), None)
 
 
+def iptc_of(data: bytes) -> bytes | None:
+    """The data sets of all IPTC resources: a second one adds to the first, and one written twice counts once."""
+    return b"".join(dict.fromkeys(content for kind, content in resources(data) if kind == IPTC)) or None
+
+
 def as_resource(number: int, content: bytes) -> bytes:
     """One resource without a name."""
     return _ADOBE + struct.pack(">HHI", number, 0, len(content)) + content + bytes(len(content) % 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
@@ -87,7 +88,15 @@ def every_text(data: bytes, skip: re.Pattern[str]) -> Iterator[TextChunk | None]
         yield TextChunk(name, text, kind == b"iTXt", language, translated)
 
 
-def _text_chunks(file: IO[bytes], most: int) -> Iterator[tuple[bytes, bytes]]:
+def packed_exif(file: IO[bytes]) -> bytes | None:
+    """EXIF as exiftool packs it where it is asked to: zero, four bytes of length, zlib's stream."""
+    for _, content in _text_chunks(file, _MAX_METADATA, (b"zxIf",)):
+        with suppress(ValueError, zlib.error):
+            return _inflate(content[5:], _MAX_METADATA)
+    return None
+
+
+def _text_chunks(file: IO[bytes], most: int, kinds: Collection[bytes] = _KINDS) -> Iterator[tuple[bytes, bytes]]:
     """Kind and content; of what has more than `most` bytes, the first `most` + 1."""
     file.seek(0)
     if file.read(8) != _SIGNATURE:
@@ -96,7 +105,7 @@ def _text_chunks(file: IO[bytes], most: int) -> Iterator[tuple[bytes, bytes]]:
         length, kind = struct.unpack(">I4s", header)
         if kind == b"IEND":
             return
-        if kind in _KINDS:
+        if kind in kinds:
             wanted = min(length, most + 1)
             data = file.read(wanted)
             if len(data) == wanted:
