@@ -106,6 +106,13 @@ def test_every_input_once(tmp_path, monkeypatch):
         ("\ufeffa.png\n".encode("utf-32-be"), False, ["a.png"]),
         ("a.png\r\né.png\r\n".encode("utf-16-le"), False, ["a.png", "é.png"]),
         ("a.png\nb.png\n".encode("utf-16-be"), False, ["a.png", "b.png"]),
+        ("a.png\n\U0001f600.png\n\u0a0d.png\n".encode("utf-16-le"), False, ["a.png", "\U0001f600.png", "\u0a0d.png"]),
+        ("a.png\n\U0001f600.png".encode("utf-16-be"), False, ["a.png", "\U0001f600.png"]),
+        ("a.png".encode("utf-16-le"), False, ["a.png"]),
+        ("a.png\r\n\u4e2d.png".encode("utf-32-be"), False, ["a.png", "\u4e2d.png"]),
+        ("a.png\n".encode("utf-32-le"), False, ["a.png"]),
+        (b"a.png\rb.png\r", False, ["a.png", "b.png"]),
+        (b"a.png\n \t \n\xef\xbb\xbfb.png\n", False, ["a.png", "b.png"]),
         (b"\xff\xfea.png\0", True, [os.fsdecode(b"\xff\xfea.png")]),
     ],
 )
@@ -115,6 +122,19 @@ def test_lists_of_names(tmp_path, monkeypatch, data, null, expected):
     assert labels(collect(Selection(files_from=str(path), null=null))) == expected
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
     assert labels(collect(Selection(("z.png",), files_from="-", null=null))) == ["z.png", *expected]
+
+
+def test_blanks_and_quotes_around_a_name(tmp_path, monkeypatch):
+    """As tables and shells write them; where a file is called so, it is meant."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.png", "b c.png", "d.png", "d.png ", '"e.png"'):
+        (tmp_path / name).touch()
+    lines = ["a.png   ", "\ta.png", '"b c.png"', " 'a.png' ", "d.png ", '"e.png"', "missing.png ", "\udcfc.png"]
+    (tmp_path / "list").write_bytes(os.fsencode("\n".join(lines)))
+    items = collect(Selection(files_from="list")).items
+    assert [item.label for item in items] == ["a.png", "b c.png", "d.png ", '"e.png"', "missing.png ", "\udcfc.png"]
+    assert [item.problem is None for item in items] == [True] * 5 + [False]
+    assert "UTF-8" in str(items[-1].problem)
 
 
 def test_lists_repeat_the_folders_of_their_names(tmp_path, monkeypatch):

@@ -131,7 +131,8 @@ def collect(selection: Selection, *, avoid: Path | None = None) -> Found:
                 empty.append(name)
         elif not (from_list and (_normal(name), Path()) in items):
             below = _inside(os.path.dirname(name)) if from_list else Path()  # noqa: PTH120
-            items.setdefault((_normal(name), below), Item(name, Path(name), below))
+            problem = _misread(name) if from_list else None
+            items.setdefault((_normal(name), below), Item(name, Path(name), below, problem=problem))
     return Found(list(items.values()), empty, passed[0])
 
 
@@ -169,6 +170,17 @@ def _inside(folder: str) -> Path:
     """A folder's name as a path that cannot lead out of where it is put: without root, drive and leading `..`."""
     path = Path(os.path.normpath(folder))
     return Path(*(part for part in path.parts if part not in (path.anchor, "..")))
+
+
+def _misread(name: str) -> InputError | None:
+    """Why there is no such file, where its name in a list is not written as file names are."""
+    if os.path.lexists(name) or name.isascii():
+        return None
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return InputError(f"{name}: no such file, and its name in the list is not UTF-8", "write the list in UTF-8")
+    return None
 
 
 def _walk(root: Path, avoid: Path | None, passed: list[int], below: Path) -> Iterator[Item]:

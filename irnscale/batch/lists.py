@@ -34,14 +34,30 @@ def read_list(path: str, null: bool) -> list[str]:
         entries = data.removeprefix(codecs.BOM_UTF8).split(b"\0")
     else:
         try:
-            entries = [line.removesuffix(b"\r") for line in _plain(data).split(b"\n")]
+            entries = _lines(_plain(data))
         except UnicodeDecodeError as error:
             what = f"--files-from {path}: is UTF-16 or UTF-32 that is cut off or damaged"
             raise UsageError(what, "write it again") from error
     names = [os.fsdecode(entry) for entry in entries if entry]
     if any("\0" in name for name in names):
         raise UsageError(f"--files-from {path}: its names are separated by null bytes", "add -0")
+    names = names if null else [_meant(name) for name in names]
     return ["./-" if name == STREAM else name for name in names]
+
+
+def _lines(text: bytes) -> list[bytes]:
+    """Without their ends, of Unix, Windows or the old Mac, without marks of lists put together, and without blank ones."""
+    lines = text.split(b"\n") if b"\n" in text else text.split(b"\r")
+    return [line.removesuffix(b"\r").removeprefix(codecs.BOM_UTF8) for line in lines if line.strip()]
+
+
+def _meant(name: str) -> str:
+    """The name, or what is left of it without blanks or quotes around it, where that is a file and the name is none."""
+    bare = name.strip()
+    for candidate in (name, bare, bare[1:-1] if bare[:1] in "\"'" and bare[:1] == bare[-1:] else bare):
+        if os.path.lexists(candidate):
+            return candidate
+    return name
 
 
 def _plain(data: bytes) -> bytes:
@@ -50,13 +66,15 @@ def _plain(data: bytes) -> bytes:
         if data.startswith(mark):
             data = data.removeprefix(mark)
             return data if encoding is None else _utf8(data, encoding)
-    if b"\0" in data and len(data) % 2 == 0:
-        for encoding, high in (("utf-16-le", 1), ("utf-16-be", 0)):  # without a mark: every other byte of ASCII is null
-            zeros = [i for i in range(high, len(data), 2) if not data[i]]
-            if len(zeros) == data.count(b"\0") and "\n".encode(encoding) in (
-                data[i - high : i - high + 2] for i in zeros
-            ):
-                return _utf8(data, encoding)
+    if b"\0" in data:  # without a mark: what is no such text does not decode, or has null bytes in it all the same
+        for encoding in ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be"):
+            try:
+                text = data.decode(encoding)
+            except UnicodeDecodeError:
+                continue
+            several, single = "\n" in text or "\r" in text, 5 * data.count(b"\0") > 2 * len(data) and "." in text
+            if "\0" not in text and (several or single):
+                return text.encode()
     return data
 
 
