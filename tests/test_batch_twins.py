@@ -46,11 +46,57 @@ def test_twins_keep_their_extensions_whatever_the_order(tmp_path, names, expecte
     assert (said is None) == (len({Path(name).with_suffix("") for name in names}) == len(names))
 
 
-def test_what_no_extension_tells_apart_stops_nobody_else(tmp_path):
-    items = [Item(n, tmp_path / n) for n in ("x/a.jpg", "y/a.jpg", "y/b.jpg")]
-    jobs, said = tell_apart(plan(items, Output(f"{tmp_path}/o/"), Naming("{stem}.{ext}", "png")), (2,), lambda _: 2)
+def test_what_nothing_tells_apart_stops_nobody_else(tmp_path):
+    items = [Item(n, tmp_path / n) for n in ("x/a.jpg", "x/b.jpg", "y/c.jpg")]
+    jobs, said = tell_apart(plan(items, Output(f"{tmp_path}/o/"), lambda stem, *_, **__: stem), (2,), lambda _: 2)
+    assert [job.problem is None for job in jobs] == [True, True, True]
+    naming = lambda stem, *_, **__: "c" if stem == "c" else "k"  # noqa: E731
+    jobs, said = tell_apart(plan(items, Output(f"{tmp_path}/o/"), naming), (2,), lambda _: 2)
     assert [job.problem is None for job in jobs] == [False, False, True]
     assert said is None
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["x/a.jpg", "y/a.jpg", "y/b.jpg"], ["x/a.png", "y/a.png", "b.png"]),
+        (["x/q/a.jpg", "y/q/a.jpg"], ["x/q/a.png", "y/q/a.png"]),
+        (["x/a.jpg", "x/y/a.jpg"], ["a.png", "y/a.png"]),
+        (["x/a.jpg", "y/a.png"], ["a_jpg.png", "a_png.png"]),
+        (["x/a.jpg", "y/a.jpg", "x/a.png"], ["x/a_jpg.png", "y/a_jpg.png", "a_png.png"]),
+    ],
+)
+def test_one_name_in_several_folders(tmp_path, names, expected):
+    for order in (1, -1):
+        items = [Item(name, tmp_path / name) for name in names[::order]]
+        output, naming = Output(f"{tmp_path}/o/"), Naming("{stem}.{ext}", "png")
+        jobs, said = tell_apart(plan(items, output, naming), (2,), lambda _: 2)
+        assert [str(job.path(2).relative_to(tmp_path / "o")) for job in jobs] == expected[::order]
+        assert said is not None
+
+
+def test_folders_that_hold_files_of_one_name(run, tmp_path):
+    for name in ("x/q/a.png", "y/q/a.png", "x/b.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        picture(tmp_path / name)
+    result = run("down", "x", "y", "x/q", "-r", "-s", 2, "-o", "small")
+    assert (result.code, len(result.lines)) == (0, 1), result.lines
+    assert [name for name in files(tmp_path / "small") if name.endswith("png")] == [
+        *("b_down2x.png", "x/q/a_down2x.png", "y/q/a_down2x.png")
+    ]
+    again = run("down", "x", "y", "-r", "-s", 2, "-o", "small", "--skip-existing", "--json")
+    assert [json.loads(line).get("status") for line in again.text.splitlines()] == [*["skipped"] * 3, None]
+
+
+@pytest.mark.parametrize("inputs", [("x",), ("x/a.png", "x/b.png")])
+def test_a_file_is_no_folder(run, tmp_path, inputs):
+    (tmp_path / "x").mkdir()
+    for name in ("x/a.png", "x/b.png", "c.png"):
+        picture(tmp_path / name)
+    result = run("down", *inputs, "-s", 2, "-o", "c.png")
+    assert (result.code, len(result.lines)) == (2, 1)
+    assert "c.png is not a folder" in result.lines[0]
+    assert "name a folder" in result.lines[0]
 
 
 def test_files_are_looked_into_only_where_names_can_meet(tmp_path):

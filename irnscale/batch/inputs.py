@@ -117,6 +117,7 @@ def collect(selection: Selection, *, avoid: Path | None = None) -> Found:
     elif not named:
         raise UsageError("no INPUT is given", "name pictures, - for stdin, or use --files-from")
     items: dict[tuple[str, Path], Item] = {}
+    searched: set[str] = set()  # files found, for a folder may be given together with one in it
     empty: list[str] = []
     passed = [0]
     for index, name in enumerate([*named, *listed]):
@@ -124,10 +125,14 @@ def collect(selection: Selection, *, avoid: Path | None = None) -> Found:
         if name == STREAM:
             items[STREAM, Path()] = Item("stdin", None)
         elif selection.recursive and os.path.isdir(name):  # noqa: PTH112 - Path.is_dir raises for long names
-            before = len(items)
+            anything = False
             for item in _walk(Path(name), avoid, passed, _inside(name) if from_list else Path()):
-                items.setdefault((_normal(item.label), item.below), item)
-            if len(items) == before:
+                key = _normal(item.label)
+                if from_list or key not in searched:
+                    items.setdefault((key, item.below), item)
+                searched.add(key)
+                anything = True
+            if not anything:
                 empty.append(name)
         elif not (from_list and (_normal(name), Path()) in items):
             below = _inside(os.path.dirname(name)) if from_list else Path()  # noqa: PTH120

@@ -85,6 +85,13 @@ class Job:
         """What messages call the input."""
         return self.item.label
 
+    @property
+    def root(self) -> Path | None:
+        """The folder that `-o` names, where outputs of other folders go too."""
+        if self.folder is None or not self.item.below.parts:
+            return self.folder
+        return self.folder.parents[len(self.item.below.parts) - 1]
+
     def path(self, scale: int) -> Path | None:
         """Where the output goes; None is stdout."""
         if self.target is not None or self.folder is None:
@@ -107,8 +114,10 @@ def plan(items: Sequence[Item], options: Output, name: Names) -> list[Job]:
     if to == STREAM and several:
         raise UsageError("-o - takes a single input", "give a folder with -o")
     if to not in (None, STREAM) and several and not is_folder(str(to)):
-        what = f"-o {to} is not a folder, and there are {len(items)} inputs"
-        raise UsageError(what, "create it first, or end it with /")
+        count = f"there are {len(items)} inputs" if len(items) > 1 else "the input is a folder"
+        what = f"-o {to} is not a folder, and {count}"
+        remedy = "name a folder" if os.path.exists(str(to)) else "create it first, or end it with /"  # noqa: PTH110
+        raise UsageError(what, remedy)
     if options.name is not None and (to == STREAM or (to is not None and not is_folder(to))):
         raise UsageError(f"--name contradicts -o {to}", "give a folder with -o, or leave --name out")
     return [Job(item, *_place(item, to), name) for item in items]

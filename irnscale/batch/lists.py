@@ -46,7 +46,7 @@ def read_list(path: str, null: bool) -> list[str]:
 
 
 def _lines(text: bytes) -> list[bytes]:
-    """Without their ends, of Unix, Windows or the old Mac, without marks of lists put together, and without blank ones."""
+    """Of Unix, Windows or the old Mac, without their ends, the marks of lists put together, and blank ones."""
     lines = text.split(b"\n") if b"\n" in text else text.split(b"\r")
     return [line.removesuffix(b"\r").removeprefix(codecs.BOM_UTF8) for line in lines if line.strip()]
 

@@ -51,7 +51,8 @@ class Output:
             named = format_from_name(path) if known else None
             if known and named is None and self.format is None:
                 kinds = ", ".join(f".{name}" for name in FORMATS)
-                raise UsageError(f"{option} {path}: cannot write {suffix} files", f"use one of {kinds}")
+                remedy = f"use one of {kinds}" + (", or end it with / for a folder" if option == "-o" else "")
+                raise UsageError(f"{option} {path}: cannot write {suffix} files", remedy)
         chosen = canonical_format(self.format) if self.format else (named or "png")
         if self.format and named and named != chosen:
             raise UsageError(f"-f {self.format} contradicts {option} {path}", "leave one of them out")
@@ -98,7 +99,7 @@ def place_of(output: str | None, selection: Selection, *, named: bool) -> tuple[
 
     A place that does not exist is a folder, and gets a `/`, where several pictures may go to it or `named` says that
     it is to hold names from a template, unless its own name ends in a picture's extension. A single folder that goes
-    to a folder needs no `--recursive`: nothing else can be meant.
+    to another place needs no `--recursive`: nothing else can be meant.
     """
     if output in (None, "", STREAM):
         return output, selection
@@ -108,7 +109,7 @@ def place_of(output: str | None, selection: Selection, *, named: bool) -> tuple[
     missing = not os.path.lexists(output) and Path(output).suffix.lower() not in SUFFIXES
     if (several or named) and missing and not is_folder(output):
         output += "/"
-    if len(selection.inputs) == len(folders) == 1 and selection.files_from is None and is_folder(output):
+    if len(selection.inputs) == len(folders) == 1 and selection.files_from is None:
         selection = replace(selection, recursive=True)
     return output, selection
 

@@ -1,10 +1,11 @@
-"""Inputs whose outputs would have one name: photo.jpg beside photo.png, told apart by their extensions."""
+"""Inputs whose outputs would have one name, told apart by their extensions or, where these agree, by folders."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from irnscale.batch.jobs import Job
 from irnscale.errors import OutputError
@@ -15,13 +16,15 @@ def tell_apart(
 ) -> tuple[list[Job], str | None]:
     """The jobs with an output each, and a line about the names that had to change; None where none had.
 
-    Of two that meet, both get their input's extension into the name, so that it does not depend on their order.
-    Those that meet all the same (one name in two folders) keep why as their `problem`; no other job is concerned.
+    Of two that meet, both get their input's extension into the name, so that it does not depend on their order; those
+    of one extension are put below their folders' names. Those that meet all the same (a template that is one name) keep
+    why as their `problem`; no other job is concerned.
 
     `scales` are those an input may have. Only where names meet at one of them is `scale_of` asked for the scale of
     the inputs concerned, since that may mean opening them.
     """
     settled, known = list(jobs), dict[int, int | None]()
+    below = dict[int, Path]()
 
     def actual(index: int) -> int | None:
         if len(scales) == 1:
@@ -32,9 +35,13 @@ def tell_apart(
 
     while True:
         groups = _meeting(settled, scales, actual)
-        changing = [index for group in groups for index in group if settled[index].apart < 2]
-        if not changing:
+        moving = {index: path for group in groups for index, path in _by_folder(settled, group, below).items()}
+        changing = [index for group in groups for index in group if index not in moving and settled[index].apart < 2]
+        if not changing and not moving:
             break
+        for index, path in moving.items():
+            below[index] = path
+            settled[index] = replace(settled[index], folder=path)
         for index in changing:
             settled[index] = replace(settled[index], apart=settled[index].apart + 1)
     for group in groups:
@@ -46,7 +53,24 @@ def tell_apart(
                 "run each of them alone, with an -o or --name of its own",
             )
             settled[index] = replace(settled[index], problem=problem)
-    return settled, _told(settled, actual)
+    told = [_told(settled, actual), _told_of_folders(settled, sorted(below), actual)]
+    return settled, "; ".join(filter(None, told)) or None
+
+
+def _by_folder(jobs: Sequence[Job], group: Sequence[int], moved: Mapping[int, Path]) -> dict[int, Path]:
+    """Folders of their own for those that meet, of one extension and from several folders; nothing where that fails."""
+    sources = [jobs[index].item.source for index in group]
+    files = [Path(os.path.abspath(source)) for source in sources if source is not None]  # noqa: PTH100
+    parents, kinds = {file.parent for file in files}, {file.suffix for file in files}
+    if len(files) < len(group) or len(parents) < len(group) or len(kinds) == len(group) or moved.keys() & set(group):
+        return {}
+    top = os.path.commonpath(parents)
+    roots = [jobs[index].root for index in group]
+    return {
+        index: root / os.path.relpath(file.parent, top)
+        for index, root, file in zip(group, roots, files, strict=True)
+        if root is not None
+    }
 
 
 def _meeting(jobs: Sequence[Job], scales: Sequence[int], actual: Callable[[int], int | None]) -> list[list[int]]:
@@ -76,3 +100,12 @@ def _told(jobs: Sequence[Job], actual: Callable[[int], int | None]) -> str | Non
     path = jobs[index].path(told[0][1] or 1)
     more = f", and so on for {len(told) - 1} more" if len(told) > 1 else ""
     return f"inputs that differ in the extension alone keep it in the output's name: {told[0][0]} -> {path}{more}"
+
+
+def _told_of_folders(jobs: Sequence[Job], moved: Sequence[int], actual: Callable[[int], int | None]) -> str | None:
+    done = [index for index in moved if jobs[index].problem is None]
+    if not done:
+        return None
+    job = jobs[done[0]]
+    more = f", and so on for {len(done) - 1} more" if len(done) > 1 else ""
+    return f"inputs of one name keep their folder: {job.label} -> {job.path(actual(done[0]) or 1)}{more}"
