@@ -39,9 +39,9 @@ def tell_apart(
         changing = [index for group in groups for index in group if index not in moving and settled[index].apart < 2]
         if not changing and not moving:
             break
-        for index, path in moving.items():
-            below[index] = path
-            settled[index] = replace(settled[index], folder=path)
+        for index, place in moving.items():
+            below[index] = place
+            settled[index] = replace(settled[index], folder=place)
         for index in changing:
             settled[index] = replace(settled[index], apart=settled[index].apart + 1)
     for group in groups:

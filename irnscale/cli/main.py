@@ -82,7 +82,8 @@ def main(arguments: list[str] | None = None) -> int:
     if not debug:
         warnings.simplefilter("ignore")
     try:
-        _check_working_folder()
+        if not {"-h", "--help", "--version"} & set(arguments):
+            _check_working_folder()
         result = group.main(args=arguments, prog_name="irnscale", standalone_mode=False)
         return result if isinstance(result, int) else ExitCode.OK
     except click.exceptions.Exit as error:
