@@ -16,6 +16,7 @@ from irnscale.images.iptc import PNG_KEYWORD
 from irnscale.images.jpeg_segments import APP13, segment
 from irnscale.images.photoshop import SEGMENT_IDENTIFIER, as_resource
 from irnscale.images.read import read_picture
+from irnscale.images.write import encode_picture
 
 KEYWORDS = b"\x1c\x02\x19\x00\x03sea"
 CAPTION = b"\x1c\x02\x78\x00\x03cap"
@@ -91,3 +92,32 @@ def test_chunks_of_a_webp_that_its_header_does_not_announce(name, flags, first):
     assert found.xmp is not None
     assert b"here" in found.xmp
     assert np.array_equal(found.pixels, np.asarray(photo()))
+
+
+@pytest.mark.parametrize(
+    ("comment", "expected"),
+    [
+        ("utf16 ü".encode("utf-16"), ["utf16 ü"]),
+        ("utf16 中".encode("utf-16-be"), None),  # without its mark it may be anything
+        (b"\xfe\xff" + "utf16 中".encode("utf-16-be"), ["utf16 中"]),
+        (b"\xff\xfeodd", ["ÿþodd"]),
+        (b"", []),
+        (b" \0", []),
+    ],
+)
+def test_comments_of_a_jpeg(comment, expected):
+    found = read_picture(encoded(photo(), "JPEG", extra=segment(0xFE, comment)))
+    if expected is not None:
+        assert [text.text for text in found.texts] == expected
+
+
+@pytest.mark.parametrize("stored", ["Grüße".encode("latin-1"), "Grüße".encode()])
+def test_a_comment_of_a_png_becomes_one_of_a_jpeg_in_utf8(stored):
+    data = encoded(photo(), "PNG")
+    content = b"tEXtComment\0" + stored
+    chunk = struct.pack(">I", len(content) - 4) + content + struct.pack(">I", zlib.crc32(content))
+    small = encode_picture(read_picture(data[:33] + chunk + data[33:]), "jpg")
+    assert segment(0xFE, "Grüße".encode()) in small
+    latin = segment(0xFE, "Grüße".encode("latin-1"))
+    kept = encode_picture(read_picture(encoded(photo(), "JPEG", extra=latin)), "jpg")
+    assert latin in kept, "in a JPEG nothing says what it is"

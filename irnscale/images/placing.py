@@ -37,7 +37,7 @@ def placed(picture: Picture, format: str) -> tuple[Picture, tuple[str, ...]]:
     if format == "png" or not picture.texts:
         return replace(picture, exif=exif), tuple(notes)
     own = [text for text in picture.texts if format == "jpg" and text.keyword == COMMENT]
-    own = [text for text in own if len(text.as_comment) <= ROOM]
+    own = [text for text in own if max(len(text.as_comment), len(text.utf8)) <= ROOM]
     rest = [text for text in picture.texts if text not in own]
     fields, found = text_fields(rest, exif)
     if fields:
@@ -48,6 +48,8 @@ def placed(picture: Picture, format: str) -> tuple[Picture, tuple[str, ...]]:
             exif = richer
     if lost := [text for text in rest if text not in found]:
         notes.append(dropped_note(lost, format))
+    if picture.format == "png":  # which says how its letters are coded; of comments readers expect UTF-8
+        own = [replace(text, text=text.utf8.decode(), international=True) for text in own]
     return replace(picture, exif=exif, texts=tuple(own)), tuple(notes)
 
 

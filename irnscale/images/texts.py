@@ -6,6 +6,7 @@ are kept with EXIF's.
 
 from __future__ import annotations
 
+import codecs
 import re
 import zlib
 from contextlib import suppress
@@ -23,7 +24,7 @@ from .provenance import KEYWORD
 from .stored import stored_segments
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 COMMENT = "Comment"
 """The keyword that PNG has for what other formats call a comment."""
@@ -148,11 +149,11 @@ def _texts(image: Image.Image, data: bytes) -> Iterator[Text | None]:
         for chunk in every_text(data, skip=_ELSEWHERE):
             yield _of_png(chunk) if chunk else None
     elif image.format in ("JPEG", "MPO"):
-        yield from map(_comment, stored_segments(image, _COM, b""))
+        yield from _comments(stored_segments(image, _COM, b""))
     elif image.format == "GIF":
-        yield from map(_comment, gif_comments(data))
+        yield from _comments(gif_comments(data))
     elif image.format == "JPEG2000":
-        yield from map(_comment, (c for c in jpeg2000_comments(data) if not c.startswith(_STAMPS)))
+        yield from _comments(c for c in jpeg2000_comments(data) if not c.startswith(_STAMPS))
 
 
 def _of_png(chunk: TextChunk) -> Text | None:
@@ -163,11 +164,19 @@ def _of_png(chunk: TextChunk) -> Text | None:
     return Text(chunk.keyword, chunk.text, chunk.international, chunk.language, chunk.translated)
 
 
-def _comment(content: bytes) -> Text:
-    """In UTF-8, or else Latin-1: no format of comments says which. Some writers end it with a NUL."""
-    content = content.rstrip(b"\0").replace(b"\0", b" ")
-    international = not content.isascii() and _is_utf8(content)
-    return Text(COMMENT, content.decode("utf-8" if international else "latin-1"), international)
+def _comments(contents: Iterable[bytes]) -> Iterator[Text]:
+    """Those that are not empty, in UTF-8, in UTF-16 with its mark, or else Latin-1: no format of comments says which.
+
+    Some writers end them with a NUL.
+    """
+    for content in contents:
+        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            with suppress(UnicodeDecodeError):
+                content = content.decode("utf-16").encode()
+        content = content.rstrip(b"\0").replace(b"\0", b" ")
+        if content.strip():
+            international = not content.isascii() and _is_utf8(content)
+            yield Text(COMMENT, content.decode("utf-8" if international else "latin-1"), international)
 
 
 def gif_comments(data: bytes) -> Iterator[bytes]:
