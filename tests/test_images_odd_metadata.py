@@ -8,6 +8,7 @@ import zlib
 
 import numpy as np
 import pytest
+from commandline import runner
 from conftest import synthetic_photo
 from PIL import Image, PngImagePlugin
 from test_images_read import encoded
@@ -121,3 +122,12 @@ def test_a_comment_of_a_png_becomes_one_of_a_jpeg_in_utf8(stored):
     latin = segment(0xFE, "Grüße".encode("latin-1"))
     kept = encode_picture(read_picture(encoded(photo(), "JPEG", extra=latin)), "jpg")
     assert latin in kept, "in a JPEG nothing says what it is"
+
+
+def test_a_comment_comes_back_as_it_was(capfdbinary, monkeypatch, tmp_path):
+    latin = segment(0xFE, "Grüße".encode("latin-1"))
+    (tmp_path / "a.jpg").write_bytes(encoded(photo(), "JPEG", extra=latin))
+    run = runner(capfdbinary, monkeypatch)
+    assert run("down", tmp_path / "a.jpg", "-s", 2, "-o", tmp_path / "s.png").code == 0
+    assert run("up", tmp_path / "s.png", "-o", tmp_path / "b.jpg").code == 0
+    assert latin in (tmp_path / "b.jpg").read_bytes()

@@ -48,7 +48,8 @@ def placed(picture: Picture, format: str) -> tuple[Picture, tuple[str, ...]]:
             exif = richer
     if lost := [text for text in rest if text not in found]:
         notes.append(dropped_note(lost, format))
-    if picture.format == "png":  # which says how its letters are coded; of comments readers expect UTF-8
+    if picture.format == "png" and picture.record is None:
+        # a PNG says how its letters are coded, but one of ours holds what a JPEG had; readers of comments expect UTF-8
         own = [replace(text, text=text.utf8.decode(), international=True) for text in own]
     return replace(picture, exif=exif, texts=tuple(own)), tuple(notes)
 
