@@ -64,6 +64,26 @@ def test_square_small_pictures_and_those_without_detail(run, tmp_path, width, he
     assert np.array_equal(pixels(tmp_path / "two.png"), np.rot90(pixels(tmp_path / "one.png")))
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
+@pytest.mark.parametrize("detail", ["none", "1"])
+def test_eight_bits_stored_in_sixteen(run, tmp_path, mode, detail):
+    tifffile = pytest.importorskip("tifffile")
+    run("down", picture(tmp_path / "a.png", 61, 45, mode), "-s", 2, "-o", "s.tiff", "--detail", detail)
+    run("up", "s.tiff", "-o", "one.png")
+    with tifffile.TiffFile(tmp_path / "s.tiff") as file:
+        packet, samples = file.pages[0].tags[700].value, file.pages[0].asarray().astype(np.uint16) * 257
+    tags = [(700, 1, len(packet), packet, True)]
+    kind = {"photometric": "minisblack" if mode == "L" else "rgb"} | ({"extrasamples": [2]} if mode == "RGBA" else {})
+    tifffile.imwrite(tmp_path / "t.tiff", samples, metadata=None, extratags=tags, **kind)
+    result = run("up", "t.tiff", "-o", "two.png")
+    assert (result.code, result.lines) == (0, [])
+    assert np.array_equal(pixels(tmp_path / "two.png"), pixels(tmp_path / "one.png"))
+    if detail == "1":
+        tifffile.imwrite(tmp_path / "bare.tiff", samples, metadata=None, **kind)
+        assert run("up", "bare.tiff", "-o", "three.png").lines == []
+        assert np.array_equal(pixels(tmp_path / "three.png"), pixels(tmp_path / "one.png"))
+
+
 def test_turned_in_both_ways(run, tmp_path):
     """Pixels mirrored by an editor, then turned by a viewer's orientation."""
     run("down", picture(tmp_path / "a.png", 61, 45, "RGBA"), "-s", 2, "-o", "s.png")

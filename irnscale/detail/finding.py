@@ -39,26 +39,35 @@ def stored_samples(picture: Picture) -> Samples:
 def as_written(picture: Picture) -> Picture:
     """The picture with the orientation that leads back to the pixels that `down` wrote, where it was turned since.
 
-    Viewers turn a picture by its orientation, editors by its pixels, without a word of that in the file. What `down`
-    wrote has the record's CRC, and without a record, a layer. Where nothing of it is found, the picture as it is.
+    Viewers turn a picture by its orientation, editors by its pixels, without a word of that in the file; some store its
+    8 bits in 16. What `down` wrote has the record's CRC, or without a record a layer. Where nothing of it is found, the
+    picture as it is.
     """
     if picture.depth != picture.stored_depth or (picture.format in FORMATS and is_lossy(picture.format)):
         return picture
     record = picture.record
     if record is not None and record.kind != "down":
         return picture
-    for orientation in (picture.orientation, *_BY_LIKELIHOOD):
-        turned = replace(picture, orientation=orientation)
-        if record is None:
-            fits = begins(stored_samples(turned))
-        else:
-            fits = (
-                turned.stored_size == (record.lr_width, record.lr_height)
-                and pixel_crc(turned.as_stored()) == record.crc
-            )
-        if fits:
-            return turned
+    for saved in filter(None, (_in_eight_bits(picture), picture)):
+        for orientation in (picture.orientation, *_BY_LIKELIHOOD):
+            turned = replace(saved, orientation=orientation)
+            if record is None:
+                fits = begins(stored_samples(turned))
+            else:
+                size = record.lr_width, record.lr_height
+                fits = turned.stored_size == size and pixel_crc(turned.as_stored()) == record.crc
+            if fits:
+                return turned
     return picture
+
+
+def _in_eight_bits(picture: Picture) -> Picture | None:
+    """The same values in 8 bits, where another program only stored them in 16; None where there are others."""
+    planes = [plane for plane in (picture.pixels, picture.alpha) if plane is not None]
+    if picture.depth == 8 or any((plane % 257).any() for plane in planes):
+        return None
+    pixels, *rest = [(plane // 257).astype("u1") for plane in planes]
+    return replace(picture, pixels=pixels, alpha=rest[0] if rest else None, depth=8, stored_depth=8)
 
 
 def layer_in_samples(picture: Picture, record: Provenance | None) -> Layer | None:
