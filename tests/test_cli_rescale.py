@@ -265,7 +265,12 @@ def test_two_inputs_of_one_name(run, tmp_path):
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
         picture(tmp_path / folder / "a.png")
-    result = run("down", tmp_path / "one/a.png", tmp_path / "two/a.png", "-o", f"{tmp_path}/out/", "--overwrite")
+    picture(tmp_path / "one" / "b.png")
+    several = run("down", tmp_path / "one/a.png", tmp_path / "two/a.png", "-o", f"{tmp_path}/tree/")
+    assert (several.code, len(several.lines)) == (0, 1)
+    assert files(tmp_path / "tree") == ["one", "one/a_down4x.png", "two", "two/a_down4x.png"]
+    same = ("--overwrite", "--name", "k.png")
+    result = run("down", tmp_path / "one/a.png", tmp_path / "one/b.png", "-o", f"{tmp_path}/out/", *same)
     assert result.code == 5
     assert "both" in result.lines[0]
     assert not (tmp_path / "out").exists(), "found before any work"
