@@ -151,6 +151,7 @@ def test_the_extension_is_a_field_of_names(run, tmp_path):
     [
         (["in", "-r", "-o", "small"], ["small/a_down2x.png", "small/sub/b_down2x.png"]),
         (["in", "-o", "small"], ["small/a_down2x.png", "small/sub/b_down2x.png"]),
+        (["in", "in/sub", "-o", "small"], ["small/a_down2x.png", "small/sub/b_down2x.png"]),
         (["in", "-o", "deep/small.v2"], ["deep/small.v2/a_down2x.png", "deep/small.v2/sub/b_down2x.png"]),
         (["in/a.png", "in/sub/b.png", "-o", "small"], ["small/a_down2x.png", "small/b_down2x.png"]),
         (["--files-from", "one.txt", "-o", "small"], ["small/in/sub/b_down2x.png"]),
@@ -174,7 +175,6 @@ def test_a_new_place_for_several_is_a_folder(run, tmp_path, arguments, outputs):
         (["in", "-r", "-o", "out.JPG"], 2, "-o out.JPG is not a folder"),
         (["in", "-r", "-o", "in/a.png"], 2, "-o in/a.png is not a folder"),
         (["in"], 1, "add -r"),
-        (["in", "in/sub", "-o", "small"], 1, "add -r"),
     ],
 )
 def test_what_is_no_new_folder(run, tmp_path, arguments, code, words):

@@ -98,8 +98,8 @@ def place_of(output: str | None, selection: Selection, *, named: bool) -> tuple[
     """`-o` and the inputs as they are meant.
 
     A place that does not exist is a folder, and gets a `/`, where several pictures may go to it or `named` says that
-    it is to hold names from a template, unless its own name ends in a picture's extension. A single folder that goes
-    to another place needs no `--recursive`: nothing else can be meant.
+    it is to hold names from a template, unless its own name ends in a picture's extension. Where folders alone go to
+    another place, `--recursive` goes without saying: nothing else can be meant.
     """
     if output in (None, "", STREAM):
         return output, selection
@@ -109,7 +109,8 @@ def place_of(output: str | None, selection: Selection, *, named: bool) -> tuple[
     missing = not os.path.lexists(output) and Path(output).suffix.lower() not in SUFFIXES
     if (several or named) and missing and not is_folder(output):
         output += "/"
-    if len(selection.inputs) == len(folders) == 1 and selection.files_from is None:
+    alone = len(selection.inputs) == len(folders) > 0 and selection.files_from is None
+    if alone:
         selection = replace(selection, recursive=True)
     return output, selection
 

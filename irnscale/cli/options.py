@@ -74,7 +74,7 @@ _SHARED = [
         "-r",
         "--recursive",
         is_flag=True,
-        help="Take the pictures in folders; -o repeats the tree. Goes without saying for one folder to another.",
+        help="Take the pictures in folders; -o repeats the tree. Goes without saying from folders to a folder.",
     ),
     click.option(
         "--files-from", metavar="FILE|-", help="Read names of inputs, one per line; -o repeats their folders."

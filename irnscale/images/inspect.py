@@ -10,7 +10,7 @@ from PIL import ImageCms
 
 from .opening import open_source, read_bytes, source_name
 from .provenance import find_record
-from .read import HEAD, bits_per_channel, format_name, frame_count, stored_orientation, upright_size
+from .read import HEAD, bits_per_channel, format_name, frame_count, refuse_raw, stored_orientation, upright_size
 from .resolution import stored_resolution
 from .samples import is_filling
 from .segments import attachment
@@ -32,6 +32,7 @@ def describe(source: Path | bytes, name: str | None = None) -> dict[str, Any]:
     label = source_name(source, name)
     data = source if isinstance(source, bytes) else read_bytes(source, label)
     with open_source(data, label) as image:
+        refuse_raw(image, label)
         orientation = stored_orientation(image)
         width, height = upright_size(image, data, label, orientation)
         record, note = find_record(image)

@@ -72,7 +72,7 @@ def read_picture(
         notes = _check_frames(image, label, frames)
         if dropped:
             notes.append(f"what it says in {' and '.join(dropped)} is damaged and was dropped")
-        _refuse_raw(image, label)
+        refuse_raw(image, label)
         _check_strips(image, label)
         aperture = clean_aperture(image, data, label)
         record, record_note = find_record(image)
@@ -162,7 +162,7 @@ def read_header(
     with open_source(source, label) as image:
         _check_size(image, label, max_pixels, _length(source))
         _check_frames(image, label, frames)
-        _refuse_raw(image, label)
+        refuse_raw(image, label)
         _check_strips(image, label)
         orientation = stored_orientation(image)
         size = upright_size(image, source, label, orientation)
@@ -275,7 +275,7 @@ def _check_frames(image: Image.Image, name: str, frames: str) -> list[str]:
     return [f"only the first of {count} frames or pages is taken"]
 
 
-def _refuse_raw(image: Image.Image, name: str) -> None:
+def refuse_raw(image: Image.Image, name: str) -> None:
     """A TIFF whose first picture is a reduced one is a raw file too, if of an unknown camera: the trap is silent."""
     if image.format != "TIFF":
         return
