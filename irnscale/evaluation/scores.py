@@ -18,6 +18,8 @@ JPEG_QUALITIES = (30, 50, 70, 80, 90)
 """Those of the published tables of rescaling through JPEG."""
 EXACT = "float32"
 """The number format that others are compared with."""
+_OF_ENLARGED = {"lr_psnr": "LR-PSNR", "niqe_house": "NIQE (house)"}
+"""What a card may have besides that says something of super-resolution: true to the small picture, and natural."""
 _KEPT = ("psnr_y", "ssim_y", "lr_psnr_y", "lr_ssim_y")
 
 
@@ -101,8 +103,12 @@ def model_tables(cards: Sequence[ModelCard], sets: Sequence[str] = ("Set5", "Set
     keys = [score_key(name, Codec(), bicubic_lr=True) for name in sets]
     given = [card for card in cards if any(key in card.scores for key in keys)]
     if given:
-        lines += ["", f"| from bicubic small pictures | {' | '.join(sets)} |", "|---" * (1 + len(sets)) + "|"]
-        lines += [f"| `{card.name}` | {' | '.join(_pair(card, key) for key in keys)} |" for card in given]
+        further = [key for key in _OF_ENLARGED if any(key in card.scores.get(keys[-1], {}) for card in given)]
+        titles = [*sets, *(f"{sets[-1]}: {_OF_ENLARGED[key]}" for key in further)]
+        lines += ["", f"| from bicubic small pictures | {' | '.join(titles)} |", "|---" * (1 + len(titles)) + "|"]
+        for card in given:
+            enlarged = [_pair(card, key) for key in keys] + [_one(card, keys[-1], key, 2) for key in further]
+            lines.append(f"| `{card.name}` | {' | '.join(enlarged)} |")
     return "\n".join(lines) + "\n"
 
 
