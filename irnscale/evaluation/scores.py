@@ -104,8 +104,8 @@ def model_tables(cards: Sequence[ModelCard], sets: Sequence[str] = ("Set5", "Set
     given = [card for card in cards if any(key in card.scores for key in keys)]
     if given:
         further = [key for key in _OF_ENLARGED if any(key in card.scores.get(keys[-1], {}) for card in given)]
-        titles = [*sets, *(f"{sets[-1]}: {_OF_ENLARGED[key]}" for key in further)]
-        lines += ["", f"| from bicubic small pictures | {' | '.join(titles)} |", "|---" * (1 + len(titles)) + "|"]
+        heads = [*sets, *(f"{sets[-1]}: {_OF_ENLARGED[key]}" for key in further)]
+        lines += ["", f"| from bicubic small pictures | {' | '.join(heads)} |", "|---" * (1 + len(heads)) + "|"]
         for card in given:
             enlarged = [_pair(card, key) for key in keys] + [_one(card, keys[-1], key, 2) for key in further]
             lines.append(f"| `{card.name}` | {' | '.join(enlarged)} |")
