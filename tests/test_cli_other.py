@@ -102,6 +102,7 @@ def test_models(run, tmp_path):
             ["irn-sr-x4", "x4", "--sr", "no"],
             ["irn-x2", "x2", "no", "shipped"],
             ["irn-x4", "x4", "no", "shipped"],
+            ["sr-x2", "x2", "--sr", "no"],
             ["sr-x4", "x4", "--sr", "no"],
         ]
     shown = run("models", "show", "irn-x4")

@@ -166,7 +166,7 @@ def test_without_a_record(run, small, tmp_path):
     assert len(result.warnings) == len(result.lines) == 1, "one warning for three files"
     assert "no irnscale record" in result.lines[0]
     assert pixels(tmp_path / "z_up2x.png").shape == (14, 22, 3)
-    result = run("up", bare[0], "-s", 2, "--size", "21x14", "-o", tmp_path / "sized.png")
+    result = run("up", bare[0], "-m", "irn-x2", "--size", "21x14", "-o", tmp_path / "sized.png")
     assert result.code == 0
     run("up", small)
     assert np.array_equal(pixels(tmp_path / "sized.png"), pixels(tmp_path / "a_up2x.png"))

@@ -329,6 +329,8 @@ def test_without_a_record_the_shipped_network_is_taken(run, tmp_path):
     for options, model, said in [
         (["-s", "4"], "sr-x4", "-m irn-x4"),
         (["-s", "4", "--sr"], "sr-x4", None),
+        (["-s", "2"], "sr-x2", "-m irn-x2"),
+        (["-s", "2", "--sr"], "sr-x2", None),
         (["-s", "4", "--no-jpeg-resistant"], "irn-x4", "--sr"),
         (["-s", "4", "--temperature", "1"], "irn-x4", "--sr"),
         (["-m", "irn-x4"], "irn-x4", "--sr"),
