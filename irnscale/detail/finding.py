@@ -16,16 +16,8 @@ from irnscale.images.provenance import Provenance, pixel_crc
 if TYPE_CHECKING:
     from irnscale.images.picture import Picture
 
-_BY_LIKELIHOOD = (
-    1,
-    6,
-    8,
-    3,
-    2,
-    4,
-    5,
-    7,
-)  # of orientations: turning before mirroring, which a row of pixels cannot tell
+_BY_LIKELIHOOD = (1, 6, 8, 3, 2, 4, 5, 7)
+"""Orientations: turning before mirroring, which a row of pixels cannot tell."""
 REMEDY = "install a Pillow that has it, or use detail=none to restore by the network alone"
 
 

@@ -22,7 +22,7 @@ from irnscale.images.padding import pad_to_multiple
 from irnscale.images.picture import Picture
 from irnscale.images.read import read_picture
 from irnscale.metrics import as_8bit
-from irnscale.metrics.scores import LARGEST_PSNR, PROTOCOL, Chosen, Score, Seen
+from irnscale.metrics.scores import LARGEST_PSNR, Chosen, Score, Seen
 
 GAIN = 8
 """How much brighter than the difference itself the difference map is."""
@@ -188,8 +188,7 @@ COLUMNS = {
 
 def columns_of(chosen: Chosen) -> dict[str, str]:
     """Keys and titles of what a table shows."""
-    left_out = {name for name in PROTOCOL if name not in chosen.protocol}
-    fields = {key: title for key, title in COLUMNS.items() if not any(name in key for name in left_out)}
+    fields = {key: title for key, title in COLUMNS.items() if chosen.shows(key)}
     return fields | {score.key: score.title for score in chosen.more if score.of is not None}
 
 

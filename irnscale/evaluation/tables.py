@@ -10,7 +10,7 @@ from typing import Any
 
 from irnscale.evaluation.loop import Summary
 from irnscale.evaluation.ruler import FIELDS, Ruler
-from irnscale.metrics.scores import PROTOCOL, Chosen
+from irnscale.metrics.scores import Chosen
 
 _FIELDS = {
     "psnr_y": "HR PSNR-Y",
@@ -33,11 +33,8 @@ _WORDS = ("set", "scale", "method", "stored")
 
 def columns_of(chosen: Chosen, *, detailed: bool) -> dict[str, str]:
     """Keys and titles of what a table shows: bytes and seconds always, detail where there is some."""
-    left_out = {name for name in PROTOCOL if name not in chosen.protocol}
     fields = {
-        key: title
-        for key, title in _FIELDS.items()
-        if not any(name in key for name in left_out) and (detailed or not key.startswith("detail"))
+        key: title for key, title in _FIELDS.items() if chosen.shows(key) and (detailed or not key.startswith("detail"))
     }
     ends = {key: fields.pop(key) for key in ("bytes", "seconds")}
     return fields | {score.key: score.title for score in chosen.more} | ends
@@ -86,7 +83,7 @@ def table(results: Sequence[Summary], chosen: Chosen = DEFAULT) -> str:
     if random:
         text += ["", "standard deviation over draws of the means above:"]
     for summary in random:
-        names = {key: title for key, title in _SPREAD.items() if key.split("_")[0] in chosen.protocol}
+        names = {key: title for key, title in _SPREAD.items() if chosen.shows(key)}
         names |= {score.key: score.title for score in chosen.more if score.of is not None}
         spread = ", ".join(f"{name} {summary.spread[key]:.5f}" for key, name in names.items())
         text.append(f"  {' '.join(_head(summary))}, {summary.method.draws} draws: {spread}")

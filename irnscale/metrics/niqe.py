@@ -24,7 +24,7 @@ import torch
 from irnscale.errors import InputError, UsageError
 from irnscale.images.bicubic import bicubic_down
 
-from .statistics import Array, fitted, normalised
+from .statistics import Array, blocks, fitted, normalised
 
 PATCH = 96
 """Side of a patch, in pixels; at half size it is half of that."""
@@ -87,18 +87,12 @@ def features(rgb255: Array, *, sharp: float = 0.0) -> Array:
         return np.empty((0, 36))
     gray = gray[:height, :width]
     values, deviation = normalised(gray)
-    parts = [_of_patches(_patches(values, PATCH))]
-    sharpness = _patches(deviation, PATCH).mean(axis=(1, 2))
+    parts = [_of_patches(blocks(values, PATCH))]
+    sharpness = blocks(deviation, PATCH).mean(axis=(1, 2))
     half = bicubic_down(torch.from_numpy(gray)[None, None], 2)[0, 0].numpy()
-    parts.append(_of_patches(_patches(normalised(half).values, PATCH // 2)))
+    parts.append(_of_patches(blocks(normalised(half).values, PATCH // 2)))
     found: Array = np.concatenate(parts, axis=1)[sharpness >= sharp * sharpness.max()]
     return found
-
-
-def _patches(x: Array, side: int) -> Array:
-    """(rows * columns, side, side) of (H, W)."""
-    rows, columns = x.shape[0] // side, x.shape[1] // side
-    return x.reshape(rows, side, columns, side).swapaxes(1, 2).reshape(-1, side, side)
 
 
 def _of_patches(patches: Array) -> Array:

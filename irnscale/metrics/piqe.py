@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .statistics import Array, normalised
+from .statistics import Array, blocks, normalised
 
 BLOCK = 16
 _SEGMENT = 6
@@ -22,31 +22,30 @@ def piqe(rgb255: Array) -> float:
     gray = np.round(rgb255 @ np.array(_GRAY))
     rest = [(0, -side % BLOCK) for side in gray.shape]
     values = normalised(np.pad(gray, rest, mode="symmetric")).values
-    rows, columns = (side // BLOCK for side in values.shape)
-    blocks = values.reshape(rows, BLOCK, columns, BLOCK).swapaxes(1, 2).reshape(-1, BLOCK, BLOCK)
-    variance = blocks.var(axis=(1, 2), ddof=1)
+    whole = blocks(values, BLOCK)
+    variance = whole.var(axis=(1, 2), ddof=1)
     active = variance > _ACTIVE
-    blocks, variance = blocks[active], variance[active]
-    distortion = _impaired(blocks) * (1 - variance) + _noisy(blocks, np.sqrt(variance)) * variance
-    return float(100 * (distortion.sum() + 1) / (len(blocks) + 1))
+    busy, variance = whole[active], variance[active]
+    distortion = _impaired(busy) * (1 - variance) + _noisy(busy, np.sqrt(variance)) * variance
+    return float(100 * (distortion.sum() + 1) / (len(busy) + 1))
 
 
-def _impaired(blocks: Array) -> Array:
+def _impaired(busy: Array) -> Array:
     """Whether any six pixels in a row along an edge of a block are nearly equal."""
-    edges = np.stack([blocks[:, 0], blocks[:, -1], blocks[:, :, 0], blocks[:, :, -1]], axis=1)
+    edges = np.stack([busy[:, 0], busy[:, -1], busy[:, :, 0], busy[:, :, -1]], axis=1)
     segments = np.lib.stride_tricks.sliding_window_view(edges, _SEGMENT, axis=2)
     found: Array = (segments.std(axis=3, ddof=1) < _IMPAIRED).any(axis=(1, 2)).astype(np.float64)
     return found
 
 
-def _noisy(blocks: Array, deviation: Array) -> Array:
+def _noisy(busy: Array, deviation: Array) -> Array:
     """Whether the two middle columns vary about as much as what surrounds them, for the block's deviation.
 
     The second column that is left out is not the second middle one but the one behind it: so MATLAB has it.
     """
     middle = BLOCK // 2 - 1
-    center = blocks[:, :, middle : middle + 2].std(axis=(1, 2), ddof=1)
-    around = np.delete(blocks, [middle, middle + 2], axis=2).std(axis=(1, 2), ddof=1)
+    center = busy[:, :, middle : middle + 2].std(axis=(1, 2), ddof=1)
+    around = np.delete(busy, [middle, middle + 2], axis=2).std(axis=(1, 2), ddof=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = np.nan_to_num(center / around, nan=0.0)
         found: Array = (deviation > 2 * np.abs(deviation - ratio) / np.maximum(deviation, ratio)).astype(np.float64)

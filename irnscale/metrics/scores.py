@@ -83,6 +83,10 @@ class Chosen:
     protocol: tuple[str, ...] = PROTOCOL
     more: tuple[Score, ...] = ()
 
+    def shows(self, key: str) -> bool:
+        """Whether a field of the protocol is shown, as psnr_y or detail_ssim_y; those of neither part are."""
+        return not any(name in key for name in PROTOCOL if name not in self.protocol)
+
 
 def chosen(names: Sequence[str], files: Files | None = None) -> Chosen:
     """By the names of `--metrics`. Raises UsageError for an unknown one, or where a score lacks its numbers."""

@@ -45,6 +45,12 @@ def _blur(x: Array, border: str) -> Array:
     return result
 
 
+def blocks(x: Array, side: int) -> Array:
+    """(rows * columns, side, side) of (H, W), both of which `side` divides."""
+    rows, columns = x.shape[0] // side, x.shape[1] // side
+    return x.reshape(rows, side, columns, side).swapaxes(1, 2).reshape(-1, side, side)
+
+
 class Asymmetric(NamedTuple):
     """Asymmetric generalised Gaussians, (N,) each: shape, and the deviation of either side about zero."""
 
