@@ -45,6 +45,8 @@ class Recipe:
     save_memory: recompute activations through the inverse instead of keeping them. cuda_graph: replay the
     step as one graph on CUDA.
     checkpoint_compact: store averages and moments in 16 bits; such a run resumes closely, not exactly.
+    validate_steps: validate every so many steps instead of every `validate_minutes`, so that the curves of several runs
+    have their points at the same steps; and after each power of two before that.
     alert_loss: an alert is sent when the loss passes it; challenge_factor: a crop whose loss is above so
     many times the running mean is kept as a picture; None: never.
     ema is the decay of the averaged weights, which are what is validated and exported.
@@ -134,6 +136,7 @@ class Recipe:
     checkpoint_minutes: float = 5.0
     checkpoint_compact: bool = False
     validate_minutes: float = 20.0
+    validate_steps: int | None = None
     validate_limit: int = 8
     alert_loss: float | None = None
     challenge_factor: float | None = 3.0
@@ -143,8 +146,8 @@ class Recipe:
         for name, value in asdict(self).items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise UsageError(f"{name}={value} is not a number to train with")
-        for name in ("growth", "batch_size", "accumulate", "img_size", "validate_limit"):
-            if (value := getattr(self, name)) < 1:
+        for name in ("growth", "batch_size", "accumulate", "img_size", "validate_limit", "validate_steps"):
+            if (value := getattr(self, name)) is not None and value < 1:
                 raise UsageError(f"{name}={value} must be at least 1")
         above_zero = (
             "clamp",

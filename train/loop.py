@@ -117,7 +117,7 @@ def _run(
             if now - last_save > recipe.checkpoint_minutes * 60:
                 _save_or_go_on(trainer, monitor)
                 last_save = time.monotonic()
-            if now - last_check > recipe.validate_minutes * 60:
+            if validation_due(recipe, trainer.step, now - last_check):
                 monitor.check()
                 last_check = last_tick = time.monotonic()  # validation is not charged to the budget
 
@@ -125,7 +125,7 @@ def _run(
             return out
         monitor.read()
         final = trainer.save()
-        if not stopping:
+        if not stopping and monitor.checked != trainer.step:
             monitor.check()
     if report:
         write_report(out, recipe, say)
@@ -133,6 +133,13 @@ def _run(
         say(f"stopped at step {trainer.step}: {final}; --resume goes on")
         raise KeyboardInterrupt
     return final
+
+
+def validation_due(recipe: Recipe, step: int, seconds: float) -> bool:
+    """Whether to validate after `step`, `seconds` after the last time."""
+    if recipe.validate_steps is None:
+        return seconds > recipe.validate_minutes * 60
+    return step % recipe.validate_steps == 0 or (step < recipe.validate_steps and step.bit_count() == 1)
 
 
 def _silent(_: str) -> None:

@@ -56,6 +56,8 @@ class Monitor:
         self._pictured = 0
         self._speed: float | None = None
         self.bad_in_a_row = 0
+        self.checked = -1
+        """The step of the last validation."""
         hidden = None if progress else True
         self._bar = tqdm(total=100, disable=hidden, unit="%", bar_format="{l_bar}{bar}| {postfix}")
 
@@ -162,6 +164,7 @@ class Monitor:
         """Validate the averaged weights and show samples; without validation photographs, of the training's."""
         self.read()
         trainer, step = self._trainer, self._trainer.step
+        self.checked = step
         with trainer.clock("validation"), trainer.averaged() as objective:
             if self._validation:
                 scores = validate(objective, self._validation, trainer.device)

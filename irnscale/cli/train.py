@@ -1,4 +1,4 @@
-"""`irnscale train RECIPE`, `irnscale train recipes|pack|sweep|report`."""
+"""`irnscale train RECIPE`, `irnscale train recipes|pack|sweep|report|compare`."""
 
 from __future__ import annotations
 
@@ -209,6 +209,60 @@ def report_command(run: Path, debug: bool) -> int:
         raise UsageError(f"{run}: its log.jsonl names no recipe")
     write_report(run, recipe_from_dict(recipes[-1]), _say)
     click.echo(str(run / "report.md"))
+    return ExitCode.OK
+
+
+@command.command("compare")
+@click.argument("runs", nargs=-1, required=True, type=PATH, metavar="RUN...")
+@click.option("--score", default="psnr_y", show_default=True, help="A number of their logs, such as lr_psnr_y, loss.")
+@click.option("--plot", type=PATH, help="The curves over epochs on a logarithmic axis: svg, png or pdf.")
+@click.option("--json", "as_json", is_flag=True, help="The table as one JSON object per recipe.")
+@click.option("--csv", "csv_path", type=PATH, help="Every point of every run to a file.")
+@click.option("--overwrite", is_flag=True, help="Replace existing outputs.")
+@DEBUG
+def compare_command(
+    runs: tuple[Path, ...],
+    score: str,
+    plot: Path | None,
+    as_json: bool,
+    csv_path: Path | None,
+    overwrite: bool,
+    debug: bool,
+) -> int:
+    """Compare RUNs, finished or still running, by a score on their validation photographs.
+
+    Runs that differ in their seed alone are one row and one curve: mean and standard deviation (N - 1) over the runs,
+    at every epoch that all have; between two validations a run's curve is linear in the logarithm of epochs.
+
+    \b
+    last, best     after the last epoch that all runs of the row have, and where the mean is highest
+    after E        after as many epochs as every row has
+    epochs to S    until the mean is at least S, the highest that every row reaches
+    """
+    from irnscale.images.atomic import check_writable, write_bytes_atomic
+    from irnscale.train import compare
+
+    for path in (plot, csv_path):
+        if path is not None:
+            check_writable(path, overwrite=overwrite)
+    if plot is not None:
+        from irnscale.train.compare_plot import check_plot
+
+        check_plot(plot.suffix[1:].lower())
+    if len(set(runs)) < len(runs):
+        raise UsageError("a run is named twice", "a repetition is a run of another seed")
+    groups = compare.groups_of([compare.curve_of(run, score) for run in runs])
+    rows = compare.rows_of(groups)
+    if as_json:
+        click.echo("\n".join(json.dumps({"score": score, **row}) for row in rows))
+    else:
+        click.echo(compare.table(rows, score))
+    if csv_path is not None:
+        write_bytes_atomic(compare.points_as_csv(groups, score), csv_path, overwrite=overwrite)
+    if plot is not None:
+        from irnscale.train.compare_plot import draw
+
+        write_bytes_atomic(draw(groups, score, plot.suffix[1:].lower()), plot, overwrite=overwrite)
     return ExitCode.OK
 
 
