@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from irnscale.errors import InputError, UsageError
+from irnscale.metrics.sets import frechet_distance
 from irnscale.networks.glow import Glow
 from irnscale.train.glow.classifier import Classifier
 from irnscale.train.glow.digits import WHITE, add_noise, to_levels
@@ -48,20 +49,6 @@ def frechet(classifier: Classifier, one: Tensor, other: Tensor) -> float:
     """Frechet distance of two sets of pictures (N, 1, 8, 8) on the classifier's features."""
     first, second = (classifier.features(to_levels(x)) for x in (one, other))
     return frechet_distance(first, second)
-
-
-def frechet_distance(one: Tensor, other: Tensor) -> float:
-    """Between Gaussians with the means and covariances of (N, D) and (M, D) features.
-
-    |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)). Source: Heusel et al. 2017, equation 6.
-    """
-    one, other = one.double(), other.double()
-    s1, s2 = torch.cov(one.T), torch.cov(other.T)
-    # S1 S2 has the eigenvalues of the symmetric S1^(1/2) S2 S1^(1/2), which are real and not negative.
-    values, vectors = torch.linalg.eigh(s1)
-    root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
-    cross = torch.linalg.eigvalsh(root @ s2 @ root).clamp(min=0).sqrt().sum()
-    return float((one.mean(0) - other.mean(0)).square().sum() + s1.trace() + s2.trace() - 2 * cross)
 
 
 def check_inception(weights: Path) -> None:
