@@ -98,6 +98,9 @@ def command(
     if plot is not None and any(item.source is None for item in items):
         raise UsageError("--plot reads its inputs twice, which stdin does not allow", "save it to a file first")
     chosen = chosen_scores(metrics, niqe, lpips)
+    if of_sets := [score.name for score in chosen.more if score.of_set is not None]:
+        what = f"{of_sets[0]} is of a set of photographs, and none of them has it"
+        raise UsageError(what, "measure a folder with `irnscale evaluate`")
     wanted, lossy = Wanted(scale, model, jpeg_resistant), is_lossy(format_, quality)
     models = wanted.models(lossy=lossy)
     said = wanted.chosen_for_loss(models)
@@ -138,7 +141,8 @@ def command(
         result.pixels.clear()
         results.append(result)
         if as_json:
-            click.echo(json.dumps(result.record()))
+            by = {score.key: score.by for score in chosen.more if score.by}
+            click.echo(json.dumps(result.record() | ({"by": by} if by else {})))
     if results and not as_json:
         click.echo(_table(results, chosen))
     curves: list[Curve] = []
@@ -222,7 +226,7 @@ def _table(results: Sequence[Checked], chosen: Chosen) -> str:
         totals = [str(sum(r.original_bytes for r in results)), str(sum(r.small_bytes for r in results))]
         seconds = f"{sum(r.seconds for r in results):.2f}"
         rows.append(["mean; bytes in all", "", "", *(mean(key) for key in columns), *totals, seconds])
-    return "\n".join(aligned(rows, words=3))
+    return "\n".join([*aligned(rows, words=3), *(["", chosen.by] if chosen.by else [])])
 
 
 def _progress(items: Sequence[batch.Item], *, shown: bool) -> Any:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from irnscale.evaluation.methods import Method
 from irnscale.evaluation.pictures import Photograph
 from irnscale.evaluation.ruler import FIELDS, Row, Ruler
 from irnscale.metrics.scores import Score
+from irnscale.metrics.sets import Estimate
 from irnscale.userfolders import cache_folder
 
 NAME = "evaluate.ndjson"
@@ -73,6 +75,12 @@ class Cache:
         parts = (PROTOCOL, *what, photograph.digest, photograph.multiple, ruler.rounded_luma, device, ruler.crop)
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
+    @staticmethod
+    def key_of_set(method: Method, digests: Sequence[str], multiple: int, codec: Codec, draw: int = 0) -> str:
+        """What identifies the scores of a set, whose files have these `digests`."""
+        parts = (PROTOCOL, "set", method.identity, method.scale, codec.name, draw, *digests, multiple)
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
     def get(self, key: str) -> Row | None:
         """The fields of a row that was measured earlier."""
         return self._rows.get(key)
@@ -90,6 +98,16 @@ class Cache:
         """Keep one score, as `put` does."""
         self._scores[_of_score(key, score)] = value
         self._append({"key": _of_score(key, score), "score": None if math.isnan(value) else value})
+
+    def estimate(self, key: str, score: Score) -> Estimate | None:
+        """A score of a set that was measured earlier."""
+        value, deviation = (self.score(of, score) for of in (key, f"{key} deviation"))
+        return None if value is None or deviation is None else Estimate(value, deviation)
+
+    def put_estimate(self, key: str, score: Score, estimate: Estimate) -> None:
+        """Keep one score of a set, as `put` does."""
+        self.put_score(key, score, estimate.value)
+        self.put_score(f"{key} deviation", score, estimate.deviation)
 
     def _append(self, entry: dict[str, Any]) -> None:
         if self._path is not None:

@@ -30,6 +30,7 @@ def check_report(
     scores = "luma", "RGB", "luma with detail", "bicubic, luma", "LR luma"
     further = [score for score in chosen.more if score.of is not None]
     introduction += "".join(f" {score.title}: {score.what}." for score in further)
+    introduction += f" {chosen.by}." if chosen.by else ""
     titles = ["photograph", "size", *scores, *(score.title for score in further), "input bytes", "small bytes"]
     rows = [
         [

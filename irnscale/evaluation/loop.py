@@ -18,6 +18,8 @@ from irnscale.evaluation.methods import Method, Rescale
 from irnscale.evaluation.pictures import Photograph, files_of, load
 from irnscale.evaluation.ruler import Row, Ruler, Shrunk, make, shrink
 from irnscale.evaluation.ruler import score as score_of
+from irnscale.evaluation.sets import SetScores
+from irnscale.metrics.sets import Estimate
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,9 @@ class Summary:
     """A method with a codec on a set: the mean, least and greatest of each field of its rows.
 
     A row is the mean over draws where the method has several. `spread` is then the standard deviation over
-    the draws of the set's mean, by field; empty for methods that are not random.
+    the draws of the set's mean, by field; empty for methods that are not random. Scores of the set as a whole are
+    in `mean` and `spread` alone; `deviation` has how uncertain they are, and `halves` what two random halves of the
+    photographs themselves read: the floor.
     """
 
     set: str
@@ -37,6 +41,8 @@ class Summary:
     max: dict[str, float]
     spread: dict[str, float]
     rows: dict[str, Row]
+    deviation: dict[str, float] = field(default_factory=dict)
+    halves: dict[str, Estimate] = field(default_factory=dict)
 
     @property
     def scale(self) -> int:
@@ -67,18 +73,23 @@ class _Work:
     cache: Cache
     _shrunk: dict[Rescale, Shrunk] = field(default_factory=dict)
 
-    def rows(self, method: Method, codec: Codec) -> list[Row]:
-        """A row per draw: fields, and the scores that the ruler asks for. Those of all draws stand in each."""
+    def rows(self, method: Method, codec: Codec, *, restored: list[Tensor] | None = None) -> list[Row]:
+        """A row per draw: fields, and the scores that the ruler asks for. Those of all draws stand in each.
+
+        What was restored is added to `restored` where it is given, and is then made though all is known.
+        """
         keys = [self.cache.key(method, self.photograph, codec, self.ruler, draw) for draw in range(method.draws)]
-        together = [score for score in self.ruler.scores if score.of is None]
+        together = [score for score in self.ruler.scores if score.of_draws is not None]
         unknown = [score for score in together if self.cache.score(keys[0], score) is None]
-        drawn: list[Tensor] = []
+        several = unknown and method.draws > 1
+        drawn: list[Tensor] = [] if restored is None else restored
+        wanted = drawn if several or restored is not None else None
         rows = []
         for draw, key in enumerate(keys):
-            self._complete(method, codec, draw, key, drawn if unknown and method.draws > 1 else None)
+            self._complete(method, codec, draw, key, wanted)
             rows.append(self._known(key))
         for score in unknown:
-            value = score.of_draws(drawn) if score.of_draws is not None and drawn else math.nan
+            value = score.of_draws(drawn) if score.of_draws is not None and several else math.nan
             self.cache.put_score(keys[0], score, value)
         shared = {score.key: self.cache.score(keys[0], score) or 0.0 for score in together}
         return [row | shared for row in rows]
@@ -157,6 +168,7 @@ def evaluate_files(
     paths = paths[:limit]
     distinct = len({path.name for path in paths}) == len(paths)
     watch.begin(name, len(paths) * len(pairs))
+    of_sets = SetScores(ruler.scores, cache, paths, multiple or 1)
     found: list[dict[str, list[Row]]] = [{} for _ in pairs]
     for path in paths:
         try:
@@ -170,25 +182,35 @@ def evaluate_files(
         for place, (method, codec) in enumerate(pairs):
             rows = found[place].setdefault(path.name if distinct else str(path), [])
             watch.step(f"{path.name} {method.name} {codec.name}")
-            rows += works[method.scale].rows(method, codec)
+            restored: list[Tensor] | None = [] if of_sets.lack(method, codec) else None
+            rows += works[method.scale].rows(method, codec, restored=restored)
+            if restored is not None:
+                of_sets.see(method, codec, path, photographs[method.scale].pixels, restored)
     if not any(found):
         raise InputError(f"{name}: no photograph of it can be read", "see the messages above")
-    return [_summary(name, *pair, rows) for pair, rows in zip(pairs, found, strict=True)]
+    return [_summary(name, *pair, rows, of_sets) for pair, rows in zip(pairs, found, strict=True)]
 
 
-def _summary(name: str, method: Method, codec: Codec, drawn: dict[str, list[Row]]) -> Summary:
+def _summary(name: str, method: Method, codec: Codec, drawn: dict[str, list[Row]], of_sets: SetScores) -> Summary:
     rows = {photograph: _mean_row(several) for photograph, several in drawn.items()}
     keys = next(iter(rows.values())).keys()
 
     def each(reduce: Callable[[Iterable[float]], float]) -> dict[str, float]:
         return {key: _reduced(reduce, [row[key] for row in rows.values()]) for key in keys}
 
-    spread = {}
+    mean, spread, deviation = each(fmean), {}, {}
     if method.draws > 1:
         for key in keys:
             means = [fmean(several[k][key] for several in drawn.values()) for k in range(method.draws)]
             spread[key] = _reduced(stdev, means)
-    return Summary(name, method, codec, len(rows), each(fmean), each(min), each(max), spread, rows)
+    for key, estimates in of_sets.estimates(method, codec).items():
+        values = [estimate.value for estimate in estimates]
+        mean[key] = _reduced(fmean, values)
+        deviation[key] = _reduced(fmean, [estimate.deviation for estimate in estimates])
+        if method.draws > 1:
+            spread[key] = _reduced(stdev, values)
+    ends, halves = (each(min), each(max)), of_sets.halves(method.scale)
+    return Summary(name, method, codec, len(rows), mean, *ends, spread, rows, deviation, halves)
 
 
 def _mean_row(rows: Sequence[Row]) -> Row:

@@ -13,8 +13,8 @@ from irnscale.evaluation.crops import Crop
 from irnscale.evaluation.loop import Summary
 from irnscale.evaluation.published import Published, published, published_on
 from irnscale.evaluation.ruler import Ruler
-from irnscale.evaluation.tables import DEFAULT, shown
-from irnscale.metrics.scores import Chosen
+from irnscale.evaluation.tables import DEFAULT, floors, shown, shown_mean
+from irnscale.metrics.scores import Chosen, Score
 
 _PAIRS = (
     ("HR luma", "psnr_y", "ssim_y"),
@@ -32,6 +32,7 @@ def report(results: Sequence[Summary], crops: Sequence[Crop], ruler: Ruler, chos
         several = list(group)
         body.append(page.heading(f"{name}, x{scale} ({several[0].images} photographs)"))
         body.append(_means(several, chosen))
+        body += [page.paragraph(line) for line in floors(several, chosen)]
         body += [page.slider(mine)] if (mine := [c for c in crops if c.title.startswith(f"{name} x{scale},")]) else []
         body.append(page.details("least and greatest", _extremes(several, chosen)))
         body.append(page.details("every photograph", _photographs(several, chosen)))
@@ -57,6 +58,7 @@ def _introduction(ruler: Ruler, chosen: Chosen) -> str:
         + "".join(
             f" {score.title}: {score.what}; {'higher' if score.higher else 'lower'} is better." for score in chosen.more
         )
+        + (f" {chosen.by}." if chosen.by else "")
     )
 
 
@@ -72,9 +74,9 @@ def _pairs(results: Sequence[Summary], chosen: Chosen) -> list[tuple[str, str, s
     return found if chosen.protocol else []
 
 
-def _more(scores: Mapping[str, float], chosen: Chosen) -> list[str]:
-    """The further scores, a cell each; nothing where a row has none."""
-    return [shown(score.key, scores.get(score.key, math.nan), chosen) for score in chosen.more]
+def _more(row: Mapping[str, float], chosen: Chosen, scores: Sequence[Score]) -> list[str]:
+    """A cell for each of the further scores; nothing where a row has none."""
+    return [shown(score.key, row.get(score.key, math.nan), chosen) for score in scores]
 
 
 def _means(results: Sequence[Summary], chosen: Chosen) -> str:
@@ -88,13 +90,13 @@ def _means(results: Sequence[Summary], chosen: Chosen) -> str:
         cells = [_pair(mean, *keys) for _, *keys in pairs]
         if summary.spread and cells:
             cells[0] += f" ± {summary.spread['psnr_y']:.4f} / {summary.spread['ssim_y']:.5f}"
-        cells += _more(mean, chosen)
+        cells += [shown_mean(score.key, summary, chosen) for score in chosen.more]
         numbers = [shown("bytes", mean["bytes"]), f"{mean['bpp']:.3f}", shown("seconds", mean["seconds"])]
         rows.append([_label(summary), summary.stored, *cells, *numbers])
         classes.append("best" if summary is best else "")
     for codec in dict.fromkeys(summary.stored for summary in results):
         for row in published_on(results[0].set, results[0].scale, codec):
-            cells = [_pair(row.scores, *keys) for _, *keys in pairs] + _more(row.scores, chosen)
+            cells = [_pair(row.scores, *keys) for _, *keys in pairs] + _more(row.scores, chosen, chosen.more)
             rows.append([row.method, codec, *cells, "", "", ""])
             classes.append("published")
     return page.table(titles, rows, classes=classes, words=2)
@@ -107,26 +109,26 @@ def _label(summary: Summary) -> str:
 
 def _extremes(results: Sequence[Summary], chosen: Chosen) -> str:
     titles, pairs = ["method", "stored"], _pairs(results, chosen)
-    for title in (*(title for title, *_ in pairs), *(score.title for score in chosen.more)):
+    for title in (*(title for title, *_ in pairs), *(score.title for score in chosen.of_photographs)):
         titles += [f"{title} least", f"{title} greatest"]
     rows = []
     for summary in results:
         ends = summary.min, summary.max
         cells = [_pair(end, *keys) for _, *keys in pairs for end in ends]
-        cells += [shown(score.key, end[score.key], chosen) for score in chosen.more for end in ends]
+        cells += [shown(score.key, end[score.key], chosen) for score in chosen.of_photographs for end in ends]
         rows.append([_label(summary), summary.stored, *cells])
     return page.table(titles, rows, words=2)
 
 
 def _photographs(results: Sequence[Summary], chosen: Chosen) -> str:
     pairs = _pairs(results, chosen)
-    further = [score.title for score in chosen.more]
+    further = [score.title for score in chosen.of_photographs]
     titles = ["photograph", "method", "stored", *(title for title, *_ in pairs), *further, "bytes", "s"]
     rows = []
     for name in results[0].rows:
         for summary in results:
             scores = summary.rows[name]
-            cells = [_pair(scores, *keys) for _, *keys in pairs] + _more(scores, chosen)
+            cells = [_pair(scores, *keys) for _, *keys in pairs] + _more(scores, chosen, chosen.of_photographs)
             numbers = [shown(key, scores[key]) for key in ("bytes", "seconds")]
             rows.append([name, _label(summary), summary.stored, *cells, *numbers])
     return page.table(titles, rows, words=3)

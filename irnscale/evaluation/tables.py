@@ -53,6 +53,24 @@ def shown(key: str, value: float, chosen: Chosen = DEFAULT) -> str:
     return "-" if math.isnan(value) else f"{value:.{digits(key, chosen)}f}"
 
 
+def shown_mean(key: str, summary: Summary, chosen: Chosen = DEFAULT) -> str:
+    """A summary's mean for people; with its deviation, where it is of the set and has one."""
+    deviation = summary.deviation.get(key, math.nan)
+    plain = shown(key, summary.mean[key], chosen)
+    return plain if math.isnan(deviation) else f"{plain} ± {shown(key, deviation, chosen)}"
+
+
+def floors(results: Sequence[Summary], chosen: Chosen) -> list[str]:
+    """A line for each set and scale with scores of the set: what they read where nothing is amiss."""
+    found = []
+    for (name, scale), halves in {(summary.set, summary.scale): summary.halves for summary in results}.items():
+        of_set = [score for score in chosen.more if score.key in halves]
+        values = ", ".join(f"{score.title} {shown(score.key, halves[score.key].value, chosen)}" for score in of_set)
+        if values:
+            found.append(f"{name} x{scale}, half of the photographs' patches against the other half: {values}")
+    return found
+
+
 def _head(summary: Summary) -> list[str]:
     return [summary.set, f"x{summary.scale}", summary.method.name, summary.stored]
 
@@ -69,7 +87,10 @@ def aligned(lines: Sequence[Sequence[str]], *, words: int) -> list[str]:
 
 
 def table(results: Sequence[Summary], chosen: Chosen = DEFAULT) -> str:
-    """Aligned columns of means, a blank line between sets and scales; below, the spread of random methods."""
+    """Aligned columns of means, a blank line between sets and scales.
+
+    Below: the spread of random methods, `floors`, and what the scores look with.
+    """
     detailed = any(not math.isnan(summary.mean["detail_psnr_y"]) for summary in results)
     columns = columns_of(chosen, detailed=detailed)
     lines: list[list[str]] = [[*_WORDS, *columns.values()]]
@@ -77,16 +98,18 @@ def table(results: Sequence[Summary], chosen: Chosen = DEFAULT) -> str:
         head = _head(summary)
         if len(lines) > 1 and lines[-1] and lines[-1][:2] != head[:2]:
             lines.append([])
-        lines.append(head + [shown(key, summary.mean[key], chosen) for key in columns])
+        lines.append(head + [shown_mean(key, summary, chosen) for key in columns])
     text = aligned(lines, words=len(_WORDS))
     random = [summary for summary in results if summary.spread]
     if random:
         text += ["", "standard deviation over draws of the means above:"]
     for summary in random:
         names = {key: title for key, title in _SPREAD.items() if chosen.shows(key)}
-        names |= {score.key: score.title for score in chosen.more if score.of is not None}
+        names |= {score.key: score.title for score in chosen.more if score.of_draws is None}
         spread = ", ".join(f"{name} {summary.spread[key]:.5f}" for key, name in names.items())
         text.append(f"  {' '.join(_head(summary))}, {summary.method.draws} draws: {spread}")
+    if said := [*floors(results, chosen), *([chosen.by] if chosen.by else [])]:
+        text += ["", *said]
     return "\n".join(text)
 
 
@@ -94,7 +117,10 @@ _SPREAD = {"psnr_y": "PSNR-Y", "ssim_y": "SSIM-Y", "psnr_rgb": "PSNR-RGB", "ssim
 
 
 def record(summary: Summary, ruler: Ruler) -> dict[str, Any]:
-    """The object of `--json`: means, extremes, spread over draws. JSON knows no NaN: what has no value is null."""
+    """The object of `--json`: means, extremes, spread over draws, and what scores of sets have besides.
+
+    JSON knows no NaN: what has no value is null.
+    """
 
     def numbers(values: dict[str, float]) -> dict[str, float | None]:
         return {key: None if math.isnan(value) else value for key, value in values.items()}
@@ -113,6 +139,9 @@ def record(summary: Summary, ruler: Ruler) -> dict[str, Any]:
         "max": numbers(summary.max),
         "draws": summary.method.draws,
         "spread": numbers(summary.spread),
+        "deviation": numbers(summary.deviation),
+        "halves": numbers({key: estimate.value for key, estimate in summary.halves.items()}),
+        "by": {score.key: score.by for score in ruler.scores if score.by},
         "photographs": sorted(summary.rows),
     }
 
@@ -121,7 +150,8 @@ def rows_as_csv(results: Sequence[Summary]) -> bytes:
     """A line per photograph, method and codec."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    keys = list(dict.fromkeys(key for summary in results for key in summary.mean)) or list(FIELDS)
+    rows = (row for summary in results for row in summary.rows.values())
+    keys = list(dict.fromkeys(key for row in rows for key in row)) or list(FIELDS)
     writer.writerow([*_WORDS, "photograph", *keys])
     for summary in results:
         head = [summary.set, summary.scale, summary.method.name, summary.stored]

@@ -22,6 +22,7 @@ from irnscale.images.padding import pad_to_multiple
 from . import brisque, lpips, niqe
 from .fidelity import as_8bit, psnr
 from .piqe import piqe
+from .sets import Estimate
 
 LARGEST_PSNR = 100.0
 """What equal pictures read, in dB, as in the field's tables: a mean cannot hold infinity."""
@@ -43,13 +44,26 @@ class Seen:
 
 
 @dataclass(frozen=True)
+class OfSet:
+    """How sets of pictures are compared: what is kept of each, and what is made of all that was kept.
+
+    look: (N, D) features of a picture (1, 3, H, W) in [0, 1], of N parts of it. compare: of all features of what was
+    restored, and of all of the originals.
+    """
+
+    look: Callable[[Tensor], Tensor]
+    compare: Callable[[Tensor, Tensor], Estimate]
+
+
+@dataclass(frozen=True)
 class Score:
-    """A number about a picture.
+    """A number about a picture, or about a set of them.
 
     name: as `--metrics` has it. title: as tables have it. what: in one line. higher: whether more is better.
     identity: changes with everything but the pictures that the number depends on. no_reference: whether it looks at one
-    picture alone, so that the original has one, too. of: None for one that is about all draws of a random method, which
-    is `of_draws`: (1, 3, H, W) each.
+    picture alone, so that the original has one, too. by: what was taught or fitted that it looks with, with its digest;
+    is shown beside the numbers. Of these one is given: `of` a picture; `of_draws` of all draws of a random method,
+    (1, 3, H, W) each; `of_set`, which has no value for a photograph.
     """
 
     name: str
@@ -59,8 +73,10 @@ class Score:
     digits: int
     identity: str
     no_reference: bool = False
+    by: str = ""
     of: Callable[[Seen], float] | None = field(default=None, compare=False)
     of_draws: Callable[[Sequence[Tensor]], float] | None = field(default=None, compare=False)
+    of_set: OfSet | None = field(default=None, compare=False)
 
     @property
     def key(self) -> str:
@@ -86,6 +102,19 @@ class Chosen:
     def shows(self, key: str) -> bool:
         """Whether a field of the protocol is shown, as psnr_y or detail_ssim_y; those of neither part are."""
         return not any(name in key for name in PROTOCOL if name not in self.protocol)
+
+    @property
+    def of_photographs(self) -> tuple[Score, ...]:
+        """The further scores that a photograph has."""
+        return tuple(score for score in self.more if score.of_set is None)
+
+    @property
+    def by(self) -> str:
+        """What these scores look with, in one line; empty where with nothing."""
+        titles: dict[str, list[str]] = {}
+        for score in self.more:
+            titles.setdefault(score.by, []).append(score.title)
+        return "; ".join(f"{', '.join(several)} by {by}" for by, several in titles.items() if by)
 
 
 def chosen(names: Sequence[str], files: Files | None = None) -> Chosen:
@@ -134,45 +163,63 @@ def _lpips_score(files: Files) -> Score:
     def of(seen: Seen) -> float:
         return lpips.distance(backbone, seen.restored.float(), seen.original.float())
 
-    return Score("lpips", "LPIPS", "distance in AlexNet's features", False, 4, f"lpips 1 {backbone.digest}", of=of)
+    words, by = "distance in AlexNet's features", f"AlexNet {backbone.digest}"
+    return Score("lpips", "LPIPS", words, False, 4, f"lpips 1 {backbone.digest}", by=by, of=of)
 
 
-NoReference = Callable[[np.ndarray[Any, np.dtype[np.float64]]], float]
+@dataclass(frozen=True)
+class _Alone:
+    """A function of one picture, (H, W, 3) in 0..255, with `Score.identity` and `Score.by`."""
+
+    function: Callable[[np.ndarray[Any, np.dtype[np.float64]]], float]
+    identity: str
+    by: str = ""
 
 
-def _piqe(files: Files) -> tuple[NoReference, str]:
-    return piqe, "piqe 1"
+def _piqe(files: Files) -> _Alone:
+    return _Alone(piqe, "piqe 1")
 
 
-def _brisque(files: Files) -> tuple[NoReference, str]:
-    return brisque.installed().score, "brisque 1"
+def _brisque(files: Files) -> _Alone:
+    return _Alone(brisque.installed().score, "brisque 1")
 
 
-def _niqe(files: Files) -> tuple[NoReference, str]:
+def _niqe(files: Files) -> _Alone:
     if files.niqe is None:
         hint = "name them with --niqe FILE, or choose niqe-house, which does not compare with papers"
         raise UsageError("NIQE needs its authors' numbers", hint)
-    model = niqe.from_file(files.niqe)
-    return model.distance, f"niqe 1 {model.digest}"
+    return _of_niqe(niqe.from_file(files.niqe))
 
 
-def _niqe_house(files: Files) -> tuple[NoReference, str]:
-    return niqe.house().distance, f"niqe 1 {niqe.house().digest}"
+def _niqe_house(files: Files) -> _Alone:
+    return _of_niqe(niqe.house())
+
+
+def _of_niqe(model: niqe.Naturalness) -> _Alone:
+    return _Alone(model.distance, f"niqe 1 {model.digest}", f"its numbers {model.digest}")
 
 
 def _no_reference(
-    name: str, title: str, what: str, digits: int, make: Callable[[Files], tuple[NoReference, str]]
+    name: str, title: str, what: str, digits: int, make: Callable[[Files], _Alone]
 ) -> dict[str, Callable[[Files], Score]]:
     """Of the restored picture, and as lr-NAME of the small one."""
 
     def restored(files: Files) -> Score:
-        function, identity = make(files)
-        return Score(name, title, what, False, digits, identity, True, lambda seen: function(_levels(seen.restored)))
+        alone = make(files)
+
+        def of(seen: Seen) -> float:
+            return alone.function(_levels(seen.restored))
+
+        return Score(name, title, what, False, digits, alone.identity, True, alone.by, of)
 
     def small(files: Files) -> Score:
-        function, identity = make(files)
+        alone = make(files)
+
+        def of(seen: Seen) -> float:
+            return alone.function(_levels(seen.small))
+
         words = f"lr-{name}", f"LR {title}", f"{what}, of the small picture"
-        return Score(*words, False, digits, f"lr {identity}", True, lambda seen: function(_levels(seen.small)))
+        return Score(*words, False, digits, f"lr {alone.identity}", True, alone.by, of)
 
     return {name: restored, f"lr-{name}": small}
 
