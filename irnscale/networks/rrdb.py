@@ -1,0 +1,163 @@
+"""Residual-in-residual dense blocks: a network for super-resolution, and the encoder of SRFlow."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from irnscale.networks.dense_block import SLOPE, DenseBlock
+from irnscale.networks.irn import IMAGE_CHANNELS
+
+CHANNELS = 64
+"""Of the features between blocks, in every published network."""
+SHARE = 0.2
+"""What is added of a block's result."""
+
+
+@dataclass(frozen=True)
+class RRDBConfig:
+    """What defines an `RRDBNet` up to its weights; stored on model cards.
+
+    scale: 2, 4 or 8. rrdb_blocks: how many `RRDB`. rrdb_growth: width of their dense blocks.
+    """
+
+    scale: int = 4
+    rrdb_blocks: int = 23
+    rrdb_growth: int = 32
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a network that cannot be built."""
+        if self.scale not in (2, 4, 8):
+            raise ValueError(f"scale of an RRDB network must be 2, 4 or 8, got {self.scale}")
+        for name in ("rrdb_blocks", "rrdb_growth"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+class RRDB(nn.Module):
+    """x -> x + 0.2 r(x) with r = r_3 r_2 r_1 and r_k(x) = x + 0.2 d_k(x) of three dense blocks d_k.
+
+    (N, 64, H, W) in and out. r holds x itself, as in the code of Wang et al. 2018 (ESRGAN); see there section 3.1.
+    """
+
+    def __init__(self, growth: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(DenseBlock(CHANNELS, CHANNELS, growth) for _ in range(3))
+        for block in self.blocks:
+            assert isinstance(block, DenseBlock)
+            for conv in block.convolutions:
+                nn.init.kaiming_normal_(conv.weight)
+                conv.weight.data.mul_(0.1)
+
+    support = 3 * DenseBlock.support
+    """Pixels on each side that one output pixel depends on."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        r = x
+        for block in self.blocks:
+            r = torch.add(r, block(r).to(r.dtype), alpha=SHARE)
+        return torch.add(x, r, alpha=SHARE)
+
+
+class RRDBEncoder(nn.Module):
+    """(N, 3, h, w) in [0, 1] -> features on the grid of the small picture and on finer ones, any h and w.
+
+    A convolution to 64 channels, `blocks` times `RRDB`, a convolution whose result is added to its input, and
+    `upconvs` times: nearest enlargement by 2 and a convolution, LeakyReLU(0.2) between them. All convolutions are 3 x 3
+    and pad with zeros. Source: Wang et al. 2018 and their code; SRFlow's for what is read of it.
+
+    `compute_dtype` is the precision of the convolutions (None: that of the weights).
+    """
+
+    def __init__(self, blocks: int, growth: int, upconvs: int) -> None:
+        super().__init__()
+        self.compute_dtype: torch.dtype | None = None
+        self.conv_first = nn.Conv2d(IMAGE_CHANNELS, CHANNELS, 3, padding=1)
+        self.trunk = nn.ModuleList(RRDB(growth) for _ in range(blocks))
+        self.trunk_conv = nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1)
+        self.upconvs = nn.ModuleList(nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1) for _ in range(upconvs))
+
+    @property
+    def support(self) -> int:
+        """Small pixels on each side that a feature depends on: 1 at most more for all enlargements together."""
+        return 2 + RRDB.support * len(self.trunk) + (1 if len(self.upconvs) else 0)
+
+    def conv(self, layer: nn.Module, x: Tensor) -> Tensor:
+        """A convolution of this network in its precision; the result has the dtype of `x`."""
+        assert isinstance(layer, nn.Conv2d)
+        assert layer.bias is not None
+        dtype = self.compute_dtype or layer.weight.dtype
+        given = x.to(dtype, memory_format=torch.channels_last)
+        return F.conv2d(given, layer.weight.to(dtype), layer.bias.to(dtype), padding=1).to(x.dtype)
+
+    def forward(self, x: Tensor, taps: tuple[int, ...] = ()) -> tuple[list[Tensor], Tensor | None]:
+        """Features (N, 64, h 2^k, w 2^k) for k = 0 .. upconvs, each before its LeakyReLU, and those after the blocks
+        `taps`, counted from 0, joined, (N, 64 len(taps), h, w); None without taps.
+        """
+        y = self.conv(self.conv_first, x)
+        kept: dict[int, Tensor] = {}
+        for index, block in enumerate(self.trunk):
+            y = block(y)
+            kept[index] = y
+            if index not in taps:
+                del kept[index]
+        y = y + self.conv(self.trunk_conv, y)
+        found = [y]
+        for index, up in enumerate(self.upconvs):
+            y = F.leaky_relu(y, SLOPE) if index else y
+            y = self.conv(up, F.interpolate(y, scale_factor=2, mode="nearest"))
+            found.append(y)
+        return found, torch.cat([kept[index] for index in taps], dim=1) if taps else None
+
+
+class RRDBHead(nn.Module):
+    """(N, 64, H, W) features before their LeakyReLU -> (N, 3, H, W): two convolutions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv_hr = nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1)
+        self.conv_last = nn.Conv2d(CHANNELS, IMAGE_CHANNELS, 3, padding=1)
+
+    def forward(self, encoder: RRDBEncoder, y: Tensor) -> Tensor:
+        """In the precision of the encoder."""
+        y = F.leaky_relu(encoder.conv(self.conv_hr, F.leaky_relu(y, SLOPE)), SLOPE)
+        return encoder.conv(self.conv_last, y)
+
+
+class RRDBNet(nn.Module):
+    """(N, 3, h, w) in [0, 1] -> (N, 3, scale h, scale w), any h and w: the network of ESRGAN, without its losses.
+
+    What SRFlow's encoder is pretrained as. Source: as `RRDBEncoder`.
+    """
+
+    def __init__(self, config: RRDBConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or RRDBConfig()
+        self.encoder = RRDBEncoder(config.rrdb_blocks, config.rrdb_growth, int(math.log2(config.scale)))
+        self.head = RRDBHead()
+
+    @property
+    def scale(self) -> int:
+        """How many times larger the result is."""
+        return self.config.scale
+
+    @property
+    def support(self) -> int:
+        """Small pixels on each side that an output pixel depends on."""
+        return self.encoder.support + 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Enlarge; see the class."""
+        features, _ = self.encoder(x)
+        result: Tensor = self.head(self.encoder, features[-1])
+        return result

@@ -1,0 +1,232 @@
+"""SRFlow: a distribution over the large pictures that a small one may come from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from irnscale.kernels import philox_normal
+from irnscale.networks.flow import LOG_SCALES, FlowConfig, Multiscale
+from irnscale.networks.irn import IMAGE_CHANNELS
+from irnscale.networks.rrdb import CHANNELS, RRDBEncoder, RRDBHead
+
+TAPS = {4: (0, 1, 2, 3), 8: (1, 3, 5, 7), 23: (1, 8, 15, 22)}
+"""By the number of blocks: those whose features are read. 8 and 23 are published; SRFlow x8 of photographs has 23
+blocks and reads those of 8."""
+
+
+@dataclass(frozen=True)
+class SRFlowConfig:
+    """What defines an `SRFlow` up to its weights; stored on model cards.
+
+    scale: 4 or 8. rrdb_blocks, rrdb_growth: of the encoder, see `RRDBEncoder`. taps: the four blocks, counted from 0,
+    whose features are read beside those at the end (empty: the usual ones of 4, 8 and 23 blocks). flow_steps,
+    flow_hidden: K and the width of the subnets. adapter: channels that a 1 x 1 convolution makes of the 320 of each
+    level's condition; 0: none. flow_scale: of the affine layers, "glow", "squish" or "atan". head: whether the encoder
+    keeps the layers that its pretraining alone needs, as the published files do.
+    """
+
+    scale: int = 4
+    rrdb_blocks: int = 23
+    rrdb_growth: int = 32
+    taps: Sequence[int] = ()
+    flow_steps: int = 16
+    flow_hidden: int = 64
+    adapter: int = 0
+    flow_scale: str = "glow"
+    head: bool = True
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a network that cannot be built."""
+        if self.scale not in (4, 8):
+            raise ValueError(f"scale of SRFlow must be 4 or 8, got {self.scale}")
+        for name, least in (
+            ("rrdb_blocks", 1),
+            ("rrdb_growth", 1),
+            ("flow_steps", 1),
+            ("flow_hidden", 1),
+            ("adapter", 0),
+        ):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if self.flow_scale not in LOG_SCALES:
+            raise ValueError(f"flow_scale must be one of {', '.join(LOG_SCALES)}, got {self.flow_scale}")
+        taps = tuple(self.taps) or TAPS.get(self.rrdb_blocks, ())
+        if not taps or list(taps) != sorted(set(taps)) or not 0 <= taps[0] <= taps[-1] < self.rrdb_blocks:
+            raise ValueError(f"taps must be rising numbers of the {self.rrdb_blocks} blocks from 0, got {self.taps}")
+        object.__setattr__(self, "taps", taps)
+
+    @property
+    def levels(self) -> int:
+        """Of the flow: the last is on a grid half as fine as the small picture's."""
+        return int(math.log2(self.scale)) + 1
+
+    @property
+    def read(self) -> int:
+        """Channels of the encoder that each level's condition is made of."""
+        return CHANNELS * (1 + len(self.taps))
+
+    def flow(self) -> FlowConfig:
+        """The flow's own configuration."""
+        return FlowConfig(
+            channels=IMAGE_CHANNELS,
+            levels=self.levels,
+            steps=self.flow_steps,
+            hidden=self.flow_hidden,
+            condition=self.adapter or self.read,
+            scale=self.flow_scale,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self) | {"taps": list(self.taps)}
+
+
+class SRFlow(nn.Module):
+    """p(HR | LR): a conditional flow between HR (N, 3, s h, s w) and standard normal latents, given LR (N, 3, h, w).
+
+    The condition of level l, on the grid of HR/2^l, is the encoder's feature of that size (that of the small picture,
+    halved by means of 2 x 2, below it) beside the features after the `taps`, resized to it by nearest neighbours, and
+    an `adapter` may make fewer channels of them. Pixels are in [0, 1], as they are: the flow sees HR itself. Source:
+    Lugmayr et al. 2020 (SRFlow), section 3, and their code for what it leaves open.
+
+    h and w must be multiples of `multiple`, 2; `enlarge` pads others by reflection at the right and the bottom and
+    crops its result. `set_compute_dtype` is about the encoder: the flow keeps float32, for its inverse sees inputs that
+    differ by rounding.
+    """
+
+    multiple = 2
+
+    def __init__(self, config: SRFlowConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or SRFlowConfig()
+        used = int(math.log2(config.scale)) - 1  # of the enlargements: the finest level is on half of HR's grid
+        self.encoder = RRDBEncoder(config.rrdb_blocks, config.rrdb_growth, used + (1 if config.head else 0))
+        self.head = RRDBHead() if config.head else None
+        self.adapters = nn.ModuleList()
+        if config.adapter:
+            self.adapters.extend(nn.Conv2d(config.read, config.adapter, 1) for _ in range(config.levels))
+        self.flow = Multiscale(config.flow())
+
+    @property
+    def scale(self) -> int:
+        """How many times larger the result is."""
+        return self.config.scale
+
+    @property
+    def support(self) -> int:
+        """Small pixels on each side that an output pixel depends on, rounded up to `multiple`.
+
+        Each step reads 2 pixels of its level's grid around what it changes, a split 1, and the coarsest level's
+        condition is read 2 further.
+        """
+        reach = 0
+        for level in range(self.config.levels):
+            reach = -(-reach // 2) + 2 * self.config.flow_steps + (1 if level < len(self.flow.splits) else 0)
+        whole = self.multiple * (reach + 2) + self.encoder.support
+        return -(-whole // self.multiple) * self.multiple
+
+    def encoder_parameters(self) -> list[nn.Parameter]:
+        """What is pretrained, and frozen at first."""
+        return [*self.encoder.parameters(), *(self.head.parameters() if self.head is not None else ())]
+
+    def set_compute_dtype(self, dtype: torch.dtype | None) -> None:
+        """Precision of the encoder's convolutions."""
+        for module in self.encoder.modules():
+            if hasattr(module, "compute_dtype"):
+                setattr(module, "compute_dtype", dtype)  # noqa: B010 - which type checkers take for a parameter
+
+    def conditions(self, lr: Tensor) -> list[Tensor]:
+        """LR (N, 3, h, w), h and w even -> the condition of each level, from HR/2 downwards."""
+        if lr.shape[2] % self.multiple or lr.shape[3] % self.multiple:
+            raise ValueError(f"height and width must be multiples of {self.multiple}, got {tuple(lr.shape[2:])}")
+        features, taps = self.encoder(lr, tuple(self.config.taps))
+        assert taps is not None
+        used = int(math.log2(self.scale)) - 1
+        own = [*reversed(features[: used + 1]), F.avg_pool2d(features[0], 2)]
+        return [self._condition(level, feature, taps) for level, feature in enumerate(own)]
+
+    def _condition(self, level: int, feature: Tensor, taps: Tensor) -> Tensor:
+        if not self.config.adapter:
+            return torch.cat((feature, _nearest(taps, feature)), dim=1)
+        # A convolution of single pixels and a nearest neighbour may change places: few channels are resized then.
+        adapter = self.adapters[level]
+        assert isinstance(adapter, nn.Conv2d)
+        fine, coarse = torch.split(adapter.weight, [CHANNELS, taps.shape[1]], dim=1)
+        if feature.shape[2] < taps.shape[2]:
+            return F.conv2d(feature, fine, adapter.bias) + F.conv2d(_nearest(taps, feature), coarse)
+        return F.conv2d(feature, fine, adapter.bias) + _nearest(F.conv2d(taps, coarse), feature)
+
+    def latents(
+        self, lr: Tensor, *, seed: int, temperature: float = 1.0, origin: tuple[int, int] = (0, 0)
+    ) -> list[Tensor]:
+        """Noise of standard deviation `temperature` for each latent of `lr` (N, 3, h, w), h and w even.
+
+        A function of (seed, latent, place) alone: `lr` may be cut at `origin` (y, x), even numbers, out of a larger
+        picture. All N get the same. Zeros where the temperature is 0.
+        """
+        n, _, height, width = lr.shape
+        found = []
+        for index, (channels, h, w) in enumerate(self.flow.latent_shapes(height * self.scale, width * self.scale)):
+            if not temperature:
+                found.append(lr.new_zeros(1, channels, h, w).expand(n, -1, -1, -1))
+                continue
+            y, x = origin[0] * h // height, origin[1] * w // width
+            noise = philox_normal(
+                (1, channels, h, w), seed=seed, origin=(index, 0, y, x), dtype=lr.dtype, device=lr.device
+            )
+            found.append((temperature * noise).expand(n, -1, -1, -1))
+        return found
+
+    def enlarge(
+        self, lr: Tensor, *, temperature: float = 0.0, seeds: Sequence[int] = (0,), origin: tuple[int, int] = (0, 0)
+    ) -> Tensor:
+        """LR (1, 3, h, w), any h and w -> a sample for each seed, (len(seeds), 3, s h, s w), unclamped.
+
+        The encoder runs once for all of them. At temperature 0, the mode of the latents, all are alike, and the first
+        is what a single seed gives. See `latents` for `origin`.
+        """
+        if lr.shape[0] != 1:
+            raise ValueError(f"one picture at a time, got {lr.shape[0]}")
+        height, width = lr.shape[2:]
+        padded = pad_even(lr)
+        conditions = self.conditions(padded)
+        made = [self.latents(padded, seed=seed, temperature=temperature, origin=origin) for seed in seeds]
+        latents = [torch.cat(parts) for parts in zip(*made, strict=True)]
+        result = self.flow.decode(latents, conditions)
+        return result[..., : height * self.scale, : width * self.scale]
+
+    def forward(self, lr: Tensor) -> Tensor:
+        """The mode: LR (N, 3, h, w), any h and w -> (N, 3, s h, s w), all latents zero."""
+        height, width = lr.shape[2:]
+        padded = pad_even(lr)
+        zeros = self.latents(padded, seed=0, temperature=0.0)
+        result = self.flow.decode(zeros, self.conditions(padded))
+        return result[..., : height * self.scale, : width * self.scale]
+
+    def log_density(self, hr: Tensor, conditions: Sequence[Tensor]) -> Tensor:
+        """log p(HR | LR) in nats, (N,), given the conditions of LR."""
+        return self.flow.log_density(hr, conditions)
+
+
+def pad_even(lr: Tensor) -> Tensor:
+    """One more row and column, where the number is odd: a reflection, or where there is but one, itself."""
+    for axis in (2, 3):
+        if lr.shape[axis] % 2:
+            last = lr.narrow(axis, max(0, lr.shape[axis] - 2), 1)
+            lr = torch.cat((lr, last), dim=axis)
+    return lr
+
+
+def _nearest(x: Tensor, like: Tensor) -> Tensor:
+    """x resized to the grid of `like` by nearest neighbours: repeated, or every second one."""
+    if x.shape[2] > like.shape[2]:
+        return x[:, :, ::2, ::2]
+    repeats = like.shape[2] // x.shape[2]
+    return F.interpolate(x, scale_factor=repeats, mode="nearest") if repeats > 1 else x
