@@ -27,7 +27,7 @@ from irnscale.train.initial import load_initial
 from irnscale.train.jpeg import jpeg
 from irnscale.train.objective import draw, objective_of
 from irnscale.train.trainer import Trainer
-from irnscale.zoo import ModelCard, find, load_super_resolution, store, super_resolution
+from irnscale.zoo import ModelCard, find, load_network, store, super_resolution
 from irnscale.zoo.save import save_model
 from irnscale.zoo.store import Model
 
@@ -179,7 +179,7 @@ def test_up_sr_of_every_kind_of_picture(run, tmp_path, mode):
     made = pixels(tmp_path / "a_up2x.png")
     given = pixels(small)
     assert made.shape == (28, 42, *given.shape[2:])
-    net = load_super_resolution(find("tiny-sr"))
+    net = load_network(find("tiny-sr"), "super-resolution")
     if mode != "RGBA":  # colour under transparency is replaced first
         plane = given if mode == "RGB" else np.repeat((given if mode == "L" else given[..., 1])[..., None], 3, 2)
         with torch.inference_mode():
@@ -253,7 +253,7 @@ def test_train_export_evaluate(run, photos, tmp_path, folder):
     assert (result.code, "up --sr -m mine" in result.lines[0]) == (0, True)
     card = find("mine").card
     assert (card.kind, card.scale, card.architecture) == ("sr", 2, {"scale": 2, "channels": 6, "blocks": 2})
-    assert load_super_resolution(find("mine")).state_dict().keys() == export(tmp_path / "run")[0].keys()
+    assert load_network(find("mine"), "super-resolution").state_dict().keys() == export(tmp_path / "run")[0].keys()
     assert "x2 --sr" in run("models").text
     result = run("evaluate", "--data", photos, "-m", "mine", "--update-card", "--no-cache")
     assert result.code == 0, result.lines
@@ -300,7 +300,7 @@ def test_training_learns_and_starts_from_another_scale(photos, tmp_path):
 @pytest.mark.parametrize("scale", [2, 4])
 def test_the_recipes_are_the_shipped_networks(scale):
     recipe = load_recipe(f"sr-x{scale}", [])
-    assert recipe.super_resolution() == SRConfig(scale=scale)
+    assert recipe.config() == SRConfig(scale=scale)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from training import CPU, TINY, batch, kept, names, records, train
 
 from irnscale.errors import InputError, ModelError, OutputError
+from irnscale.networks.network import RescalingNetwork
 from irnscale.train import checkpoints as store
 from irnscale.train.objective import network_of
 from irnscale.train.trainer import Trainer
@@ -87,7 +88,7 @@ def test_export_gives_the_averaged_weights(photos, tmp_path):
     tensors, state = store.export(tmp_path)
     assert state["step"] == 6
     assert {t.dtype for t in tensors.values()} == {torch.float16}
-    assert tensors.keys() == network_of(TINY).state_dict().keys()
+    assert tensors.keys() == network_of(TINY, RescalingNetwork).state_dict().keys()
     assert store.export(saved)[1] == state
     with pytest.raises(InputError, match="no checkpoint"):
         store.export(tmp_path / "nothing")

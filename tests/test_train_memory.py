@@ -11,7 +11,7 @@ from training import TINY
 
 from irnscale.networks import DenseBlock
 from irnscale.networks.dense_block import SLOPE
-from irnscale.networks.irn import through
+from irnscale.networks.network import through
 from irnscale.train.objective import Rescaling, draw
 from irnscale.train.reversible import through_inverses
 

@@ -23,7 +23,7 @@ from irnscale.train.config import load_recipe
 from irnscale.train.losses import charbonnier_sum
 from irnscale.train.objective import draw, objective_of
 from irnscale.train.trainer import Trainer
-from irnscale.zoo import find, load_assistant
+from irnscale.zoo import find, load_network
 from irnscale.zoo.save import save_model
 
 
@@ -120,7 +120,7 @@ def test_train_export_and_use(run, photos, tmp_path, folder):
     card = find("narrow-sr").card
     assert (card.kind, card.base, card.base_digest) == ("assistant", "narrow", find("narrow").card.digest)
     assert (card.scale, card.architecture["assistant_steps"]) == (2, 2)
-    stored = load_assistant(find("narrow-sr")).state_dict()
+    stored = load_network(find("narrow-sr"), "assistance").state_dict()
     assert stored.keys() == export(tmp_path / "run")[0].keys(), "the assistant alone is stored"
     assert "x2 --sr" in run("models").text
 
@@ -132,7 +132,7 @@ def test_train_export_and_use(run, photos, tmp_path, folder):
     enlarged = pixels(tmp_path / "foreign_up2x.png")
     assert enlarged.shape == (28, 42, 3)
     x = torch.from_numpy(pixels(small)).permute(2, 0, 1)[None].float() / 255
-    objective = objective_of(recipe, load_assistant(find("narrow-sr")))
+    objective = objective_of(recipe, load_network(find("narrow-sr"), "assistance"))
     with torch.inference_mode():
         expected = quantize(objective.upscale(x))[0].permute(1, 2, 0).mul(255).round()
     assert np.abs(expected.numpy() - enlarged).max() <= 1

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from irnscale.errors import UsageError
 from irnscale.kernels import quantize
-from irnscale.networks import IRN, AssistantFlow
+from irnscale.networks.network import AssistingNetwork, RescalingNetwork
 from irnscale.train.config import Recipe
 from irnscale.train.losses import image_loss
-from irnscale.train.objective import Draws, Objective
+from irnscale.train.objective import Draws, Objective, network_of
 
 if TYPE_CHECKING:
     from irnscale.zoo import Model
@@ -23,7 +23,8 @@ def assisted_model(recipe: Recipe) -> Model:
     """The model of `assistant_of`, a name or a .safetensors with its card. Raises ModelError, UsageError."""
     from irnscale.zoo import find
 
-    assert recipe.assistant_of
+    if not recipe.assistant_of:
+        raise UsageError(f"family={recipe.family} assists another model", "name it with assistant_of")
     model = find(recipe.assistant_of)
     if model.card.scale != recipe.scale:
         raise UsageError(
@@ -40,26 +41,26 @@ class Assistance(Objective):
     LR' with AN(LR), A.2 LR with AN^-1(LR'), and A.3 HR with IRN^-1(AN(LR), z).
     """
 
-    net: AssistantFlow
+    net: AssistingNetwork
     makes_lr = False
 
-    def __init__(self, recipe: Recipe, net: AssistantFlow | None = None) -> None:
+    def __init__(self, recipe: Recipe, net: AssistingNetwork | None = None) -> None:
         super().__init__(recipe)
         from irnscale.zoo import load_network
 
-        self.net = net if net is not None else AssistantFlow(recipe.assistant())
+        self.net = net if net is not None else network_of(recipe, AssistingNetwork)
         model = assisted_model(recipe)
         self.base_digest = model.card.digest
         # In a tuple, so that it counts neither as a parameter to train nor as state to save.
-        self._frozen: tuple[IRN] = (load_network(model),)
+        self._frozen: tuple[RescalingNetwork] = (load_network(model),)
 
     @property
-    def base(self) -> IRN:
+    def base(self) -> RescalingNetwork:
         """The frozen IRN."""
         return self._frozen[0]
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        self.base._apply(fn)
+        self.base._apply(fn)  # type: ignore[no-untyped-call]
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 

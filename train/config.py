@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from irnscale.errors import InputError, UsageError
 from irnscale.kernels import ACTIVATIONS
-from irnscale.networks import AssistantConfig, IRNConfig, SRConfig
+from irnscale.networks.family import Family, NetworkConfig, find_family, own_families
 from irnscale.train.jpeg import GRADIENTS, SUBSAMPLINGS
 from irnscale.train.losses import NORMS
 
@@ -71,11 +71,15 @@ class Recipe:
     blocks: of an `SRNet` of so many `channels`, which is then what is trained, by the distance `recon_norm` of what it
     makes of the bicubic small picture in 8 bits; 0: none. jpeg_share: the part of its small pictures that went through
     JPEG as `compression_quality` and `compression_subsampling` say.
+    family: of the network, by name (None: read off the other keys, as above; else "irn"). network: what of the family's
+    configuration has no key of its own here.
     codec_blocks: couplings more at the end that model the codec, see `IRN`, trained by `lambda_codec` (None: scale
     squared / 4) times three squared distances, see `Objective`.
     """
 
     name: str = "irn"
+    family: str | None = None
+    network: dict[str, Any] = field(default_factory=dict)
     scale: int = 4
     inv_per_ds: Any = 8
     growth: int = 32
@@ -193,14 +197,14 @@ class Recipe:
         if self.precision not in ("auto", "float32", "bfloat16"):
             raise UsageError(f"precision={self.precision} must be auto, float32 or bfloat16")
         try:
-            network = self.network().to_dict()
-            self.assistant()
-            if self.blocks:
-                self.super_resolution()
-        except ValueError as error:
+            config = self.config().to_dict()
+        except (TypeError, ValueError) as error:
             raise UsageError(str(error)) from error
-        for name in ("inv_per_ds", "constant_scales"):  # there are several ways to write the same
-            object.__setattr__(self, name, network[name])
+        for name, value in config.items():  # there are several ways to write the same
+            if name in self.network:
+                self.network[name] = value
+            else:
+                object.__setattr__(self, name, value)
         if self.img_size % self.scale:
             raise UsageError(f"img_size={self.img_size} is not divisible by scale={self.scale}")
         Budget.parse(self.budget)
@@ -262,17 +266,31 @@ class Recipe:
         if self.lr_cells != [1]:
             raise UsageError(f"lr_cells has no meaning for the assistant of {self.assistant_of}", "leave one out")
 
-    def network(self) -> IRNConfig:
-        """The network that the recipe trains."""
-        return IRNConfig(**{f.name: getattr(self, f.name) for f in fields(IRNConfig)})
+    @property
+    def trained(self) -> Family:
+        """The family of the network that is trained. Raises UsageError where it is unknown or named in two ways."""
+        named = [f for f in own_families() if f.recipe_key is not None and getattr(self, f.recipe_key)]
+        if self.family is None:
+            return named[0] if named else find_family("irn")
+        for other in named:
+            if other.kind != self.family:
+                raise UsageError(f"family={self.family} and {other.recipe_key} name two families", "leave one out")
+        try:
+            return find_family(self.family)
+        except LookupError as error:
+            raise UsageError(f"family={self.family}: {error}") from error
 
-    def assistant(self) -> AssistantConfig:
-        """The assistant flow that the recipe trains where `assistant_of` is given."""
-        return AssistantConfig(**{f.name: getattr(self, f.name) for f in fields(AssistantConfig)})
-
-    def super_resolution(self) -> SRConfig:
-        """The network that the recipe trains where `blocks` are given."""
-        return SRConfig(**{f.name: getattr(self, f.name) for f in fields(SRConfig)})
+    def config(self) -> NetworkConfig:
+        """What defines the network that is trained. Raises UsageError, ValueError, TypeError."""
+        family = self.trained
+        known = [f.name for f in fields(family.config)]
+        if unknown := sorted(self.network.keys() - set(known)):
+            raise UsageError(
+                f"network.{unknown[0]}: a network of the family {family.kind} has no such key",
+                f"it has {', '.join(known)}",
+            )
+        own = {name: getattr(self, name) for name in known if hasattr(self, name)}
+        return family.config(**own | self.network)
 
     @property
     def guide_weight(self) -> float:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
 
 from irnscale.errors import ModelError
-from irnscale.networks import IRN, ActNorm, DenseBlock, SRNet
+from irnscale.networks import DenseBlock
+from irnscale.networks.network import Network
 
 
-def load_initial(net: nn.Module, source: str) -> None:
+def load_initial(net: Network, source: str) -> None:
     """Give `net` the weights of a model, by name, or of a safetensors file.
 
     What starts as the identity may be missing there: activation normalisation and codec blocks; and the last
@@ -29,11 +29,11 @@ def load_initial(net: nn.Module, source: str) -> None:
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path}: not a safetensors file: {error}") from error
     own = net.state_dict()
-    if isinstance(net, SRNet):
-        tensors |= {
-            k: own[k] for k in own if k.startswith("tail.") and k in tensors and tensors[k].shape != own[k].shape
-        }
-    optional = _identities(net)
+    tensors |= {
+        k: own[k] for k in own if k.startswith(net.resizable) and k in tensors and tensors[k].shape != own[k].shape
+    }
+    identities = net.identities()
+    optional = tuple(f"{name}." for name, module in net.named_modules() if module in identities)
     for name in sorted(own.keys() | tensors.keys()):
         if name not in tensors and name.startswith(optional):
             continue
@@ -46,9 +46,3 @@ def load_initial(net: nn.Module, source: str) -> None:
                 f"`irnscale models simplify {source} --name NEW` finds which can be, and their means",
             )
     net.load_state_dict(own | tensors)
-
-
-def _identities(net: nn.Module) -> tuple[str, ...]:
-    """Prefixes of the names of parameters whose modules do nothing while untrained."""
-    codec = net.codec_modules if isinstance(net, IRN) else []
-    return tuple(f"{name}." for name, module in net.named_modules() if isinstance(module, ActNorm) or module in codec)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -10,36 +10,42 @@ from torch import Tensor, nn
 
 from irnscale.images.bicubic import bicubic_down
 from irnscale.kernels import quantize
-from irnscale.networks import IRN, AssistantFlow, SRNet
-from irnscale.networks.irn import IMAGE_CHANNELS
+from irnscale.networks.network import (
+    IMAGE_CHANNELS,
+    AssistingNetwork,
+    Network,
+    RescalingNetwork,
+    SuperResolutionNetwork,
+)
 from irnscale.train.cells import quantize_cells
 from irnscale.train.config import Recipe
 from irnscale.train.jpeg import SUBSAMPLINGS, Gradient, jpeg
 from irnscale.train.losses import image_loss, l2_sum, latent_sum
 
-Network = IRN | AssistantFlow | SRNet
 Draws = dict[str, Tensor]
 """The random and scheduled numbers of a step: every tensor's first dimension is the batch."""
+Net = TypeVar("Net", bound=Network)
 
 
-def network_of(recipe: Recipe) -> Network:
-    """An untrained network as the recipe describes it."""
-    if recipe.blocks:
-        return SRNet(recipe.super_resolution())
-    return AssistantFlow(recipe.assistant()) if recipe.assistant_of else IRN(recipe.network())
+def network_of(recipe: Recipe, kind: type[Net]) -> Net:
+    """An untrained network as the recipe describes it, of the class of its task."""
+    net = recipe.trained.build(recipe.config())
+    assert isinstance(net, kind), f"{recipe.trained.kind}: a network for {recipe.trained.task} is a {kind.__name__}"
+    return net
 
 
 def objective_of(recipe: Recipe, net: Network | None = None) -> Objective:
     """What the recipe minimises, around `net` or an untrained network. Raises ModelError, UsageError."""
-    if recipe.assistant_of:
+    task = recipe.trained.task
+    if task == "assistance":
         from irnscale.train.assistance import Assistance
 
-        return Assistance(recipe, cast(AssistantFlow | None, net))
-    if recipe.blocks:
+        return Assistance(recipe, cast(AssistingNetwork | None, net))
+    if task == "super-resolution":
         from irnscale.train.super_resolution import SuperResolution
 
-        return SuperResolution(recipe, cast(SRNet | None, net))
-    return Rescaling(recipe, cast(IRN | None, net))
+        return SuperResolution(recipe, cast(SuperResolutionNetwork | None, net))
+    return Rescaling(recipe, cast(RescalingNetwork | None, net))
 
 
 def draw(recipe: Recipe, count: int, *, step: int, epochs: float = 0.0, device: torch.device | str = "cpu") -> Draws:
@@ -52,7 +58,7 @@ def draw(recipe: Recipe, count: int, *, step: int, epochs: float = 0.0, device: 
     # torch's CPU generator keeps the low 32 bits of a seed alone, so the two numbers are mixed into 32.
     mixed = int(np.random.SeedSequence((recipe.seed, step)).generate_state(1)[0])
     generator = torch.Generator(device).manual_seed(mixed)
-    if not recipe.zerosample and not recipe.blocks:
+    if not recipe.zerosample and recipe.trained.task != "super-resolution":
         side = recipe.img_size // recipe.scale
         shape = (count, IMAGE_CHANNELS * (recipe.scale**2 - 1), side, side)
         draws["z"] = torch.randn(shape, generator=generator, device=device)
@@ -122,15 +128,15 @@ class Objective(nn.Module):
 class Rescaling(Objective):
     """Algorithm 2 of the dissertation with the norms of the paper's code, and all its extensions."""
 
-    net: IRN
+    net: RescalingNetwork
 
-    def __init__(self, recipe: Recipe, net: IRN | None = None) -> None:
+    def __init__(self, recipe: Recipe, net: RescalingNetwork | None = None) -> None:
         super().__init__(recipe)
-        self.net = net if net is not None else IRN(recipe.network())
+        self.net = net if net is not None else network_of(recipe, RescalingNetwork)
         self.makes_lr = not recipe.sr_mode
 
     def initialise(self, hr: Tensor) -> None:
-        """See `IRN.initialise`."""
+        """See `Network.initialise`."""
         self.net.initialise(hr)
 
     def downscale(self, hr: Tensor) -> Tensor:

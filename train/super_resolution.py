@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from irnscale.kernels import quantize
-from irnscale.networks import SRNet
+from irnscale.networks.network import SuperResolutionNetwork
 from irnscale.train.config import Recipe
 from irnscale.train.jpeg import jpeg
 from irnscale.train.losses import image_loss
-from irnscale.train.objective import Draws, Objective
+from irnscale.train.objective import Draws, Objective, network_of
 
 
 class SuperResolution(Objective):
@@ -21,12 +21,12 @@ class SuperResolution(Objective):
     LR is the bicubic picture in 8 bits, as foreign pictures are, and for `jpeg_share` of the crops what JPEG leaves.
     """
 
-    net: SRNet
+    net: SuperResolutionNetwork
     makes_lr = False
 
-    def __init__(self, recipe: Recipe, net: SRNet | None = None) -> None:
+    def __init__(self, recipe: Recipe, net: SuperResolutionNetwork | None = None) -> None:
         super().__init__(recipe)
-        self.net = net if net is not None else SRNet(recipe.super_resolution())
+        self.net = net if net is not None else network_of(recipe, SuperResolutionNetwork)
 
     def upscale(self, lr: Tensor) -> Tensor:
         """What the network makes of it."""

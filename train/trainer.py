@@ -13,7 +13,7 @@ from torch import Tensor
 
 from irnscale.engine.precision import choose_precision
 from irnscale.errors import ModelError, UsageError
-from irnscale.networks import IRN, DenseBlock, SRNet
+from irnscale.networks.network import Flow
 from irnscale.train.checkpoints import (
     checkpoints,
     find_run,
@@ -62,11 +62,9 @@ class Trainer:
         if not found and recipe.init:
             load_initial(self.net, recipe.init)
         precision = choose_precision(recipe.precision, device)
-        for module in self.objective.modules():
-            if isinstance(module, DenseBlock | SRNet):
-                module.compute_dtype = precision
+        self.net.set_compute_dtype(precision)
         if recipe.save_memory:
-            if not isinstance(self.net, IRN):
+            if not isinstance(self.net, Flow) or not self.net.reversible:
                 raise UsageError("save_memory=true: only an IRN's activations can be recomputed", "leave it out")
             self.net.through = through_inverses
         self.parameters = FlatParameters({_name(key): p for key, p in self.objective.named_parameters()})
@@ -182,8 +180,9 @@ class Trainer:
     def _load(self, checkpoint: Path) -> None:
         state = load_state(checkpoint)
         usual = type(self.net.config)().to_dict()  # what older versions, which had no such key, trained
+        recorded = state["recipe"] | state["recipe"].get("network", {})
         for key, value in self.net.config.to_dict().items():
-            if (trained := state["recipe"].get(key, usual[key])) != value:
+            if (trained := recorded.get(key, usual[key])) != value:
                 raise UsageError(
                     f"{checkpoint}: was trained with {key}={trained}, the recipe says {value}",
                     f"resume with {key}={trained}, or choose another --out",

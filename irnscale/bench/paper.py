@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from irnscale.networks import IRN, DenseBlock, EnhancedAffineCoupling, HaarTransform
+from irnscale.networks import DenseBlock, EnhancedAffineCoupling, HaarTransform
+from irnscale.networks.network import RescalingNetwork
 
 _FILTERS = torch.tensor(
     [
@@ -47,12 +48,12 @@ def _dense(block: nn.Module, x: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def run_paper(net: IRN, x: Tensor, *, rev: bool = False) -> Tensor:
+def run_paper(net: RescalingNetwork, x: Tensor, *, rev: bool = False) -> Tensor:
     """Forward or inverse of `net` (float32, contiguous weights) on the whole of `x`, the paper's way."""
     return paper_pass(net, x, rev=rev)
 
 
-def paper_pass(net: IRN, x: Tensor, *, rev: bool = False) -> Tensor:
+def paper_pass(net: RescalingNetwork, x: Tensor, *, rev: bool = False) -> Tensor:
     """`run_paper` with gradients."""
     modules = list(net.module_list)
     for module in reversed(modules) if rev else modules:

@@ -13,8 +13,7 @@ from torch import Tensor
 from irnscale.bench.paper import run_paper
 from irnscale.bench.timing import matrix_rate, timed
 from irnscale.engine.rescaler import Rescaler
-from irnscale.networks import IRN
-from irnscale.networks.irn import IMAGE_CHANNELS
+from irnscale.networks.network import IMAGE_CHANNELS, RescalingNetwork
 from irnscale.zoo import default_model, find, load_network
 
 
@@ -43,7 +42,7 @@ class RoundTrip:
         return asdict(self)
 
 
-def block_flop_per_pixel(networks: Sequence[IRN]) -> float:
+def block_flop_per_pixel(networks: Sequence[RescalingNetwork]) -> float:
     """Floating-point operations (a multiply-add is two) of the convolutions that run, per HR pixel and direction."""
     total = 0.0
     for net in networks:

@@ -20,7 +20,7 @@ from irnscale.bench.paper import paper_pass
 from irnscale.bench.roundtrip import block_flop_per_pixel
 from irnscale.bench.timing import matrix_rate, timed
 from irnscale.errors import ModelError
-from irnscale.networks import IRN
+from irnscale.networks import IRN, IRNConfig
 from irnscale.train.config import Recipe
 from irnscale.train.trainer import Trainer
 from irnscale.zoo import find
@@ -102,7 +102,7 @@ def measure(
     """
     recipe = Recipe(scale=scale, batch_size=batch, img_size=crop, precision=precision)
     if name is not None:
-        if (card := find(name).card).kind != "irn":
+        if (card := find(name).card).kind != IRNConfig.kind:
             raise ModelError(f"{name}: is no network of its own", "give the model that it belongs to")
         recipe = replace(recipe, **card.architecture, init=name)
         scale = recipe.scale

@@ -97,14 +97,14 @@ def rescalers_of(request: Request) -> list[Rescaler]:
     scales, assistants = _scales(request), []
     if request.names:
         named = [find_all(name) for name in request.names]
-        chosen = [several for several in named if several[0].card.kind in ("irn", "sr")]
-        assistants = [model for several in named for model in several if model.card.kind == "assistant"]
+        chosen = [several for several in named if several[0].task != "assistance"]
+        assistants = [model for several in named for model in several if model.task == "assistance"]
     else:
         broken: dict[Path, ModelError] = {}
-        kinds = ("irn", "sr") if request.sr else ("irn",)
-        chosen = [[m] for m in models(broken) if m.card.kind in kinds and m.card.scale in scales]
+        tasks = ("rescaling", "super-resolution") if request.sr else ("rescaling",)
+        chosen = [[m] for m in models(broken) if m.task in tasks and m.card.scale in scales]
         report_broken(broken)
-        trained = {model.card.scale for (model,) in chosen if model.card.kind == "irn"}
+        trained = {model.card.scale for (model,) in chosen if model.task == "rescaling"}
         chosen += [list(compose(scale)) for scale in scales if scale > 4 and scale not in trained]
     options: dict[str, Any] = {"device": request.device, "precision": request.precision}
     found = [Rescaler(several, **options) for several in chosen]

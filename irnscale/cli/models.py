@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -36,7 +35,7 @@ def list_models(debug: bool = False) -> int:
         rows.append(
             (
                 card.name,
-                f"x{card.scale}" if card.kind == "irn" else f"x{card.scale} --sr",
+                f"x{card.scale}" if model.task == "rescaling" else f"x{card.scale} --sr",
                 "yes" if card.jpeg_resistant else "no",
                 "shipped" if model.shipped else "archive" if model.archived else str(model.weights.parent),
                 f"{score['psnr_y']:.2f} dB" if "psnr_y" in score else "-",
@@ -156,6 +155,7 @@ def simplify_model(
     from dataclasses import replace
 
     from irnscale.engine.device import choose_device
+    from irnscale.networks import IRN
     from irnscale.train.simplify import middle, simplify
     from irnscale.train.validate import validation_images
     from irnscale.zoo import find, load_network, new_folder
@@ -168,7 +168,10 @@ def simplify_model(
     if target.exists() and not overwrite:
         raise OutputError(f"{target}: exists already", "choose another --name or add --overwrite")
     model = find(source)
-    net = load_network(model).to(choose_device(device))
+    net = load_network(model)
+    if not isinstance(net, IRN):
+        raise ModelError(f"{source}: is no IRN, whose scale networks these are", "choose another model")
+    net.to(choose_device(device))
     place = next(net.parameters()).device
     images = validation_images(list(data), scale=net.scale, limit=limit)
     pictures = [middle(image, net.scale).to(place) for image in images]
@@ -219,13 +222,10 @@ def export_model(run: Path, name: str, to: Path | None, overwrite: bool, debug: 
     _check_name(name, shipped=to is not None)
     tensors, state = export(run)
     recipe = recipe_from_dict(state["recipe"])
-    card: dict[str, Any] = {
-        "origin": f"run {state['run_id']}, step {state['step']}",
-        "training": {"recipe": state["recipe"], "steps": state["step"], "seconds": round(state["seconds"])},
-    }
+    family, base = recipe.trained, None
     folder = to or new_folder()
     called = name if to is None else folder / f"{name}.safetensors"
-    if recipe.assistant_of:
+    if family.task == "assistance":
         from irnscale.train.assistance import assisted_model
 
         base = assisted_model(recipe)
@@ -235,33 +235,21 @@ def export_model(run: Path, name: str, to: Path | None, overwrite: bool, debug: 
                 f"({base.card.digest})",
                 "train it again, or install those weights",
             )
-        description = f"assistant of {base.card.name} for super-resolution, trained with the recipe {recipe.name}"
-        model = save_model(
-            folder, name, recipe.assistant(), tensors, overwrite=overwrite, base=base, description=description, **card
-        )
-        click.echo(
-            f"{model.weights}: use it with `irnscale up --sr -m {name if to is None else model.weights}`", err=True
-        )
-        return ExitCode.OK
-    if recipe.blocks:
-        description = f"super-resolution x{recipe.scale}, trained with the recipe {recipe.name}"
-        config = recipe.super_resolution()
-        model = save_model(folder, name, config, tensors, overwrite=overwrite, description=description, **card)
-        click.echo(
-            f"{model.weights}: use it with `irnscale up --sr -m {name if to is None else model.weights}`", err=True
-        )
-        return ExitCode.OK
+    title = family.title.format(scale=recipe.scale, base=base.card.name if base else "")
     model = save_model(
         folder,
         name,
-        recipe.network(),
+        recipe.config(),
         tensors,
         overwrite=overwrite,
+        base=base,
         jpeg_resistant=recipe.compression_mode,
-        description=f"IRN x{recipe.scale}, trained with the recipe {recipe.name}",
-        **card,
+        description=f"{title}, trained with the recipe {recipe.name}",
+        origin=f"run {state['run_id']}, step {state['step']}",
+        training={"recipe": state["recipe"], "steps": state["step"], "seconds": round(state["seconds"])},
     )
-    click.echo(one_line(f"{model.weights}: use it with -m {called}"), err=True)
+    use = f"-m {called}" if family.task == "rescaling" else f"`irnscale up --sr -m {called}`"
+    click.echo(one_line(f"{model.weights}: use it with {use}"), err=True)
     return ExitCode.OK
 
 

@@ -20,7 +20,7 @@ from irnscale.detail import cells as digital
 from irnscale.engine.executor import Progress
 from irnscale.engine.rescaler import Rescaler
 from irnscale.images.depth import eight_bits, sixteen_bits
-from irnscale.networks import IRN
+from irnscale.networks.network import RescalingNetwork
 
 Array = npt.NDArray[Any]
 Stored = Callable[[Array], Array]
@@ -112,7 +112,7 @@ class _Part:
 
     def __init__(
         self,
-        networks: list[IRN],
+        networks: list[RescalingNetwork],
         around: Array,
         target: Array,
         weights: Array,

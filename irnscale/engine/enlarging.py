@@ -1,8 +1,8 @@
 """Runs a network for super-resolution over an image of any size, tile by tile.
 
-Its output depends on `SRNet.support` small pixels around each place and no others, so tiles that are read with so many
-more on each side, clipped at the image's border where the network's own zero padding applies, give the same result as
-the whole image at once: there are no seams.
+Its output depends on `support` small pixels around each place and no others, so tiles that are read with so many more
+on each side, clipped at the image's border where the network's own zero padding applies, give the same result as the
+whole image at once: there are no seams.
 """
 
 from __future__ import annotations
@@ -19,14 +19,11 @@ from irnscale.engine.executor import EXTREME, Progress, Region, Warn, are_finite
 from irnscale.engine.memory import is_out_of_memory
 from irnscale.engine.plan import SMALLEST_TILE, Plan
 from irnscale.errors import DeviceError, InputError
-from irnscale.networks import SRNet
-from irnscale.networks.irn import IMAGE_CHANNELS
+from irnscale.networks.network import IMAGE_CHANNELS, SuperResolutionNetwork
 from irnscale.sizes import format_memory
 
 CPU_TILE, GPU_TILE = 192, 512
 """Small pixels per side."""
-FEATURES_ALIVE = 12
-"""Maps of all channels that are alive at once: three kept, a block's own, and the joined ones."""
 
 OutOfMemory = Callable[[BaseException, str], DeviceError]
 
@@ -51,18 +48,13 @@ class Enlarging:
     Where a tile comes out not finite in a lower precision, it is computed again in that of the weights.
     """
 
-    def __init__(self, net: SRNet, dtype: torch.dtype, warn: Warn) -> None:
-        self.net: SRNet = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    def __init__(self, net: SuperResolutionNetwork, dtype: torch.dtype, warn: Warn) -> None:
+        self.net: SuperResolutionNetwork = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.dtype = dtype
-        own = net.head.weight.dtype
-        self._lowered = None if dtype == own else copy.deepcopy(self.net).to(dtype)
+        weight = next(net.parameters())
+        self.device, self._own = weight.device, weight.dtype
+        self._lowered = None if dtype == self._own else copy.deepcopy(self.net).to(dtype)
         self._warn = warn
-
-    @property
-    def device(self) -> torch.device:
-        """Where it runs."""
-        device: torch.device = self.net.head.weight.device
-        return device
 
     def plan(
         self, width: int, height: int, *, model: str, tile: int | None, max_memory: int | None, pictures: int
@@ -110,7 +102,7 @@ class Enlarging:
         """Memory of one tile of a small image of this size."""
         halo = 2 * self.net.support
         area = min(width, tile + halo) * min(height, tile + halo)
-        features = FEATURES_ALIVE * self.net.config.channels * self.dtype.itemsize
+        features = self.net.channels_alive * self.dtype.itemsize
         results = IMAGE_CHANNELS * self.net.scale**2 * (self.dtype.itemsize + 3 * 4)
         # the rows that tiles are cut from
         return area * (features + results) + 4 * IMAGE_CHANNELS * width * min(height, tile + halo)
@@ -154,7 +146,7 @@ class Enlarging:
         top, bottom = max(0, target.top - halo), min(whole.bottom, target.bottom + halo)
         left, right = max(0, target.left - halo), min(whole.right, target.right + halo)
         rows = source.read(top, bottom, columns=False, device=self.device)
-        x = rows[..., left:right].to(self.net.head.weight.dtype).contiguous(memory_format=torch.channels_last)
+        x = rows[..., left:right].to(self._own).contiguous(memory_format=torch.channels_last)
         y = self._enlarged(x, warn)
         high, wide = target.bottom - target.top, target.right - target.left
         y = y.narrow(2, (target.top - top) * scale, high * scale).narrow(3, (target.left - left) * scale, wide * scale)

@@ -22,14 +22,14 @@ import torch
 from torch import Tensor
 
 from irnscale.engine.memory import is_out_of_memory
-from irnscale.engine.prepared import Network, Prepared, Step, factor_of, segments, steps_of
+from irnscale.engine.prepared import Prepared, Step, factor_of, segments, steps_of
 from irnscale.engine.subnets import Border, Subnets
 from irnscale.engine.window import Allocate, Window
 from irnscale.errors import InputError
 from irnscale.freia import InvertibleModule
 from irnscale.kernels import additive_forward, additive_inverse, haar_inverse
 from irnscale.networks import DenseBlock, EnhancedAffineCoupling, HaarTransform
-from irnscale.networks.irn import IMAGE_CHANNELS
+from irnscale.networks.network import IMAGE_CHANNELS, Flow
 
 Progress = Callable[[int, int], None]
 Read = Callable[[int, int], Tensor]
@@ -338,7 +338,7 @@ def are_finite(operands: Sequence[Tensor]) -> bool:
 
 
 def run(
-    net: Network | Prepared,
+    net: Flow | Prepared,
     x: Tensor,
     *,
     rev: bool,
@@ -352,7 +352,7 @@ def run(
     x: (N, 3, H, W), H and W multiples of the scale; in reverse (N, 3 s^2, h, w). Other arguments as for
     `Sweep`; band None is the whole image. Equals `net(x, rev)` up to floating-point order.
     """
-    prepared = net if isinstance(net, Prepared) else Prepared(net)
+    prepared: Prepared = net if isinstance(net, Prepared) else Prepared(net)
     scale = prepared.net.scale
     n, _, h, w = x.shape
     height, width = (h * scale, w * scale) if rev else (h, w)

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 from irnscale.engine.executor import window_rows
-from irnscale.engine.prepared import Network, factor_of, segments, steps_of_modules
+from irnscale.engine.prepared import factor_of, segments, steps_of_modules
 from irnscale.errors import DeviceError
+from irnscale.networks.network import Flow
 from irnscale.sizes import format_memory
 
 SMALLEST_TILE = 16
@@ -78,7 +79,7 @@ class Plan:
         )
 
 
-def window_bytes(net: Network, length: int, across: int, band: int, *, rev: bool, itemsize: int = 4) -> int:
+def window_bytes(net: Flow, length: int, across: int, band: int, *, rev: bool, itemsize: int = 4) -> int:
     """Memory of the windows of all levels. length, across: of the *small* image, along and across the sweep."""
     total = 0
     for part in segments(net, rev):
@@ -94,7 +95,7 @@ def tile_bytes(width: int, height: int, dtype: torch.dtype) -> int:
 
 
 def make_plan(
-    net: Network,
+    net: Flow,
     width: int,
     height: int,
     *,

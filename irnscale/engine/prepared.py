@@ -13,10 +13,8 @@ from irnscale.engine.fused import FusedSubnets, fuses
 from irnscale.engine.packed import PackedSubnets, packs
 from irnscale.engine.subnets import ModuleSubnets, Subnets
 from irnscale.freia import InvertibleModule
-from irnscale.networks import IRN, AssistantFlow, DenseBlock, EnhancedAffineCoupling, HaarTransform, UnshuffleMatrix
-from irnscale.networks.irn import IMAGE_CHANNELS
-
-Network = IRN | AssistantFlow
+from irnscale.networks import DenseBlock, EnhancedAffineCoupling, HaarTransform, UnshuffleMatrix
+from irnscale.networks.network import IMAGE_CHANNELS, Flow
 
 
 @dataclass
@@ -27,7 +25,7 @@ class Prepared:
     precision, `net` itself is what it is computed with again.
     """
 
-    net: Network
+    net: Flow
     dtype: torch.dtype | None = None
     subnets: dict[EnhancedAffineCoupling, Subnets] = field(default_factory=dict)
     costs: dict[EnhancedAffineCoupling, tuple[int, int]] = field(default_factory=dict)
@@ -103,7 +101,7 @@ class Segment:
     after: InvertibleModule | None
 
 
-def segments(net: Network, rev: bool) -> list[Segment]:
+def segments(net: Flow, rev: bool) -> list[Segment]:
     """The levels in the order of work. In reverse, all of the network; forward, what downscaling runs."""
     found: list[Segment] = []
     modules: list[InvertibleModule] = []

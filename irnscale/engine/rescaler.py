@@ -21,11 +21,11 @@ from irnscale.engine.executor import Progress, Sweep, Warn
 from irnscale.engine.memory import is_out_of_memory, mapped_file
 from irnscale.engine.plan import SMALLEST_TILE, Plan, make_plan
 from irnscale.engine.precision import choose_precision
-from irnscale.engine.prepared import Network, Prepared, segments, work_of
+from irnscale.engine.prepared import Prepared, segments, work_of
 from irnscale.errors import DeviceError, InputError, ModelError, UsageError
 from irnscale.kernels import philox_normal
-from irnscale.networks import IRN, AssistantFlow, HaarTransform
-from irnscale.networks.irn import IMAGE_CHANNELS
+from irnscale.networks import HaarTransform
+from irnscale.networks.network import IMAGE_CHANNELS, AssistingNetwork, Flow, RescalingNetwork
 from irnscale.sizes import check_original_size, parse_memory
 from irnscale.zoo import (
     Model,
@@ -33,9 +33,7 @@ from irnscale.zoo import (
     combined_scale,
     compose,
     find_all,
-    load_assistant,
     load_network,
-    load_super_resolution,
     super_resolution,
 )
 
@@ -59,7 +57,7 @@ class Rescaler:
     multiples of the scale are padded by reflection, and `up(..., size=...)` crops back.
     Nothing is random: z = 0.
     With an `assistant`, which belongs to the one model given, `up` prepares the small image first: for small images
-    that `down` did not make. So is a model of the kind "sr", which stands alone, and has no `down` and no noise.
+    that `down` did not make. So is a model for super-resolution, which stands alone, and has no `down` and no noise.
     Safe to call from several threads.
     """
 
@@ -85,15 +83,15 @@ class Rescaler:
         self.tile = tile
         self.max_memory = parse_memory(max_memory) if isinstance(max_memory, str) else max_memory
         self._warn = warn or _python_warning
-        self.networks: list[IRN] = []
+        self.networks: list[RescalingNetwork] = []
         self.enlarging: Enlarging | None = None
-        if len(models) == 1 and models[0].card.kind == "sr" and assistant is None:
-            enlarger = load_super_resolution(models[0]).to(self.device)
+        if len(models) == 1 and models[0].task == "super-resolution" and assistant is None:
+            enlarger = load_network(models[0], "super-resolution").to(self.device)
             self.enlarging = Enlarging(enlarger, self.dtype, self._warn)
         for model in models if self.enlarging is None else ():
             net = load_network(model).to(self.device)
             self.networks.append(net)
-        self.flow: AssistantFlow | None = None
+        self.flow: AssistingNetwork | None = None
         if assistant:
             if [m.card.digest for m in models] != [assistant.card.base_digest]:
                 raise ModelError(
@@ -101,8 +99,8 @@ class Rescaler:
                     f"not for {self.models[0].card.name} ({combined_digest(models)})",
                     "leave the model out",
                 )
-            self.flow = load_assistant(assistant).to(self.device)
-        used_networks: list[Network] = [*self.networks, *([self.flow] if self.flow is not None else [])]
+            self.flow = load_network(assistant, "assistance").to(self.device)
+        used_networks: list[Flow] = [*self.networks, *([self.flow] if self.flow is not None else [])]
         self._prepared = {net: Prepared(net, self.dtype) for net in used_networks}
         self.scale = combined_scale(models)
 
@@ -348,7 +346,7 @@ class Rescaler:
 class _Stage:
     """One network in its turn. height, width: of its large image. held: bytes of all pictures that are alive then."""
 
-    net: Network
+    net: Flow
     name: str
     height: int
     width: int

@@ -2,38 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from irnscale.networks.irn import IMAGE_CHANNELS
-
-
-@dataclass(frozen=True)
-class SRConfig:
-    """What defines an `SRNet` up to its weights; stored on model cards.
-
-    scale: 2, 3 or 4. channels: of all features. blocks: how many `AttentionBlock`s, at least 2.
-    """
-
-    scale: int = 4
-    channels: int = 48
-    blocks: int = 6
-
-    def __post_init__(self) -> None:
-        if self.scale not in (2, 3, 4):
-            raise ValueError(f"scale of a super-resolution network must be 2, 3 or 4, got {self.scale}")
-        if self.channels < 1:
-            raise ValueError(f"channels must be at least 1, got {self.channels}")
-        if self.blocks < 2:
-            raise ValueError(f"blocks of a super-resolution network must be at least 2, got {self.blocks}")
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
+from irnscale.networks.families.sr import SRConfig
+from irnscale.networks.network import IMAGE_CHANNELS, SuperResolutionNetwork
 
 
 class AttentionBlock(nn.Module):
@@ -57,7 +31,7 @@ class AttentionBlock(nn.Module):
         return x + 2 * F.silu(y)  # y * sigmoid(y)
 
 
-class SRNet(nn.Module):
+class SRNet(SuperResolutionNetwork):
     """(N, 3, h, w) in [0, 1] -> (N, 3, scale h, scale w), any h and w.
 
     The features of the first convolution, of the first block, of the last but one and of the last are joined, and a
@@ -67,6 +41,9 @@ class SRNet(nn.Module):
     `compute_dtype` is the precision of the convolutions of weights in another (None: that of the weights). What is
     added to the pixels, and the sum, always have that of the input.
     """
+
+    config: SRConfig
+    resizable = ("tail.",)
 
     def __init__(self, config: SRConfig | None = None) -> None:
         super().__init__()
@@ -99,14 +76,14 @@ class SRNet(nn.Module):
                 nn.init.zeros_(module.bias)
 
     @property
-    def scale(self) -> int:
-        """How many times larger the result is."""
-        return self.config.scale
-
-    @property
     def support(self) -> int:
         """Small pixels on each side that an output pixel depends on: one per 3 x 3 convolution in a row."""
         return 3 * self.config.blocks + 3
+
+    @property
+    def channels_alive(self) -> int:
+        """Twelve maps of all channels: three kept, a block's own, and the joined ones."""
+        return 12 * self.config.channels
 
     def forward(self, x: Tensor) -> Tensor:
         """Enlarge; see the class."""

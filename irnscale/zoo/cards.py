@@ -19,13 +19,12 @@ TEXTS = ("kind", "base", "base_digest", "description", "origin", "data", "licenc
 class ModelCard:
     """The JSON beside `<name>.safetensors`.
 
-    kind: "irn"; or "assistant": a flow that prepares small pictures which the model did not make for the IRN whose
-    name is `base` and whose digest is `base_digest`; such a model's `scale` is that of the IRN; or "sr": a network that
-    enlarges such pictures by itself.
-    architecture: keyword arguments of `IRNConfig`, `AssistantConfig` or `SRConfig`. scores: by data set, `psnr_y` and
-    `ssim_y` of the restored picture and `lr_psnr_y`, `lr_ssim_y` of the small one against bicubic. precisions:
-    number formats that `auto` may choose from, of which it takes none that costs more than `MOST_LOST` on any set.
-    precision_costs: by number format and set, what its round trip loses against float32, in dB of luma PSNR.
+    kind: the family of the network, see `networks.family`. One that prepares small pictures for another model has the
+    name of that model as `base`, its digest as `base_digest`, and its scale as its own.
+    architecture: keyword arguments of the family's configuration. scores: by data set, `psnr_y` and `ssim_y` of the
+    restored picture and `lr_psnr_y`, `lr_ssim_y` of the small one against bicubic. precisions: number formats that
+    `auto` may choose from, of which it takes none that costs more than `MOST_LOST` on any set. precision_costs: by
+    number format and set, what its round trip loses against float32, in dB of luma PSNR.
     sha256: of the weights file.
     """
 

@@ -20,7 +20,7 @@ def recorded(names: str, digest: str, scale: int) -> list[Model]:
     """
     wanted = names.split("+")
     broken: dict[Path, ModelError] = {}
-    everything = [model for model in installed(broken) if model.card.kind == "irn"]
+    everything = [model for model in installed(broken) if model.task == "rescaling"]
     for tried, models in enumerate(_combinations(everything, wanted, scale)):
         if combined_digest(models) == digest:
             return models

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from irnscale.errors import ModelError, OutputError
 from irnscale.images.atomic import write_bytes_atomic
-from irnscale.networks import AssistantConfig, IRNConfig, SRConfig
+from irnscale.networks.family import NetworkConfig
 from irnscale.zoo.cards import ModelCard, file_sha256
 from irnscale.zoo.store import Model
 
@@ -28,7 +28,7 @@ def check_name(name: str) -> None:
 def save_model(
     folder: Path,
     name: str,
-    config: IRNConfig | AssistantConfig | SRConfig,
+    config: NetworkConfig,
     tensors: dict[str, Tensor],
     *,
     overwrite: bool = False,
@@ -54,14 +54,15 @@ def save_model(
         raise OutputError(what, "set IRNSCALE_MODELS to another") from error
     weights = folder / f"{name}.safetensors"
     write_bytes_atomic(data, weights, overwrite=overwrite)
-    if isinstance(config, AssistantConfig):
-        assert base is not None
-        scale = base.card.scale
-        card |= {"kind": "assistant", "base": base.card.name, "base_digest": base.card.digest}
-    else:
-        scale = config.scale
-        if isinstance(config, SRConfig):
-            card |= {"kind": "sr"}
-    result = ModelCard(name=name, scale=scale, architecture=config.to_dict(), sha256=file_sha256(weights), **card)
+    if base is not None:
+        card |= {"base": base.card.name, "base_digest": base.card.digest}
+    result = ModelCard(
+        name=name,
+        scale=config.scale if base is None else base.card.scale,
+        architecture=config.to_dict(),
+        sha256=file_sha256(weights),
+        kind=config.kind,
+        **card,
+    )
     write_bytes_atomic(result.to_json().encode(), folder / f"{name}.json", overwrite=overwrite)
     return Model(result, weights, shipped=False)

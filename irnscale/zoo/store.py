@@ -5,25 +5,22 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from irnscale.errors import ModelError, OutputError
+from irnscale.networks.family import Task, find_family
 from irnscale.userfolders import data_folder
 from irnscale.zoo.cards import ModelCard, file_sha256, read_card
 from irnscale.zoo.names import newest
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from irnscale.networks import IRN, AssistantFlow, SRNet
-
-N = TypeVar("N", bound="IRN | AssistantFlow | SRNet")
+    from irnscale.networks.network import AssistingNetwork, Network, RescalingNetwork, SuperResolutionNetwork
 
 ARCHIVE = "irnscale_models_archive"
 ARCHIVE_COMMAND = "`pip install ./archive` in irnscale's repository"
@@ -38,6 +35,14 @@ class Model:
     weights: Path
     shipped: bool
     archived: bool = False
+
+    @property
+    def task(self) -> Task | None:
+        """What its network is for; None where its family is not installed."""
+        try:
+            return find_family(self.card.kind).task
+        except LookupError:
+            return None
 
     @property
     def remedy(self) -> str:
@@ -148,7 +153,7 @@ def default_model(scale: int, *, jpeg_resistant: bool = False) -> Model:
     """
     kind = "a JPEG-resistant model" if jpeg_resistant else "a model"
     candidates = [
-        m for m in models({}) if m.shipped and m.card.kind == "irn" and m.card.jpeg_resistant == jpeg_resistant
+        m for m in models({}) if m.shipped and m.task == "rescaling" and m.card.jpeg_resistant == jpeg_resistant
     ]
     for model in newest(candidates):
         if model.card.scale == scale:
@@ -202,9 +207,9 @@ def verify(model: Model) -> None:
 
 
 def base_of(model: Model) -> Model:
-    """The IRN that an assistant was trained for, whatever it is called. Raises ModelError where it is missing."""
+    """The model that an assistant was trained for, whatever it is called. Raises ModelError where it is missing."""
     card = model.card
-    same = [m for m in installed({}) if m.card.kind == "irn" and m.card.digest == card.base_digest]
+    same = [m for m in installed({}) if m.card.digest == card.base_digest and m.task == "rescaling"]
     if same:
         return min(same, key=lambda m: m.card.name != card.base)
     base = find(card.base)
@@ -225,81 +230,74 @@ def super_resolution(wanted: int | str) -> tuple[Model, Model | None]:
     """
     if isinstance(wanted, str):
         chosen = find(wanted)
-        if chosen.card.kind == "irn":
+        if chosen.task == "rescaling":
             raise ModelError(
                 f"{chosen.card.name}: is not for super-resolution",
                 "leave `sr` out, or `model`",
                 parameters=("sr", "model"),
             )
     else:
-        able = [m for m in models({}) if m.card.kind in ("sr", "assistant")]
+        able = [m for m in models({}) if m.task in ("super-resolution", "assistance")]
         found = newest(m for m in able if m.card.scale == wanted)
         if not found:
             have = ", ".join(sorted({f"x{m.card.scale}" for m in able})) or "none"
             raise ModelError(f"no super-resolution model for scale {wanted} is installed", f"installed: {have}")
-        chosen = min(found, key=lambda m: (m.card.kind != "sr", not m.shipped))
-    return (chosen, None) if chosen.card.kind == "sr" else (base_of(chosen), chosen)
+        chosen = min(found, key=lambda m: (m.task != "super-resolution", not m.shipped))
+    return (base_of(chosen), chosen) if chosen.task == "assistance" else (chosen, None)
 
 
-def load_network(model: Model) -> IRN:
-    """The network of a model, float32 weights on the CPU, ready to run. Raises ModelError."""
-    from irnscale.networks import IRN, IRNConfig
+@overload
+def load_network(model: Model, task: Literal["rescaling"] = "rescaling") -> RescalingNetwork: ...
+@overload
+def load_network(model: Model, task: Literal["assistance"]) -> AssistingNetwork: ...
+@overload
+def load_network(model: Model, task: Literal["super-resolution"]) -> SuperResolutionNetwork: ...
+def load_network(model: Model, task: Task = "rescaling") -> Any:
+    """The network of a model for a task, float32 weights on the CPU, ready to run. Raises ModelError."""
+    if model.task != task:
+        raise _unfit(model, task)
+    net = _load(model)
+    if task != "assistance" and net.scale != model.card.scale:
+        what = f"{model.card.name}: its card says x{model.card.scale}, its architecture x{net.scale}"
+        raise ModelError(what, "import the model again")
+    return net
 
-    if model.card.kind == "sr":
-        raise ModelError(
-            f"{model.card.name}: enlarges pictures and does not shrink any",
+
+def _unfit(model: Model, task: Task) -> ModelError:
+    """Why a model cannot be used for a task that is not its own."""
+    card = model.card
+    if model.task is None:
+        try:
+            find_family(card.kind)
+        except LookupError as error:
+            what = f"{card.name}: its family, {card.kind}, {error}"
+            return ModelError(what, "install what brings it, or a newer irnscale")
+    if task == "super-resolution":
+        return ModelError(f"{card.name}: is no network for super-resolution", "see `irnscale models`")
+    if task == "assistance":
+        return ModelError(f"{card.name}: is no assistant", "see `irnscale models`")
+    if model.task == "super-resolution":
+        return ModelError(
+            f"{card.name}: enlarges pictures and does not shrink any",
             "use it alone, for `up` with `sr`",
             parameters=("sr",),
         )
-    if model.card.kind != "irn":
-        raise ModelError(
-            f"{model.card.name}: is no network of its own but an assistant of {model.card.base}",
-            f"use it for `up` with `sr` and model={model.card.name}",
-            parameters=("sr", "model"),
-        )
-    net = _load(model, lambda architecture: IRN(IRNConfig(**architecture)))
-    _check_scale(model, net.scale)
-    return net
+    return ModelError(
+        f"{card.name}: is no network of its own but an assistant of {card.base}",
+        f"use it for `up` with `sr` and model={card.name}",
+        parameters=("sr", "model"),
+    )
 
 
-def load_super_resolution(model: Model) -> SRNet:
-    """The network of a model for super-resolution, float32 weights on the CPU, ready to run. Raises ModelError."""
-    from irnscale.networks import SRConfig, SRNet
-
-    if model.card.kind != "sr":
-        raise ModelError(f"{model.card.name}: is no network for super-resolution", "see `irnscale models`")
-    net = _load(model, lambda architecture: SRNet(SRConfig(**architecture)))
-    _check_scale(model, net.scale)
-    return net
-
-
-def _check_scale(model: Model, scale: int) -> None:
-    if scale != model.card.scale:
-        what = f"{model.card.name}: its card says x{model.card.scale}, its architecture x{scale}"
-        raise ModelError(what, "import the model again")
-
-
-def load_assistant(model: Model) -> AssistantFlow:
-    """The flow of an assistant, float32 weights on the CPU, ready to run. Raises ModelError."""
-    from irnscale.networks import AssistantConfig, AssistantFlow
-
-    if model.card.kind != "assistant":
-        raise ModelError(f"{model.card.name}: is no assistant", "see `irnscale models`")
-    return _load(model, lambda architecture: AssistantFlow(AssistantConfig(**architecture)))
-
-
-def _is_zero(tensors: dict[str, Tensor], place: int) -> bool:
-    """Whether the scale network of the coupling at `place` gives nothing but its bias."""
-    return not tensors[f"module_list.{place}.s.conv5.weight"].any()
-
-
-def _load(model: Model, build: Callable[[dict[str, Any]], N]) -> N:
+def _load(model: Model) -> Network:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     verify(model)
+    family = find_family(model.card.kind)
     try:
-        net = build(model.card.architecture)
+        config = family.config(**model.card.architecture)
+        net = family.build(config)
     except (TypeError, ValueError, RuntimeError) as error:
         what = f"{model.card.name}: unknown architecture on its card: {error}"
         raise ModelError(what, "import the model again, with this version") from error
@@ -314,8 +312,7 @@ def _load(model: Model, build: Callable[[dict[str, Any]], N]) -> N:
                 f"{model.weights}: does not fit its architecture, first at {name}", "import the model again"
             )
     net.load_state_dict(tensors)
-    if loose := [place for place in model.card.architecture.get("constant_scales", ()) if not _is_zero(tensors, place)]:
-        what = f"{model.weights}: its card says that the scale of coupling {loose[0]} is constant, its weights do not"
-        raise ModelError(what, "import the model again")
+    if wrong := family.contradiction(config, tensors):
+        raise ModelError(f"{model.weights}: its card says that {wrong}", "import the model again")
     net.eval().requires_grad_(False)
     return net

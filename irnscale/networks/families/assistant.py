@@ -1,0 +1,48 @@
+"""The assistants of IRN-SR, which prepare small pictures for the IRN that they were trained for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from irnscale.networks.family import Family, NetworkConfig
+
+if TYPE_CHECKING:
+    from irnscale.kernels import Activation
+    from irnscale.networks.assistant import AssistantFlow
+
+
+@dataclass(frozen=True)
+class AssistantConfig(NetworkConfig):
+    """What defines an assistant flow up to its weights; stored on model cards.
+
+    assistant_steps: of Glow. growth: width of the dense blocks. clamp, clamp_activation, clamp_tightness: see
+    `EnhancedAffineCoupling`.
+    """
+
+    kind = "assistant"
+
+    assistant_steps: int = 8
+    growth: int = 32
+    clamp: float = 1.0
+    clamp_activation: Activation = "sigmoid"
+    clamp_tightness: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.assistant_steps < 1:
+            raise ValueError(f"assistant_steps must be at least 1, got {self.assistant_steps}")
+
+
+def _build(config: AssistantConfig) -> AssistantFlow:
+    from irnscale.networks.assistant import AssistantFlow
+
+    return AssistantFlow(config)
+
+
+FAMILY = Family(
+    AssistantConfig,
+    "assistance",
+    _build,
+    "assistant of {base} for super-resolution",
+    recipe_key="assistant_of",
+)

@@ -1,0 +1,175 @@
+"""What the networks of all families have in common, one class for each task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from irnscale.freia import InvertibleModule, SequenceINN
+from irnscale.networks.dense_block import DenseBlock
+from irnscale.networks.family import NetworkConfig
+from irnscale.networks.pointwise import ActNorm
+
+IMAGE_CHANNELS = 3
+Through = Callable[[list[InvertibleModule], Tensor, bool], Tensor]
+
+
+class Network(nn.Module):
+    """A network of any family: its configuration, its precision, and what of its weights may be missing elsewhere."""
+
+    config: NetworkConfig
+    reversible = False
+    """Whether training can recompute its activations through inverses, by another `through`."""
+    resizable: tuple[str, ...] = ()
+    """Beginnings of the names of weights that stay untrained where those to start from have another shape."""
+
+    @property
+    def scale(self) -> int:
+        """Side of the large picture over side of the small one."""
+        return self.config.scale
+
+    def set_compute_dtype(self, dtype: torch.dtype | None) -> None:
+        """Precision of the convolutions (None: that of the weights); results keep the precision of the input."""
+        for module in self.modules():
+            if hasattr(module, "compute_dtype"):
+                setattr(module, "compute_dtype", dtype)  # noqa: B010 - which type checkers take for a parameter
+
+    def identities(self) -> list[nn.Module]:
+        """Modules that do nothing while untrained, so that weights to start from may lack theirs."""
+        return [module for module in self.modules() if isinstance(module, ActNorm)]
+
+    def initialise(self, x: Tensor) -> None:
+        """Set what is set from data before training; x: a batch of large pictures, (N, 3, H, W) in [0, 1]."""
+
+
+class Flow(SequenceINN, Network):
+    """Invertible modules one after the other. `channels`, `side`: of an input, for FrEIA's arithmetic of shapes alone.
+
+    `through` runs modules in sequence; training may replace it by one that keeps less in memory.
+    """
+
+    module_list: nn.ModuleList
+    if TYPE_CHECKING:
+
+        def append(self, module_class: type[InvertibleModule], **arguments: Any) -> None:
+            """FrEIA's own: one more module, made for what comes out of those before."""
+
+    def __init__(self, channels: int, side: int) -> None:
+        super().__init__(channels, side, side)
+        self.through: Through = through
+
+    @property
+    def down_modules(self) -> list[InvertibleModule]:
+        """What the forward direction runs: every module."""
+        return list(self.module_list)
+
+    @torch.no_grad()
+    def initialise(self, x: Tensor) -> None:
+        """Give every `ActNorm` the statistics that a batch of images (N, 3, H, W) has there."""
+        for module in self.module_list:
+            if isinstance(module, ActNorm):
+                module.initialise(x)
+            (x,), _ = module((x,), jac=False)
+
+    def dense_blocks(self) -> list[DenseBlock]:
+        """Every dense block, in order."""
+        return [m for m in self.modules() if isinstance(m, DenseBlock)]
+
+
+class RescalingNetwork(Flow):
+    """Task "rescaling". Forward maps an image (N, 3, H, W) in [0, 1], H and W multiples of the scale, to
+    (N, 3 scale^2, H/scale, W/scale): the first three channels are the small image LR, the rest is z.
+    """
+
+    reversible = True
+
+    def __init__(self, scale: int) -> None:
+        super().__init__(IMAGE_CHANNELS, scale)
+
+    @property
+    def codec_modules(self) -> list[InvertibleModule]:
+        """Modules after `down_modules` that model the codec which LR is stored with."""
+        return []
+
+    def identities(self) -> list[nn.Module]:
+        """See `Network`; those that model the codec too."""
+        return [*super().identities(), *self.codec_modules]
+
+    def downscale(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """HR (N, 3, H, W) -> LR (N, 3, H/s, W/s), unclamped and unquantised, and z (N, 3 s^2 - 3, H/s, W/s).
+
+        With codec modules, z is what has not yet been through them.
+        """
+        return _halves(self.through(self.down_modules, x, False))
+
+    def simulate(self, lr: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """LR and z of `downscale` through the codec modules: what LR is expected to come back as, and the z left."""
+        return _halves(self.through(self.codec_modules, torch.cat((lr, z), dim=1), False))
+
+    def recover(self, stored: Tensor, z: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The inverse of `simulate`: LR as stored, and z (None: zeros) -> LR and z of before the codec."""
+        z = self.zeros(stored) if z is None else z
+        return _halves(self.through(self.codec_modules, torch.cat((stored, z), dim=1), True))
+
+    def enlarge(self, lr: Tensor, z: Tensor) -> Tensor:
+        """The inverse of `downscale`: LR and z of before the codec -> HR (N, 3, s h, s w), unclamped."""
+        return self.through(self.down_modules, torch.cat((lr, z), dim=1), True)
+
+    def upscale(self, lr: Tensor, z: Tensor | None = None) -> Tensor:
+        """LR as stored (N, 3, h, w) and z (None: zeros) -> HR (N, 3, s h, s w), unclamped."""
+        return self.enlarge(*self.recover(lr, z))
+
+    def zeros(self, lr: Tensor) -> Tensor:
+        """z = 0 for `lr`."""
+        n, _, h, w = lr.shape
+        return lr.new_zeros(n, IMAGE_CHANNELS * (self.scale**2 - 1), h, w)
+
+
+class AssistingNetwork(Flow):
+    """Task "assistance": (N, 3, h, w) <-> (N, 3, h, w), any h and w; forward makes of a foreign small picture what the
+    inverse of another network should be given.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(IMAGE_CHANNELS, 1)
+
+    @property
+    def scale(self) -> int:
+        """It keeps the size."""
+        return 1
+
+    def assist(self, lr: Tensor) -> Tensor:
+        """AN(LR)."""
+        return self.through(list(self.module_list), lr, False)
+
+    def undo(self, lr: Tensor) -> Tensor:
+        """AN^-1(LR')."""
+        return self.through(list(self.module_list), lr, True)
+
+
+class SuperResolutionNetwork(Network):
+    """Task "super-resolution": (N, 3, h, w) in [0, 1] -> (N, 3, scale h, scale w), any h and w."""
+
+    @property
+    def support(self) -> int:
+        """Small pixels on each side that an output pixel depends on."""
+        raise NotImplementedError
+
+    @property
+    def channels_alive(self) -> int:
+        """Channels of features that are in memory at once, at most, for each small pixel."""
+        raise NotImplementedError
+
+
+def through(modules: list[InvertibleModule], x: Tensor, rev: bool = False) -> Tensor:
+    """Run `x` through the modules one after the other, or through their inverses from the last to the first."""
+    for module in reversed(modules) if rev else modules:
+        (x,), _ = module((x,), rev=rev, jac=False)
+    return x
+
+
+def _halves(y: Tensor) -> tuple[Tensor, Tensor]:
+    return y[:, :IMAGE_CHANNELS], y[:, IMAGE_CHANNELS:]
