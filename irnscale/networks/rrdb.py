@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from irnscale.networks.dense_block import SLOPE, DenseBlock
-from irnscale.networks.irn import IMAGE_CHANNELS
+from irnscale.networks.network import IMAGE_CHANNELS
 
 CHANNELS = 64
 """Of the features between blocks, in every published network."""

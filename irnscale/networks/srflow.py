@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from irnscale.kernels import philox_normal
 from irnscale.networks.flow import LOG_SCALES, FlowConfig, Multiscale
-from irnscale.networks.irn import IMAGE_CHANNELS
+from irnscale.networks.network import IMAGE_CHANNELS
 from irnscale.networks.rrdb import CHANNELS, RRDBEncoder, RRDBHead
 
 TAPS = {4: (0, 1, 2, 3), 8: (1, 3, 5, 7), 23: (1, 8, 15, 22)}
