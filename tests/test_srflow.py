@@ -8,9 +8,11 @@ import torch.nn.functional as F
 from test_flow_layers import randomised
 from torch import Tensor, nn
 
-from irnscale.networks.flow import Multiscale
-from irnscale.networks.rrdb import RRDB, RRDBConfig, RRDBEncoder, RRDBNet
-from irnscale.networks.srflow import SRFlow, SRFlowConfig, pad_even
+from irnscale.networks.families.rrdb import RRDBConfig
+from irnscale.networks.families.srflow import SCALES, SRFlowConfig
+from irnscale.networks.flow import LOG_SCALES, Multiscale
+from irnscale.networks.rrdb import RRDB, RRDBEncoder, RRDBNet
+from irnscale.networks.srflow import SRFlow, pad_even
 
 LITE = SRFlowConfig(rrdb_blocks=4, flow_steps=8, adapter=64, flow_scale="squish", head=False)
 
@@ -56,7 +58,7 @@ def test_large_pictures_and_latents_are_each_others_inverse(given, size):
     net = tiny(**given)
     lr = torch.rand(2, 3, *size, dtype=torch.float64)
     hr = torch.rand(2, 3, size[0] * net.scale, size[1] * net.scale, dtype=torch.float64)
-    conditions = net.conditions(lr)
+    conditions = net.encoded(lr)
     assert [tuple(c.shape[2:]) for c in conditions] == [
         (hr.shape[2] >> k, hr.shape[3] >> k) for k in range(1, net.config.levels + 1)
     ]
@@ -80,7 +82,7 @@ def test_odd_sizes_are_padded_by_reflection():
     lr = torch.arange(9.0).view(1, 1, 3, 3)
     assert pad_even(lr)[0, 0].tolist() == [[0, 1, 2, 1], [3, 4, 5, 4], [6, 7, 8, 7], [3, 4, 5, 4]]
     with pytest.raises(ValueError, match="multiples of 2"):
-        tiny().conditions(torch.zeros(1, 3, 3, 4, dtype=torch.float64))
+        tiny().encoded(torch.zeros(1, 3, 3, 4, dtype=torch.float64))
 
 
 def test_samples():
@@ -180,10 +182,10 @@ def test_conditions_as_published():
         torch.cat((last, taps), dim=1),
         torch.cat((F.interpolate(last, scale_factor=0.5, mode="bilinear"), F.interpolate(taps, size=(2, 3))), dim=1),
     ]
-    for ours, theirs in zip(net.conditions(lr), expected, strict=True):
+    for ours, theirs in zip(net.encoded(lr), expected, strict=True):
         torch.testing.assert_close(ours, theirs)
     adapted = tiny(adapter=5)
-    for level, (feature, c) in enumerate(zip(adapted.conditions(lr), plain_conditions(adapted, lr), strict=True)):
+    for level, (feature, c) in enumerate(zip(adapted.encoded(lr), plain_conditions(adapted, lr), strict=True)):
         torch.testing.assert_close(feature, adapted.adapters[level](c))
 
 
@@ -211,9 +213,9 @@ def test_precision_is_the_encoders():
     net = tiny().float()
     net.set_compute_dtype(torch.bfloat16)
     lr = torch.rand(1, 3, 4, 4)
-    lowered = net.conditions(lr)
+    lowered = net.encoded(lr)
     net.set_compute_dtype(None)
-    exact = net.conditions(lr)
+    exact = net.encoded(lr)
     assert all(c.dtype == torch.float32 for c in lowered)
     assert not torch.equal(lowered[1], exact[1])
     torch.testing.assert_close(lowered[1], exact[1], atol=0.05, rtol=0.05)
@@ -233,6 +235,10 @@ def test_precision_is_the_encoders():
 def test_what_cannot_be_built(given, words):
     with pytest.raises(ValueError, match=words):
         SRFlowConfig(**given)
+
+
+def test_names_of_scales():
+    assert tuple(LOG_SCALES) == SCALES
 
 
 def test_rrdb_that_cannot_be_built():

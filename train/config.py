@@ -71,6 +71,8 @@ class Recipe:
     blocks: of an `SRNet` of so many `channels`, which is then what is trained, by the distance `recon_norm` of what it
     makes of the bicubic small picture in 8 bits; 0: none. jpeg_share: the part of its small pictures that went through
     JPEG as `compression_quality` and `compression_subsampling` say.
+    noise_levels: of what grid the uniform noise covers one step that a flow's HR gets (0: of 8 bits); frozen_until: up
+    to which fraction of the budget its pretrained encoder is left as it is, see `likelihood.Likelihood`.
     family: of the network, by name (None: read off the other keys, as above; else "irn"). network: what of the family's
     configuration has no key of its own here.
     codec_blocks: couplings more at the end that model the codec, see `IRN`, trained by `lambda_codec` (None: scale
@@ -129,6 +131,8 @@ class Recipe:
     blocks: int = 0
     channels: int = 48
     jpeg_share: float = 0.0
+    noise_levels: int = 0
+    frozen_until: float = 0.0
     lr_cells: list[int] = field(default_factory=lambda: [1])
     ema: float = 0.999
     seed: int = 10
@@ -235,20 +239,37 @@ class Recipe:
             raise UsageError("codec_blocks model the codec of the network's own LR, which sr_mode does not use")
         if not 0 <= self.jpeg_share <= 1:
             raise UsageError(f"jpeg_share={self.jpeg_share} must be from 0 to 1")
-        if self.blocks:
+        if self.trained.task == "super-resolution":
             self._check_super_resolution()
         elif self.jpeg_share:
             raise UsageError("jpeg_share is of what a network for super-resolution is given", "add blocks=6")
+        self._check_likelihood()
         if self.assistant_of:
             self._check_assistant()
 
     def _check_super_resolution(self) -> None:
+        what = "blocks" if self.blocks else f"a network of the family {self.trained.kind}"
         names = ("assistant_of", "sr_mode", "compression_mode", "actnorm", "loss_flip_period", "save_memory")
         for name in (*names, "quantize_guide_loss", "quantize_recon_loss"):
             if getattr(self, name):
-                raise UsageError(f"{name} has no meaning for super-resolution by blocks", "leave one of them out")
+                raise UsageError(f"{name} has no meaning for super-resolution by {what}", "leave one of them out")
         if self.lr_cells != [1]:
-            raise UsageError("lr_cells has no meaning for super-resolution by blocks", "leave one of them out")
+            raise UsageError(f"lr_cells has no meaning for super-resolution by {what}", "leave one of them out")
+
+    def _check_likelihood(self) -> None:
+        if self.noise_levels < 0 or not 0 <= self.frozen_until <= 1:
+            raise UsageError(
+                f"noise_levels={self.noise_levels} must not be negative, and frozen_until={self.frozen_until} be from "
+                "0 to 1"
+            )
+        for name in ("noise_levels", "frozen_until"):
+            if getattr(self, name) and not self.trained.samples:
+                raise UsageError(f"{name} is of flows that are trained by their likelihood", "add family=srflow")
+        if self.frozen_until and (self.weight_decay or self.optimizer != "adam"):
+            raise UsageError(
+                "frozen_until: what is frozen would be changed by weight_decay, or by an optimizer other than adam",
+                "add weight_decay=0 optimizer=adam",
+            )
 
     def _check_assistant(self) -> None:
         if not any(getattr(self, name) for name in LAMBDAS_SR):

@@ -12,12 +12,13 @@ from irnscale.networks import DenseBlock
 from irnscale.networks.network import Network
 
 
-def load_initial(net: Network, source: str) -> None:
+def load_initial(net: Network, source: str) -> bool:
     """Give `net` the weights of a model, by name, or of a safetensors file.
 
     What starts as the identity may be missing there: activation normalisation and codec blocks; and the last
-    convolution of a network for super-resolution is its own where the other has another scale. Raises ModelError where
-    anything else does not fit.
+    convolution of a network for super-resolution is its own where the other has another scale. A network may take the
+    weights of a part of it (`Network.adopt`). Returns whether nothing is left to be set from data. Raises ModelError
+    where anything else does not fit.
     """
     path = Path(source)
     if not path.is_file():
@@ -29,6 +30,7 @@ def load_initial(net: Network, source: str) -> None:
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path}: not a safetensors file: {error}") from error
     own = net.state_dict()
+    tensors, whole = net.adopt(tensors)
     tensors |= {
         k: own[k] for k in own if k.startswith(net.resizable) and k in tensors and tensors[k].shape != own[k].shape
     }
@@ -46,3 +48,4 @@ def load_initial(net: Network, source: str) -> None:
                 f"`irnscale models simplify {source} --name NEW` finds which can be, and their means",
             )
     net.load_state_dict(own | tensors)
+    return whole

@@ -82,7 +82,7 @@ def _run(
         say(f"{out}: nothing to resume, starting anew")
     photographs = Photographs(data, scale=recipe.scale, crop=recipe.img_size, device=world.device)
     validation = validation_images(val, scale=recipe.scale, limit=recipe.validate_limit) if val and world.main else []
-    if not trainer.step and not recipe.init:
+    if not trainer.step and trainer.starts_from_data:
         trainer.prepare(photographs.batch(recipe.batch_size, seed=recipe.seed, step=0)[0])
 
     with ExitStack() as stack:
@@ -107,7 +107,7 @@ def _run(
             with trainer.clock("data"):
                 hr, lr_reference = next(batches)
             rate = learning_rate(recipe, fraction, trainer.step)
-            record = trainer.train_step(hr, lr_reference, rate, epochs=trainer.epoch)
+            record = trainer.train_step(hr, lr_reference, rate, epochs=trainer.epoch, fraction=fraction)
             trainer.epoch = trainer.step * recipe.batch_size / len(photographs)
             now = time.monotonic()
             trainer.seconds, last_tick = trainer.seconds + now - last_tick, now

@@ -15,6 +15,7 @@ from irnscale.networks.network import (
     AssistingNetwork,
     Network,
     RescalingNetwork,
+    SamplingNetwork,
     SuperResolutionNetwork,
 )
 from irnscale.train.cells import quantize_cells
@@ -41,6 +42,10 @@ def objective_of(recipe: Recipe, net: Network | None = None) -> Objective:
         from irnscale.train.assistance import Assistance
 
         return Assistance(recipe, cast(AssistingNetwork | None, net))
+    if recipe.trained.samples:
+        from irnscale.train.likelihood import Likelihood
+
+        return Likelihood(recipe, cast(SamplingNetwork | None, net))
     if task == "super-resolution":
         from irnscale.train.super_resolution import SuperResolution
 
@@ -48,13 +53,23 @@ def objective_of(recipe: Recipe, net: Network | None = None) -> Objective:
     return Rescaling(recipe, cast(RescalingNetwork | None, net))
 
 
-def draw(recipe: Recipe, count: int, *, step: int, epochs: float = 0.0, device: torch.device | str = "cpu") -> Draws:
+def draw(
+    recipe: Recipe,
+    count: int,
+    *,
+    step: int,
+    epochs: float = 0.0,
+    fraction: float = 1.0,
+    device: torch.device | str = "cpu",
+) -> Draws:
     """All that a step of `count` crops needs beside its crops; a function of the recipe's seed and `step`.
 
     A process that computes a part of the batch draws for the whole batch and takes its slice of every
-    tensor. `epochs` is how many times the data has been seen, in fractions.
+    tensor. `epochs` is how many times the data has been seen, in fractions; `fraction` how much of the budget is used.
     """
     draws: Draws = {}
+    if fraction < recipe.frozen_until:
+        draws["frozen"] = torch.ones(count, dtype=torch.bool, device=device)
     # torch's CPU generator keeps the low 32 bits of a seed alone, so the two numbers are mixed into 32.
     mixed = int(np.random.SeedSequence((recipe.seed, step)).generate_state(1)[0])
     generator = torch.Generator(device).manual_seed(mixed)
@@ -62,6 +77,9 @@ def draw(recipe: Recipe, count: int, *, step: int, epochs: float = 0.0, device: 
         side = recipe.img_size // recipe.scale
         shape = (count, IMAGE_CHANNELS * (recipe.scale**2 - 1), side, side)
         draws["z"] = torch.randn(shape, generator=generator, device=device)
+    if recipe.trained.samples:
+        shape = (count, IMAGE_CHANNELS, recipe.img_size, recipe.img_size)
+        draws["noise"] = torch.rand(shape, generator=generator, device=device)
     if recipe.compression_mode or recipe.jpeg_share:
         low, high = recipe.qualities
         draws["quality"] = torch.randint(low, high + 1, (count,), generator=generator, device=device)
@@ -116,6 +134,10 @@ class Objective(nn.Module):
     def upscale(self, lr: Tensor) -> Tensor:
         """LR as stored (N, 3, h, w) -> HR, with z = 0, for validation and samples."""
         raise NotImplementedError
+
+    def scores(self, hr: Tensor, lr: Tensor) -> dict[str, float]:
+        """Further scores of validation, of one picture: HR (1, 3, H, W) and LR as stored."""
+        return {}
 
     def forward(self, hr: Tensor, lr_reference: Tensor, draws: Draws) -> dict[str, Tensor]:
         """HR (N, 3, H, W) and bicubic LR (N, 3, H/s, W/s) in [0, 1] -> the terms, each per crop, (N,).

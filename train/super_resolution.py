@@ -15,6 +15,15 @@ from irnscale.train.losses import image_loss
 from irnscale.train.objective import Draws, Objective, network_of
 
 
+def foreign(recipe: Recipe, lr_reference: Tensor, draws: Draws) -> Tensor:
+    """Bicubic LR (N, 3, h, w) as small pictures come: in 8 bits, and for `jpeg_share` of them what JPEG leaves."""
+    lr = quantize(lr_reference)
+    if "damaged" not in draws:
+        return lr
+    stored = jpeg(lr, draws["quality"], recipe.chroma or draws["subsampling"])
+    return torch.where(draws["damaged"].view(-1, 1, 1, 1), stored, lr)
+
+
 class SuperResolution(Objective):
     """The distance `recon_norm` of HR from what the network makes of LR.
 
@@ -35,10 +44,6 @@ class SuperResolution(Objective):
     def forward(self, hr: Tensor, lr_reference: Tensor, draws: Draws) -> dict[str, Tensor]:
         """See `Objective.forward`: "recon" alone."""
         recipe = self.recipe
-        lr = quantize(lr_reference)
-        if "damaged" in draws:
-            chroma = recipe.chroma or draws["subsampling"]
-            stored = jpeg(lr, draws["quality"], chroma)
-            lr = torch.where(draws["damaged"].view(-1, 1, 1, 1), stored, lr)
+        lr = foreign(recipe, lr_reference, draws)
         distance = image_loss(recipe.recon_norm, self.net(lr), hr, recipe.y_channel_usage)
         return {"loss": recipe.lambda_recon * distance, "recon": distance}

@@ -56,11 +56,13 @@ class Trainer:
         self.recent_loss: float | None = None
         self.run_id = self.world.same(secrets.token_hex(4))
         self.clock = Stopwatch()
+        self.starts_from_data = True
+        """Whether a run from its first step on takes something from the first batch, see `prepare`."""
         found = checkpoints(self.out)
         if found and not resume:
             raise UsageError(f"{self.out} already holds a run", "add --resume to go on, or choose another --out")
         if not found and recipe.init:
-            load_initial(self.net, recipe.init)
+            self.starts_from_data = not load_initial(self.net, recipe.init)
         precision = choose_precision(recipe.precision, device)
         self.net.set_compute_dtype(precision)
         if recipe.save_memory:
@@ -79,7 +81,9 @@ class Trainer:
         graph = recipe.cuda_graph and device.type == "cuda" and self.objective.graphable
         self._advance = GraphedStep(self._compute, self._mutable()) if graph else self._compute
 
-    def train_step(self, hr: Tensor, lr_reference: Tensor, rate: float, epochs: float = 0.0) -> dict[str, Tensor]:
+    def train_step(
+        self, hr: Tensor, lr_reference: Tensor, rate: float, epochs: float = 0.0, fraction: float = 1.0
+    ) -> dict[str, Tensor]:
         """One update from this process's crops of the batch; the host does not wait for the device.
 
         Returns 0-dim tensors "loss", its terms and "grad_norm", and "losses", the loss of each crop of the
@@ -87,7 +91,7 @@ class Trainer:
         """
         count = hr.shape[0] * self.world.size
         mine = slice(self.world.rank * hr.shape[0], (self.world.rank + 1) * hr.shape[0])
-        draws = draw(self.recipe, count, step=self.step, epochs=epochs, device=self.device)
+        draws = draw(self.recipe, count, step=self.step, epochs=epochs, fraction=fraction, device=self.device)
         self.step += 1
         self._rate.fill_(rate)
         self._pull.fill_(1 - ema_decay(self.recipe, self.step))

@@ -46,7 +46,7 @@ def validate(objective: Objective, images: list[Tensor], device: torch.device) -
 
     With `compression_mode` also "psnr_y_q90" and "psnr_y_q50": HR after JPEG of these qualities, 4:2:0 unless the
     recipe names another subsampling. No LR scores where the objective takes bicubic for LR. Images too small for
-    SSIM's window have none.
+    SSIM's window have none. And what the objective has of its own, `Objective.scores`.
     """
     recipe = objective.recipe
     values: dict[str, list[float]] = {}
@@ -64,6 +64,8 @@ def validate(objective: Objective, images: list[Tensor], device: torch.device) -
                 if min(result.shape[2:]) >= SSIM_WINDOW + 2 * crop:
                     score = ssim(result, truth, crop=crop, y_channel=luma)
                     values.setdefault(f"{prefix}ssim_{suffix}", []).append(score.item())
+        for name, value in objective.scores(x, lr).items():
+            values.setdefault(name, []).append(value)
         for quality in (90, 50) if recipe.compression_mode else ():
             stored = jpeg(lr, torch.tensor([quality], device=device), recipe.chroma or "4:2:0")
             score = psnr(objective.upscale(stored), x, crop=recipe.scale)

@@ -53,6 +53,7 @@ class Family:
     build: an untrained network of a configuration, of the class that `irnscale.networks.network` has for the task.
     title: what the description of a trained model begins with; "{scale}" and "{base}" are filled in.
     recipe_key: a recipe in which this key has a value trains this family, without naming it.
+    samples: whether its networks are `SamplingNetwork`s, which give another result for each seed.
     contradiction(config, tensors): what is wrong with weights of the right names and shapes, to go on "its card says
     that ..."; None: nothing.
     """
@@ -62,6 +63,7 @@ class Family:
     build: Callable[[Any], Network]
     title: str
     recipe_key: str | None = None
+    samples: bool = False
     contradiction: Callable[[Any, Mapping[str, Tensor]], str | None] = _nothing
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -43,6 +43,10 @@ class Network(nn.Module):
 
     def initialise(self, x: Tensor) -> None:
         """Set what is set from data before training; x: a batch of large pictures, (N, 3, H, W) in [0, 1]."""
+
+    def adopt(self, tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], bool]:
+        """Weights to start from, `tensors` of a file, and whether they leave nothing that `initialise` should set."""
+        return tensors, True
 
 
 class Flow(SequenceINN, Network):
@@ -161,6 +165,45 @@ class SuperResolutionNetwork(Network):
     @property
     def channels_alive(self) -> int:
         """Channels of features that are in memory at once, at most, for each small pixel."""
+        raise NotImplementedError
+
+
+class SamplingNetwork(SuperResolutionNetwork):
+    """A network for super-resolution that knows many large pictures for a small one: its call gives the likeliest
+    noise's, `enlarge` one for each seed.
+    """
+
+    multiple = 1
+    """What the sides of small pictures are padded to; where tiles begin must be multiples of it."""
+
+    def enlarge(
+        self, lr: Tensor, *, temperature: float = 0.0, seeds: Sequence[int] = (0,), origin: tuple[int, int] = (0, 0)
+    ) -> Tensor:
+        """LR (1, 3, h, w), any h and w -> a sample for each seed, (len(seeds), 3, scale h, scale w), unclamped.
+
+        Noise of standard deviation `temperature`; where `lr` was cut at `origin` (y, x) out of a larger picture, the
+        noise of that place.
+        """
+        raise NotImplementedError
+
+    def features(self, lr: Tensor) -> list[Tensor]:
+        """What can be pretrained, and frozen at first: LR (N, 3, h, w), h and w multiples of `multiple` -> features."""
+        raise NotImplementedError
+
+    def conditions(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """`features` -> what `log_density` is given of LR."""
+        raise NotImplementedError
+
+    def encoded(self, lr: Tensor) -> list[Tensor]:
+        """Both after each other."""
+        return self.conditions(self.features(lr))
+
+    def log_density(self, hr: Tensor, conditions: Sequence[Tensor]) -> Tensor:
+        """log p(HR | LR) in nats, (N,), of HR (N, 3, scale h, scale w), given the conditions of LR."""
+        raise NotImplementedError
+
+    def start(self, hr: Tensor, conditions: Sequence[Tensor]) -> None:
+        """Set what is set from data before training, from a batch as `log_density` is given it."""
         raise NotImplementedError
 
 

@@ -3,44 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from irnscale.networks.dense_block import SLOPE, DenseBlock
-from irnscale.networks.network import IMAGE_CHANNELS
+from irnscale.networks.families.rrdb import RRDBConfig
+from irnscale.networks.network import IMAGE_CHANNELS, SuperResolutionNetwork
 
 CHANNELS = 64
 """Of the features between blocks, in every published network."""
 SHARE = 0.2
 """What is added of a block's result."""
-
-
-@dataclass(frozen=True)
-class RRDBConfig:
-    """What defines an `RRDBNet` up to its weights; stored on model cards.
-
-    scale: 2, 4 or 8. rrdb_blocks: how many `RRDB`. rrdb_growth: width of their dense blocks.
-    """
-
-    scale: int = 4
-    rrdb_blocks: int = 23
-    rrdb_growth: int = 32
-
-    def __post_init__(self) -> None:
-        """Raise ValueError for a network that cannot be built."""
-        if self.scale not in (2, 4, 8):
-            raise ValueError(f"scale of an RRDB network must be 2, 4 or 8, got {self.scale}")
-        for name in ("rrdb_blocks", "rrdb_growth"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
 
 
 class RRDB(nn.Module):
@@ -134,11 +109,13 @@ class RRDBHead(nn.Module):
         return encoder.conv(self.conv_last, y)
 
 
-class RRDBNet(nn.Module):
+class RRDBNet(SuperResolutionNetwork):
     """(N, 3, h, w) in [0, 1] -> (N, 3, scale h, scale w), any h and w: the network of ESRGAN, without its losses.
 
     What SRFlow's encoder is pretrained as. Source: as `RRDBEncoder`.
     """
+
+    config: RRDBConfig
 
     def __init__(self, config: RRDBConfig | None = None) -> None:
         super().__init__()
@@ -147,14 +124,14 @@ class RRDBNet(nn.Module):
         self.head = RRDBHead()
 
     @property
-    def scale(self) -> int:
-        """How many times larger the result is."""
-        return self.config.scale
-
-    @property
     def support(self) -> int:
         """Small pixels on each side that an output pixel depends on."""
         return self.encoder.support + 1
+
+    @property
+    def channels_alive(self) -> int:
+        """Three maps of the features of large pixels; a dense block of small ones is less."""
+        return 3 * CHANNELS * self.scale**2
 
     def forward(self, x: Tensor) -> Tensor:
         """Enlarge; see the class."""

@@ -2,93 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from irnscale.kernels import philox_normal
-from irnscale.networks.flow import LOG_SCALES, FlowConfig, Multiscale
-from irnscale.networks.network import IMAGE_CHANNELS
+from irnscale.networks.families.srflow import SRFlowConfig
+from irnscale.networks.flow import FlowConfig, Multiscale
+from irnscale.networks.network import IMAGE_CHANNELS, SamplingNetwork
 from irnscale.networks.rrdb import CHANNELS, RRDBEncoder, RRDBHead
 
-TAPS = {4: (0, 1, 2, 3), 8: (1, 3, 5, 7), 23: (1, 8, 15, 22)}
-"""By the number of blocks: those whose features are read. 8 and 23 are published; SRFlow x8 of photographs has 23
-blocks and reads those of 8."""
 
-
-@dataclass(frozen=True)
-class SRFlowConfig:
-    """What defines an `SRFlow` up to its weights; stored on model cards.
-
-    scale: 4 or 8. rrdb_blocks, rrdb_growth: of the encoder, see `RRDBEncoder`. taps: the four blocks, counted from 0,
-    whose features are read beside those at the end (empty: the usual ones of 4, 8 and 23 blocks). flow_steps,
-    flow_hidden: K and the width of the subnets. adapter: channels that a 1 x 1 convolution makes of the 320 of each
-    level's condition; 0: none. flow_scale: of the affine layers, "glow", "squish" or "atan". head: whether the encoder
-    keeps the layers that its pretraining alone needs, as the published files do.
-    """
-
-    scale: int = 4
-    rrdb_blocks: int = 23
-    rrdb_growth: int = 32
-    taps: Sequence[int] = ()
-    flow_steps: int = 16
-    flow_hidden: int = 64
-    adapter: int = 0
-    flow_scale: str = "glow"
-    head: bool = True
-
-    def __post_init__(self) -> None:
-        """Raise ValueError for a network that cannot be built."""
-        if self.scale not in (4, 8):
-            raise ValueError(f"scale of SRFlow must be 4 or 8, got {self.scale}")
-        for name, least in (
-            ("rrdb_blocks", 1),
-            ("rrdb_growth", 1),
-            ("flow_steps", 1),
-            ("flow_hidden", 1),
-            ("adapter", 0),
-        ):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        if self.flow_scale not in LOG_SCALES:
-            raise ValueError(f"flow_scale must be one of {', '.join(LOG_SCALES)}, got {self.flow_scale}")
-        taps = tuple(self.taps) or TAPS.get(self.rrdb_blocks, ())
-        if not taps or list(taps) != sorted(set(taps)) or not 0 <= taps[0] <= taps[-1] < self.rrdb_blocks:
-            raise ValueError(f"taps must be rising numbers of the {self.rrdb_blocks} blocks from 0, got {self.taps}")
-        object.__setattr__(self, "taps", taps)
-
-    @property
-    def levels(self) -> int:
-        """Of the flow: the last is on a grid half as fine as the small picture's."""
-        return int(math.log2(self.scale)) + 1
-
-    @property
-    def read(self) -> int:
-        """Channels of the encoder that each level's condition is made of."""
-        return CHANNELS * (1 + len(self.taps))
-
-    def flow(self) -> FlowConfig:
-        """The flow's own configuration."""
-        return FlowConfig(
-            channels=IMAGE_CHANNELS,
-            levels=self.levels,
-            steps=self.flow_steps,
-            hidden=self.flow_hidden,
-            condition=self.adapter or self.read,
-            scale=self.flow_scale,
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self) | {"taps": list(self.taps)}
-
-
-class SRFlow(nn.Module):
+class SRFlow(SamplingNetwork):
     """p(HR | LR): a conditional flow between HR (N, 3, s h, s w) and standard normal latents, given LR (N, 3, h, w).
 
     The condition of level l, on the grid of HR/2^l, is the encoder's feature of that size (that of the small picture,
@@ -101,23 +28,28 @@ class SRFlow(nn.Module):
     differ by rounding.
     """
 
+    config: SRFlowConfig
     multiple = 2
 
     def __init__(self, config: SRFlowConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or SRFlowConfig()
-        used = int(math.log2(config.scale)) - 1  # of the enlargements: the finest level is on half of HR's grid
+        used = config.levels - 2  # of the enlargements: the finest level is on half of HR's grid
         self.encoder = RRDBEncoder(config.rrdb_blocks, config.rrdb_growth, used + (1 if config.head else 0))
         self.head = RRDBHead() if config.head else None
         self.adapters = nn.ModuleList()
+        read = CHANNELS * (1 + len(config.taps))
         if config.adapter:
-            self.adapters.extend(nn.Conv2d(config.read, config.adapter, 1) for _ in range(config.levels))
-        self.flow = Multiscale(config.flow())
-
-    @property
-    def scale(self) -> int:
-        """How many times larger the result is."""
-        return self.config.scale
+            self.adapters.extend(nn.Conv2d(read, config.adapter, 1) for _ in range(config.levels))
+        flow = FlowConfig(
+            channels=IMAGE_CHANNELS,
+            levels=config.levels,
+            steps=config.flow_steps,
+            hidden=config.flow_hidden,
+            condition=config.adapter or read,
+            scale=config.flow_scale,
+        )
+        self.flow = Multiscale(flow)
 
     @property
     def support(self) -> int:
@@ -132,6 +64,13 @@ class SRFlow(nn.Module):
         whole = self.multiple * (reach + 2) + self.encoder.support
         return -(-whole // self.multiple) * self.multiple
 
+    @property
+    def channels_alive(self) -> int:
+        """The conditions of all levels, and a step of the finest one: what it reads and its subnet's two layers."""
+        flow, finest = self.flow.config, self.scale**2 // 4
+        conditions = sum((flow.condition * finest >> 2 * level) + 1 for level in range(self.config.levels))
+        return conditions + finest * (flow.condition + 3 * flow.hidden + 6 * 12) + 7 * CHANNELS
+
     def encoder_parameters(self) -> list[nn.Parameter]:
         """What is pretrained, and frozen at first."""
         return [*self.encoder.parameters(), *(self.head.parameters() if self.head is not None else ())]
@@ -142,14 +81,18 @@ class SRFlow(nn.Module):
             if hasattr(module, "compute_dtype"):
                 setattr(module, "compute_dtype", dtype)  # noqa: B010 - which type checkers take for a parameter
 
-    def conditions(self, lr: Tensor) -> list[Tensor]:
-        """LR (N, 3, h, w), h and w even -> the condition of each level, from HR/2 downwards."""
+    def features(self, lr: Tensor) -> list[Tensor]:
+        """LR (N, 3, h, w), h and w even -> a feature for each level, from HR/2 downwards, and those after the taps."""
         if lr.shape[2] % self.multiple or lr.shape[3] % self.multiple:
             raise ValueError(f"height and width must be multiples of {self.multiple}, got {tuple(lr.shape[2:])}")
-        features, taps = self.encoder(lr, tuple(self.config.taps))
+        found, taps = self.encoder(lr, tuple(self.config.taps))
         assert taps is not None
-        used = int(math.log2(self.scale)) - 1
-        own = [*reversed(features[: used + 1]), F.avg_pool2d(features[0], 2)]
+        used = self.config.levels - 2  # of the enlargements
+        return [*reversed(found[: used + 1]), F.avg_pool2d(found[0], 2), taps]
+
+    def conditions(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """`features` -> the condition of each level, (N, C, H/2^l, W/2^l)."""
+        *own, taps = features
         return [self._condition(level, feature, taps) for level, feature in enumerate(own)]
 
     def _condition(self, level: int, feature: Tensor, taps: Tensor) -> Tensor:
@@ -196,7 +139,7 @@ class SRFlow(nn.Module):
             raise ValueError(f"one picture at a time, got {lr.shape[0]}")
         height, width = lr.shape[2:]
         padded = pad_even(lr)
-        conditions = self.conditions(padded)
+        conditions = self.encoded(padded)
         made = [self.latents(padded, seed=seed, temperature=temperature, origin=origin) for seed in seeds]
         latents = [torch.cat(parts) for parts in zip(*made, strict=True)]
         result = self.flow.decode(latents, conditions)
@@ -207,12 +150,27 @@ class SRFlow(nn.Module):
         height, width = lr.shape[2:]
         padded = pad_even(lr)
         zeros = self.latents(padded, seed=0, temperature=0.0)
-        result = self.flow.decode(zeros, self.conditions(padded))
+        result = self.flow.decode(zeros, self.encoded(padded))
         return result[..., : height * self.scale, : width * self.scale]
 
     def log_density(self, hr: Tensor, conditions: Sequence[Tensor]) -> Tensor:
         """log p(HR | LR) in nats, (N,), given the conditions of LR."""
         return self.flow.log_density(hr, conditions)
+
+    def start(self, hr: Tensor, conditions: Sequence[Tensor]) -> None:
+        """Give the normalisations of the flow the statistics of this batch."""
+        self.flow.initialise(hr, conditions)
+
+    def adopt(self, tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], bool]:
+        """Those of an `RRDBNet` for the encoder alone; of another SRFlow, all."""
+        if not tensors or any(name.startswith("flow.") for name in tensors):
+            return tensors, True
+        own = self.state_dict()
+        encoder = {name for name in own if name.startswith(("encoder.", "head."))}
+        unused = {name for name in tensors if name.startswith(("encoder.upconvs.", "head."))} - encoder
+        return {name: tensors[name] for name in tensors if name not in unused} | {
+            name: value for name, value in own.items() if name not in encoder
+        }, False
 
 
 def pad_even(lr: Tensor) -> Tensor:

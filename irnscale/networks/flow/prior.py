@@ -16,10 +16,10 @@ def standard_normal(latents: Sequence[Tensor]) -> Tensor:
     return -0.5 * (squares + count * math.log(2 * math.pi))
 
 
-def bits_per_dimension(log_density: Tensor, elements: int) -> Tensor:
-    """Bits per value of 8-bit data that were divided by 255 or 256 and dequantised: -log2 p / elements + 8, (N,).
+def bits_per_dimension(log_density: Tensor, elements: int, spacing: float = 1 / 256) -> Tensor:
+    """Bits per value of data on a grid of this spacing that were dequantised: -log2 p / elements - log2 spacing, (N,).
 
-    log_density: log p in nats, (N,), of x + u with x in [0, 1] and u uniform in [0, 1/256). Source: Kingma and Dhariwal
-    2018, equation 2.
+    log_density: log p in nats, (N,), of x + u with u uniform over one spacing; so 8 bits are added for 8-bit data in
+    [0, 1). Source: Kingma and Dhariwal 2018, equation 2.
     """
-    return -log_density / (elements * math.log(2)) + 8
+    return -log_density / (elements * math.log(2)) - math.log2(spacing)

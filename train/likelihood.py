@@ -1,0 +1,83 @@
+"""Super-resolution as a distribution: a conditional flow is given the likelihood of HR to raise."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from irnscale.errors import UsageError
+from irnscale.kernels import philox_normal, quantize
+from irnscale.networks.flow import bits_per_dimension
+from irnscale.networks.network import SamplingNetwork
+from irnscale.train.config import Recipe
+from irnscale.train.objective import Draws, Objective, draw, network_of
+from irnscale.train.super_resolution import foreign
+
+GREY = 1 / 255
+"""Between two levels of 8 bits, for pictures in [0, 1]."""
+
+
+class Likelihood(Objective):
+    """The mean of -log p(HR + u | LR) in bits per dimension, u uniform over one of `noise_levels` levels around 0.
+
+    LR is the bicubic picture in 8 bits, and for `jpeg_share` of the crops what JPEG leaves. Until the fraction
+    `frozen_until` of the budget what makes the conditions, pretrained, gets no gradients. Source: Lugmayr et al. 2020
+    (SRFlow), equation 3 and section 4; Kingma and Dhariwal 2018, equation 2.
+
+    Of a distribution over steps of 1/noise_levels the bits are not below 0. `scores` has those of 8 bits.
+    """
+
+    net: SamplingNetwork
+    makes_lr = False
+
+    def __init__(self, recipe: Recipe, net: SamplingNetwork | None = None) -> None:
+        super().__init__(recipe)
+        self.net = net if net is not None else network_of(recipe, SamplingNetwork)
+        whole = recipe.scale * self.net.multiple
+        if recipe.img_size % whole:
+            raise UsageError(f"img_size={recipe.img_size} is not divisible by {whole}, as this network needs")
+        self.spacing = 1 / recipe.noise_levels if recipe.noise_levels else GREY
+
+    @property
+    def graphable(self) -> bool:
+        """Determinants may wait for the host, and there is another step once nothing is frozen."""
+        return False
+
+    def initialise(self, hr: Tensor) -> None:
+        """See `SamplingNetwork.start`, with the noise of the first step."""
+        draws = draw(self.recipe, hr.shape[0], step=0, device=hr.device)
+        with torch.no_grad():
+            self.net.start(self._noisy(hr, draws), self.net.encoded(quantize(self.downscale(hr))))
+
+    def upscale(self, lr: Tensor) -> Tensor:
+        """The mode of the latents: z = 0."""
+        return cast(Tensor, self.net(lr))
+
+    def forward(self, hr: Tensor, lr_reference: Tensor, draws: Draws) -> dict[str, Tensor]:
+        """See `Objective.forward`: "bits" alone, which is the loss."""
+        lr = foreign(self.recipe, lr_reference, draws)
+        frozen = "frozen" in draws and bool(draws["frozen"][0])
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
+            features = self.net.features(lr)
+        conditions = self.net.conditions(features)
+        noisy = self._noisy(hr, draws)
+        bits = bits_per_dimension(self.net.log_density(noisy, conditions), hr[0].numel(), self.spacing)
+        return {"loss": bits, "bits": bits}
+
+    def _noisy(self, hr: Tensor, draws: Draws) -> Tensor:
+        return hr + (draws["noise"] - 0.5) * self.spacing
+
+    def scores(self, hr: Tensor, lr: Tensor) -> dict[str, float]:
+        """ "bits" per dimension of HR in 8 bits, the noise being one of its levels and the same at each call."""
+        sides = [side - side % self.net.multiple for side in lr.shape[2:]]
+        if not all(sides):
+            return {}
+        lr = lr[..., : sides[0], : sides[1]]
+        hr = hr[..., : sides[0] * self.recipe.scale, : sides[1] * self.recipe.scale]
+        # uniform noise out of normal noise, which alone is the same on every device
+        uniform = torch.special.ndtr(philox_normal(tuple(hr.shape), seed=self.recipe.seed, device=hr.device))
+        noisy = hr + (uniform.to(hr.dtype) - 0.5) * GREY
+        density = self.net.log_density(noisy, self.net.encoded(lr))
+        return {"bits": bits_per_dimension(density, hr[0].numel(), GREY).mean().item()}
