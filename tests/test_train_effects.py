@@ -11,6 +11,7 @@ from training import CPU, TINY, batch, train
 
 from irnscale.errors import UsageError
 from irnscale.kernels import quantize
+from irnscale.networks import DenseBlock
 from irnscale.train.config import Recipe, load_recipe, recipe_names
 from irnscale.train.data import Photographs
 from irnscale.train.glow.recipe import glow_recipe_names
@@ -60,6 +61,9 @@ CHANGES = [
     {"sr_mode": True},
     {"compression_mode": True},
     {"compression_mode": True, "compression_quality": "20"},
+    {"initialisation": "kaiming"},
+    {"initialisation": "default"},
+    {"zero_last": False},
     {"lr_cells": [4]},
     {"lr_cells": [1, 16]},
 ]
@@ -83,6 +87,43 @@ def test_settings_without_effect_have_none(photos, tmp_path):
     one = learnt(TINY, photos, tmp_path / "one")
     other = learnt(replace(TINY, **plain), photos, tmp_path / "other")
     assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("zero_last", [True, False])
+@pytest.mark.parametrize("kind", ["xavier", "kaiming", "default"])
+def test_deviations_of_initial_weights(tmp_path, kind, zero_last):
+    """Each convolution's weights against the formula of its initialisation."""
+    recipe = replace(TINY, initialisation=kind, zero_last=zero_last, growth=32, inv_per_ds=4)
+    net = Trainer(recipe, out=tmp_path / "run", device=CPU).net
+    for block in (m for m in net.modules() if isinstance(m, DenseBlock)):
+        for k, conv in enumerate(block.convolutions):
+            fan_in, fan_out = (9 * n for n in conv.weight.shape[1::-1])
+            spread = {
+                "xavier": 0.1 * (2 / (fan_in + fan_out)) ** 0.5,
+                "kaiming": 0.1 * (2 / fan_in) ** 0.5,
+                "default": (1 / (3 * fan_in)) ** 0.5,  # uniform within 1 / sqrt(fan_in)
+            }[kind]
+            if k == 4 and zero_last:
+                assert not conv.weight.any()
+                assert not conv.bias.any()
+                continue
+            assert conv.weight.std().item() == pytest.approx(spread, rel=5 * (2 * conv.weight.numel()) ** -0.5)
+            assert bool(conv.bias.any()) == (kind == "default")
+    hr = torch.rand(1, 3, 16, 16)
+    lr = net.downscale(hr)[0]
+    is_haar = torch.allclose(lr, torch.nn.functional.avg_pool2d(hr, 2), atol=1e-6)
+    assert is_haar == zero_last
+
+
+def test_initial_weights_are_a_function_of_the_seed_and_not_drawn_twice(photos, tmp_path):
+    recipe = replace(TINY, initialisation="kaiming", zero_last=False, budget="2")
+    train(tmp_path / "run", photos, recipe)
+    trained = Trainer(recipe, out=tmp_path / "run", device=CPU, resume=True).net.state_dict()
+    train(tmp_path / "again", photos, recipe)
+    again = Trainer(recipe, out=tmp_path / "again", device=CPU, resume=True).net.state_dict()
+    assert all(torch.equal(trained[k], again[k]) for k in trained)
+    with pytest.raises(UsageError, match="gives all weights"):
+        replace(recipe, init="irn-x2")
 
 
 def test_norms_and_quantised_losses_by_hand(photos):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 RECIPES = resources.files("irnscale.train") / "recipes"
 LAMBDAS_SR = ("lambda_a1", "lambda_a2", "lambda_a3")
+INITIALISATIONS = ("xavier", "kaiming", "default")
 OPTIMIZERS = ("adam", "muon")
 SCHEDULES = ("cosine", "milestones", "constant")
 R = TypeVar("R", bound="DataclassInstance")
@@ -51,7 +52,9 @@ class Recipe:
     many times the running mean is kept as a picture; None: never.
     ema is the decay of the averaged weights, which are what is validated and exported.
     zerosample: the inverse gets z = 0 rather than a sample of N(0, 1).
-    init: name of a model or a safetensors file to start from.
+    init: name of a model or a safetensors file to start from. Else dense blocks start by `initialisation`: "xavier" or
+    "kaiming", both normal times 0.1, or torch's "default"; zero_last: their last convolutions start at zero, so that
+    the untrained network is the Haar transform. See `initial.initialise_weights`.
     precision: of the convolutions; auto takes bfloat16 where the device multiplies it natively.
     compression_mode: the small image goes through JPEG before it is enlarged, each with a quality drawn from
     `compression_quality` ("75", or a range such as "10-99") and the chroma subsampling
@@ -138,6 +141,8 @@ class Recipe:
     seed: int = 10
     budget: str = "60m"
     init: str | None = None
+    initialisation: str = "xavier"
+    zero_last: bool = True
     precision: str = "auto"
     save_memory: bool = False
     cuda_graph: bool = True
@@ -190,7 +195,11 @@ class Recipe:
             raise UsageError(f"final_lr={self.final_lr} is a fraction of initial_lr, from 0 to 1")
         if self.clamp_activation not in ACTIVATIONS:
             raise UsageError(f"clamp_activation={self.clamp_activation} must be one of {', '.join(ACTIVATIONS)}")
-        for name, allowed in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+        for name, allowed in (
+            ("optimizer", OPTIMIZERS),
+            ("schedule", SCHEDULES),
+            ("initialisation", INITIALISATIONS),
+        ):
             if (value := getattr(self, name)) not in allowed:
                 raise UsageError(f"{name}={value} must be one of {', '.join(allowed)}")
         if self.lr_milestones != sorted(set(self.lr_milestones)) or min(self.lr_milestones, default=1) < 1:
@@ -239,6 +248,8 @@ class Recipe:
             raise UsageError("codec_blocks model the codec of the network's own LR, which sr_mode does not use")
         if not 0 <= self.jpeg_share <= 1:
             raise UsageError(f"jpeg_share={self.jpeg_share} must be from 0 to 1")
+        if self.init and (self.initialisation, self.zero_last) != ("xavier", True):
+            raise UsageError(f"init={self.init} gives all weights", "leave initialisation and zero_last out")
         if self.trained.task == "super-resolution":
             self._check_super_resolution()
         elif self.jpeg_share:

@@ -1,4 +1,4 @@
-"""What a run starts from where it does not start from random weights."""
+"""What a run starts from: the weights of another, or random ones of a kind."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import nn
 
 from irnscale.errors import ModelError
 from irnscale.networks import DenseBlock
@@ -49,3 +50,34 @@ def load_initial(net: Network, source: str) -> bool:
             )
     net.load_state_dict(own | tensors)
     return whole
+
+
+SCALE = 0.1
+"""What Xavier's and Kaiming's weights are multiplied by: the code of Xiao et al. 2020."""
+
+
+def initialise_weights(net: nn.Module, initialisation: str, zero_last: bool) -> None:
+    """Draw the weights of every dense block anew; "xavier" with `zero_last` is how they are made, and draws nothing.
+
+    "xavier", "kaiming": normal with the deviation sqrt(2 / (fan_in + fan_out)) or sqrt(2 / fan_in), times 0.1, biases
+    zero. "default": torch's own uniform weights and biases. `zero_last`: the fifth convolution is zero instead, weights
+    and bias. Blocks that are fixed stay so. Source: the dissertation's section 3.3.2; Xiao et al. 2020 and their code,
+    which has the first two.
+    """
+    if (initialisation, zero_last) == ("xavier", True):
+        return
+    for block in net.modules():
+        if not isinstance(block, DenseBlock) or block.fixed:
+            continue
+        for conv in block.convolutions:
+            assert conv.bias is not None
+            if conv is block.conv5 and zero_last:
+                nn.init.zeros_(conv.weight)
+                nn.init.zeros_(conv.bias)
+            elif initialisation == "default":
+                conv.reset_parameters()
+            else:
+                draw = nn.init.xavier_normal_ if initialisation == "xavier" else nn.init.kaiming_normal_
+                draw(conv.weight)
+                conv.weight.data.mul_(SCALE)
+                nn.init.zeros_(conv.bias)

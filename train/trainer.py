@@ -25,7 +25,7 @@ from irnscale.train.checkpoints import (
 from irnscale.train.config import Recipe
 from irnscale.train.flat import FlatParameters
 from irnscale.train.graph import GraphedStep
-from irnscale.train.initial import load_initial
+from irnscale.train.initial import initialise_weights, load_initial
 from irnscale.train.objective import Draws, Objective, draw, objective_of
 from irnscale.train.optimizers import make_optimizer, optimizer_tensors
 from irnscale.train.parallel import World
@@ -63,6 +63,8 @@ class Trainer:
             raise UsageError(f"{self.out} already holds a run", "add --resume to go on, or choose another --out")
         if not found and recipe.init:
             self.starts_from_data = not load_initial(self.net, recipe.init)
+        elif not found:
+            initialise_weights(self.net, recipe.initialisation, recipe.zero_last)
         precision = choose_precision(recipe.precision, device)
         self.net.set_compute_dtype(precision)
         if recipe.save_memory:
