@@ -250,7 +250,7 @@ class Recipe:
             raise UsageError(f"jpeg_share={self.jpeg_share} must be from 0 to 1")
         if self.init and (self.initialisation, self.zero_last) != ("xavier", True):
             raise UsageError(f"init={self.init} gives all weights", "leave initialisation and zero_last out")
-        if self.trained.task == "super-resolution":
+        if self.blocks or self.trained.task == "super-resolution":
             self._check_super_resolution()
         elif self.jpeg_share:
             raise UsageError("jpeg_share is of what a network for super-resolution is given", "add blocks=6")
