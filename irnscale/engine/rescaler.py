@@ -16,8 +16,8 @@ from torch import Tensor
 
 from irnscale.engine.canvas import Sink, Source
 from irnscale.engine.device import choose_device
-from irnscale.engine.enlarging import Enlarging
-from irnscale.engine.executor import Progress, Sweep, Warn
+from irnscale.engine.enlarging import Enlarging, Sampling
+from irnscale.engine.executor import EXTREME, Progress, Sweep, Warn
 from irnscale.engine.memory import is_out_of_memory, mapped_file
 from irnscale.engine.plan import SMALLEST_TILE, Plan, make_plan
 from irnscale.engine.precision import choose_precision
@@ -37,6 +37,8 @@ from irnscale.zoo import (
     super_resolution,
 )
 
+ATTEMPTS, LESS = 4, 0.75
+"""How often a sample that is not finite is drawn, each time at so much of the temperature; then without noise."""
 AnyImage = TypeVar("AnyImage", Image.Image, "np.ndarray[Any, Any]", Tensor)
 
 
@@ -57,7 +59,8 @@ class Rescaler:
     multiples of the scale are padded by reflection, and `up(..., size=...)` crops back.
     Nothing is random: z = 0.
     With an `assistant`, which belongs to the one model given, `up` prepares the small image first: for small images
-    that `down` did not make. So is a model for super-resolution, which stands alone, and has no `down` and no noise.
+    that `down` did not make. So is a model for super-resolution, which stands alone, and has no `down`; and no noise,
+    but where it draws `samples`, as SRFlow does.
     Safe to call from several threads.
     """
 
@@ -223,8 +226,11 @@ class Rescaler:
         sink = Sink(image, n, high, wide, depth)
         if self.enlarging is not None:
             if temperature:
-                raise InputError(f"{self.name} draws no noise: it has no temperature", "leave the temperature out")
-            self._enlarge(self.enlarging, source, sink, progress, held)
+                made = self.samples(
+                    image, temperature=temperature, seeds=[seed], size=size, depth=depth, progress=progress, held=held
+                )
+                return made[0]
+            self._enlarge(self.enlarging, source, [sink], progress, held, None)
             return sink.finish()  # type: ignore[no-any-return]
         stages = self._stages(
             "up", width * self.scale, height * self.scale, source.bytes_per_pixel, sink.bytes_per_pixel, held
@@ -232,22 +238,89 @@ class Rescaler:
         self._through(stages, source, sink, _Noise(temperature, seed), progress)
         return sink.finish()  # type: ignore[no-any-return]
 
-    def _enlarging_plan(
-        self, net: Enlarging, width: int, height: int, given: float, result: float, held: int = 0, samples: int = 1
-    ) -> Plan:
-        """The plan of a network for super-resolution; arguments as in `_stages`."""
-        area = width * height
-        pictures = 0 if self.device.type != "cpu" else round((result + given / self.scale**2) * area) + held
-        limit = self.max_memory // samples if self.max_memory else None
-        return net.plan(width, height, model=self.name, tile=self.tile, max_memory=limit, pictures=pictures)
+    def samples(
+        self,
+        image: AnyImage,
+        *,
+        temperature: float,
+        seeds: Sequence[int],
+        size: tuple[int, int] | None = None,
+        depth: int = 8,
+        progress: Progress | None = None,
+        held: int = 0,
+    ) -> list[AnyImage]:
+        """LR -> one HR for each seed, by a network that draws samples, such as SRFlow's; other arguments as for `up`.
 
-    def _enlarge(self, net: Enlarging, source: Source, sink: Sink, progress: Progress | None, held: int) -> None:
-        """The image through a network for super-resolution."""
+        Each is what `up` gives with its seed and this temperature, but all share the passes of the encoder. A sample
+        that is not finite is never given: it is drawn again at three quarters of its temperature, and so on, and
+        `warn` is told. Raises InputError as `up` does, and where there is no noise to draw.
+        """
+        net = self.enlarging
+        if net is None or not net.samples:
+            raise InputError(f"{self.name} draws no samples: it has no temperature", "leave the temperature out")
+        if not 0 <= temperature < float("inf") or not seeds or not all(0 <= seed < 2**64 for seed in seeds):
+            raise InputError(
+                f"temperature {temperature:g} with seeds {list(seeds)} is not possible",
+                "the temperature is at least 0, a seed from 0 to 2^64 - 1",
+            )
+        source = Source(image)
+        if size is not None:
+            check_original_size(size, (source.width, source.height), self.scale)
+        wide, high = size or (source.width * self.scale, source.height * self.scale)
+        sinks = [Sink(image, source.samples, high, wide, depth) for _ in seeds]
+        left = list(range(len(seeds)))
+        for drawn in _temperatures(temperature):
+            if len(left) < len(seeds) or drawn < temperature:
+                names = ", ".join(str(seeds[k]) for k in left)
+                self._warn(f"the sample of seed {names} was not finite and is drawn again at temperature {drawn:g}")
+            sampling = Sampling(drawn, [seeds[k] for k in left])
+            broken = self._enlarge(net, source, [sinks[k] for k in left], progress, held, sampling)
+            left = [left[k] for k in sorted(broken)]
+            if not left:
+                return [sink.finish() for sink in sinks]
+        raise InputError("the network's result is not finite, nothing is written", EXTREME)
+
+    def _enlarging_plan(
+        self,
+        net: Enlarging,
+        width: int,
+        height: int,
+        given: float,
+        result: float,
+        held: int = 0,
+        samples: int = 1,
+        draws: int = 1,
+    ) -> Plan:
+        """The plan of a network for super-resolution; draws: samples of each image; else as in `_stages`."""
+        area = width * height
+        pictures = 0 if self.device.type != "cpu" else round((draws * result + given / self.scale**2) * area) + held
+        limit = self.max_memory // samples if self.max_memory else None
+        return net.plan(
+            width, height, model=self.name, tile=self.tile, max_memory=limit, pictures=pictures, draws=draws
+        )
+
+    def _enlarge(
+        self,
+        net: Enlarging,
+        source: Source,
+        sinks: Sequence[Sink],
+        progress: Progress | None,
+        held: int,
+        sampling: Sampling | None,
+    ) -> set[int]:
+        """The image through a network for super-resolution; see `Enlarging.draw`."""
         width, height = source.width * self.scale, source.height * self.scale
-        sizes = source.bytes_per_pixel, sink.bytes_per_pixel
-        plan = self._enlarging_plan(net, width, height, *sizes, held=held, samples=source.samples)
-        fixed = self.tile is not None
-        net.run(source, sink, tile=plan.tile, fixed=fixed, fail=self._out_of_memory, progress=progress)
+        sizes = source.bytes_per_pixel, sinks[0].bytes_per_pixel
+        plan = self._enlarging_plan(net, width, height, *sizes, held=held, samples=source.samples, draws=len(sinks))
+        return net.draw(
+            source,
+            sinks,
+            tile=plan.tile,
+            fixed=self.tile is not None,
+            fail=self._out_of_memory,
+            progress=progress,
+            sampling=sampling,
+        )
 
     def _through(
         self, stages: Sequence[_Stage], source: Source, sink: Sink, noise: _Noise, progress: Progress | None
@@ -410,6 +483,11 @@ class _Progress:
         if kind not in self._said:
             self._said.add(kind)
             warn(text)
+
+
+def _temperatures(temperature: float) -> list[float]:
+    """At which a sample is drawn, one after the other, until one is finite."""
+    return [*(temperature * LESS**k for k in range(ATTEMPTS)), 0.0] if temperature else [0.0]
 
 
 def _rows_of(image: Tensor) -> Reader:

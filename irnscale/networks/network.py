@@ -173,6 +173,11 @@ class SamplingNetwork(SuperResolutionNetwork):
     noise's, `enlarge` one for each seed.
     """
 
+    @property
+    def channels_per_sample(self) -> int:
+        """`channels_alive` for each further sample of a picture."""
+        raise NotImplementedError
+
     multiple = 1
     """What the sides of small pictures are padded to; where tiles begin must be multiples of it."""
 

@@ -71,6 +71,11 @@ class SRFlow(SamplingNetwork):
         conditions = sum((flow.condition * finest >> 2 * level) + 1 for level in range(self.config.levels))
         return conditions + finest * (flow.condition + 3 * flow.hidden + 6 * 12) + 7 * CHANNELS
 
+    @property
+    def channels_per_sample(self) -> int:
+        """What is not a condition."""
+        return self.scale**2 // 4 * (3 * self.flow.config.hidden + 6 * 12)
+
     def encoder_parameters(self) -> list[nn.Parameter]:
         """What is pretrained, and frozen at first."""
         return [*self.encoder.parameters(), *(self.head.parameters() if self.head is not None else ())]
