@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,19 @@ from irnscale.cli.scoring import LPIPS, METRICS, NIQE
 PATH = click.Path(path_type=Path)
 
 
+COMMANDS = {"glow": "irnscale.cli.glow", "lipschitz": "irnscale.cli.lipschitz", "metrics": "irnscale.cli.cheating"}
+"""`irnscale evaluate WORD ...`, with options of its own: the module whose `evaluate` it is."""
+
+
 class EvaluateCommand(click.Command):
-    """`irnscale evaluate glow ...` is a command of its own, without --data."""
+    """`irnscale evaluate`, or one of COMMANDS."""
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
-        if args and args[0] == "glow":
-            from irnscale.cli.glow import evaluate
-
-            return evaluate.make_context(f"{info_name} glow", args[1:], parent, **extra)
+        if args and args[0] in COMMANDS:
+            other: click.Command = import_module(COMMANDS[args[0]]).evaluate
+            return other.make_context(f"{info_name} {args[0]}", args[1:], parent, **extra)
         return super().make_context(info_name, args, parent, **extra)
 
 
@@ -133,7 +137,11 @@ def command(debug: bool, **values: Any) -> int:
     JPEG 30, 50, 70, 80 and 90 too, unless --jpeg says otherwise. With --precision-costs the card also keeps what
     bfloat16 loses; a model that loses more than 0.03 dB on any set is run in float32 unless told otherwise.
 
-    `irnscale evaluate glow --help` tells about the flows on 8x8 digits.
+    \b
+    Commands of their own, each with --help:
+      irnscale evaluate glow         flows on 8x8 digits, in FrEIA and in PyTorch
+      irnscale evaluate lipschitz    how much a network and its inverse stretch
+      irnscale evaluate metrics      how scores can be cheated
     """
     from irnscale.cli.evaluated import Request
     from irnscale.cli.evaluating import run
