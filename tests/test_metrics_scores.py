@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 from functools import cache
@@ -11,7 +10,7 @@ from importlib import resources
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageFilter
+from damaged import WORSE, astronaut, noisy, tensor
 from sklearn.svm import SVR
 from torch import nn
 
@@ -35,36 +34,10 @@ ODD_FEATURES = [
 ]
 
 
-@cache
-def astronaut() -> np.ndarray:
-    data = (resources.files("irnscale") / "assets" / "astronaut.png").read_bytes()
-    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(np.float64)
-
-
-def noisy(deviation: float) -> np.ndarray:
-    noise = np.random.default_rng(0).normal(0, deviation, astronaut().shape)
-    return (astronaut() + noise).clip(0, 255).round()
-
-
-def blurred(radius: float) -> np.ndarray:
-    image = Image.fromarray(astronaut().astype(np.uint8)).filter(ImageFilter.GaussianBlur(radius))
-    return np.asarray(image).astype(np.float64)
-
-
-def as_jpeg(quality: int) -> np.ndarray:
-    file = io.BytesIO()
-    Image.fromarray(astronaut().astype(np.uint8)).save(file, "JPEG", quality=quality)
-    return np.asarray(Image.open(file)).astype(np.float64)
-
-
 def picture(kind: str) -> np.ndarray:
     a = astronaut()
     kinds = {"plain": a, "odd": a[5:508, 3:504], "blocky": a[::2, ::2].repeat(2, 0).repeat(2, 1)}
     return noisy(15) if kind == "noisy" else kinds[kind]
-
-
-def tensor(rgb255: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(rgb255).permute(2, 0, 1)[None].float() / 255
 
 
 @pytest.mark.parametrize("kind", ORACLES)
@@ -186,13 +159,6 @@ def test_what_is_no_model_of_niqe_is_named(tmp_path, name):
     np.savez(tmp_path / "a.npz", other=np.zeros(3))
     with pytest.raises(InputError, match=name):
         niqe.from_file(tmp_path / name)
-
-
-WORSE = {
-    "noise": lambda k: noisy((10.0, 15.0, 25.0, 40.0)[k]),  # PIQE takes less for texture
-    "blur": lambda k: blurred((0.0, 0.8, 1.6, 3.2)[k]),
-    "JPEG": lambda k: as_jpeg((95, 60, 25, 8)[k]),
-}
 
 
 @pytest.mark.parametrize("damage", WORSE)

@@ -118,12 +118,16 @@ def command(debug: bool, **values: Any) -> int:
       lr-psnr      the small picture against bicubic of the restored one, RGB; higher is better
       diversity    deviation over the draws of --temperature, in grey levels; higher is more
       lpips        distance in AlexNet's features; needs --lpips FILE with its weights
+      house-lpips  the same in features of our own, which compare with no paper
+      frechet-house, kid-house   how far the set of all restored patches is from that of the original ones,
+                   in these features: by mean and covariance, and by a kernel; of the set, not of a photograph
       niqe         statistics of patches, against the authors' numbers in --niqe FILE
       niqe-house   the same against our training photographs; compares with no paper
       piqe         share of busy blocks that look blocky or noisy, 0 to 100
       brisque      what people would say, about 0 to 100; needs pip install 'irnscale[iqa]'
     The last four as lr-niqe ... of the small picture, too. With one of them the photographs themselves
-    are a row, "full size": what a perfect restoration would read.
+    are a row, "full size": what a perfect restoration would read. Numbers by one network or model compare with one
+    another alone: its digest stands below the table.
 
     --temperature adds each model with sampled z: means over --draws, and the spread of the sets' means between them.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from irnscale.cli import features
 from irnscale.cli.options import DEBUG, DEVICE
 from irnscale.errors import ExitCode, UsageError, one_line
 
@@ -264,6 +265,9 @@ def compare_command(
 
         write_bytes_atomic(draw(groups, score, plot.suffix[1:].lower()), plot, overwrite=overwrite)
     return ExitCode.OK
+
+
+command.add_command(features.command)
 
 
 def _say(message: str) -> None:

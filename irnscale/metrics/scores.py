@@ -19,10 +19,10 @@ from irnscale.errors import UsageError
 from irnscale.images.bicubic import bicubic_down
 from irnscale.images.padding import pad_to_multiple
 
-from . import brisque, lpips, niqe
+from . import brisque, house, lpips, niqe
 from .fidelity import as_8bit, psnr
 from .piqe import piqe
-from .sets import Estimate
+from .sets import Estimate, frechet_distance, kernel_distance
 
 LARGEST_PSNR = 100.0
 """What equal pictures read, in dB, as in the field's tables: a mean cannot hold infinity."""
@@ -167,6 +167,37 @@ def _lpips_score(files: Files) -> Score:
     return Score("lpips", "LPIPS", words, False, 4, f"lpips 1 {backbone.digest}", by=by, of=of)
 
 
+def _house_lpips_score(files: Files) -> Score:
+    features = house.house()
+
+    def of(seen: Seen) -> float:
+        return house.distance(features, seen.restored.float(), seen.original.float())
+
+    identity, by = f"house-lpips 1 {features.digest}", f"house features {features.digest}"
+    what = "distance in our own features, which compares with itself alone"
+    return Score("house-lpips", "LPIPS (house)", what, False, 4, identity, by=by, of=of)
+
+
+def _house_set(
+    name: str, title: str, what: str, digits: int, compare: Callable[[Tensor, Tensor], Estimate]
+) -> dict[str, Callable[[Files], Score]]:
+    """By the outputs of the house features of patches."""
+
+    def make(files: Files) -> Score:
+        identity, by = f"{name} 1 {house.house().digest}", f"house features {house.house().digest}"
+        return Score(name, title, what, False, digits, identity, by=by, of_set=OfSet(_house_outputs, compare))
+
+    return {name: make}
+
+
+def _house_outputs(x: Tensor) -> Tensor:
+    return house.outputs(house.house(), x.float())
+
+
+def _frechet(restored: Tensor, originals: Tensor) -> Estimate:
+    return Estimate(frechet_distance(restored, originals))
+
+
 @dataclass(frozen=True)
 class _Alone:
     """A function of one picture, (H, W, 3) in 0..255, with `Score.identity` and `Score.by`."""
@@ -228,6 +259,9 @@ _MAKERS: dict[str, Callable[[Files], Score]] = {
     "lr-psnr": _lr_psnr_score,
     "diversity": _diversity_score,
     "lpips": _lpips_score,
+    "house-lpips": _house_lpips_score,
+    **_house_set("frechet-house", "Frechet (house)", "between sets' patches, by mean and covariance", 3, _frechet),
+    **_house_set("kid-house", "KID (house)", "between sets' patches, by a cubic kernel", 4, kernel_distance),
     **_no_reference("niqe", "NIQE", "statistics of patches against the authors' good photographs", 3, _niqe),
     **_no_reference("niqe-house", "NIQE (house)", "the same against our training photographs", 3, _niqe_house),
     **_no_reference("piqe", "PIQE", "share of busy blocks that look blocky or noisy, 0 to 100", 2, _piqe),
