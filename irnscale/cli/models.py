@@ -94,11 +94,12 @@ def verify_models(names: tuple[str, ...], debug: bool) -> int:
 @click.option("--overwrite", is_flag=True, help="Replace a model of that name.")
 @DEBUG
 def import_model(file: Path, name: str, overwrite: bool, debug: bool) -> int:
-    """Import a .pth in the naming of the paper's code, such as the authors' official weights.
+    """Import a .pth in the naming of the paper's code, or of SRFlow's, such as the authors' official weights.
 
     Nothing in the file is executed. The model is kept as float16 safetensors in $IRNSCALE_MODELS or the user's data
     folder.
     """
+    from irnscale.networks.family import find_family
     from irnscale.zoo import new_folder
     from irnscale.zoo.cards import file_sha256
     from irnscale.zoo.official import read_official
@@ -106,17 +107,20 @@ def import_model(file: Path, name: str, overwrite: bool, debug: bool) -> int:
 
     _check_name(name)
     config, tensors = read_official(file)
+    family = find_family(config.kind)
+    title = family.title.format(scale=config.scale)
     model = save_model(
         new_folder(),
         name,
         config,
         tensors,
         overwrite=overwrite,
-        description=f"IRN x{config.scale}, imported",
+        description=f"{title}, imported",
         origin=f"{file.name}, sha256 {file_sha256(file)}",
         licence="that of the imported file",
     )
-    click.echo(one_line(f"{model.weights}: IRN x{config.scale}, use it with -m {name}"), err=True)
+    use = f"-m {name}" if family.task == "rescaling" else f"`irnscale up --sr -m {name}`"
+    click.echo(one_line(f"{model.weights}: {title}, use it with {use}"), err=True)
     return ExitCode.OK
 
 

@@ -11,12 +11,15 @@ import re
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from irnscale.errors import ModelError
 from irnscale.networks import IRN, IRNConfig
+from irnscale.networks.family import NetworkConfig
+from irnscale.zoo.official_srflow import is_srflow, read_srflow
 
 _SUBNETS = {"F": "p", "H": "s", "G": "t"}
 _KEY = re.compile(r"operations\.(\d+)\.([FGH])\.(conv[1-5]\.(?:weight|bias))")
@@ -24,13 +27,19 @@ _LAYOUT = "give an IRN checkpoint of the paper's code"
 _HAAR = re.compile(r"operations\.\d+\.haar_weights")
 
 
-def read_official(path: Path) -> tuple[IRNConfig, dict[str, Tensor]]:
-    """The configuration and our state dict of a .pth in the paper's naming.
+def read_official(path: Path) -> tuple[NetworkConfig, dict[str, Tensor]]:
+    """The configuration and our state dict of a .pth in the paper's naming, or in that of SRFlow's code.
 
     Loaded with `weights_only=True`: nothing in the file is executed. The scale and the numbers of
     couplings are read off the keys, and which scales are constant off the weights. Raises ModelError naming the
     first key that does not fit.
     """
+    state = _dictionary(path)
+    return read_srflow(path, state) if is_srflow(state) else _read_irn(path, state)
+
+
+def _dictionary(path: Path) -> dict[Any, Any]:
+    """What the file holds, without a wrapper around it."""
     if not path.is_file():
         raise ModelError(f"{path}: no such file", "check the path")
     try:
@@ -42,7 +51,10 @@ def read_official(path: Path) -> tuple[IRNConfig, dict[str, Tensor]]:
             state = state[wrapper]
     if not isinstance(state, dict) or not state:
         raise ModelError(f"{path}: holds no dictionary of tensors", _LAYOUT)
+    return state
 
+
+def _read_irn(path: Path, state: dict[Any, Any]) -> tuple[IRNConfig, dict[str, Tensor]]:
     tensors: dict[str, Tensor] = {}
     couplings: set[int] = set()
     for original, value in state.items():
