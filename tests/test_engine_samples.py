@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from conftest import synthetic_photo
+from PIL import Image
 from test_flow_layers import randomised
 from torch import Tensor
 
@@ -171,3 +174,17 @@ def test_lower_precision_is_the_encoders():
     a, b = (engine.up(image, temperature=0.7, seed=1).astype(int) for engine in (exact, lowered))
     assert 0 < np.abs(a - b).max() < 40
     assert rescaler(precision="auto").dtype == torch.float32
+
+
+def test_evaluate_measures_samples(tmp_path, capsys):
+    from irnscale.cli.main import main
+
+    (tmp_path / "set").mkdir()
+    Image.fromarray(synthetic_photo(24, 32)).save(tmp_path / "set" / "a.png")
+    arguments = ["evaluate", "--data", str(tmp_path / "set"), "-m", "narrow", "--sr", "--no-baselines", "--json"]
+    scores = ["--metrics", "psnr,lr-psnr,diversity", "--temperature", "0.2,0.8", "--draws", "3"]
+    assert main([*arguments, *scores]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["method"] for row in rows] == [f"narrow of bicubic{t}" for t in ("", " T=0.2", " T=0.8")]
+    diversity = [row.get("diversity") or 0 for row in rows]
+    assert 0 < diversity[1] < diversity[2]

@@ -149,6 +149,8 @@ def methods_of(request: Request, rescalers: Sequence[Rescaler], chosen: Chosen) 
                 found += [sampled(rescaler, t, draws=request.draws, seed=request.seed) for t in temperatures]
             if rescaler.scale == scale and (request.sr or rescaler.assistant is not None or not rescaler.shrinks):
                 found.append(super_resolution(rescaler))
+                if rescaler.draws:
+                    found += [sampled(rescaler, t, draws=request.draws, seed=request.seed) for t in temperatures]
             if rescaler.scale == scale:
                 found += compared.get(rescaler, [])
     if not found:

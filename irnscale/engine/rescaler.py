@@ -123,6 +123,11 @@ class Rescaler:
         return self.device.type == "cuda"
 
     @property
+    def draws(self) -> bool:
+        """Whether it has `samples`."""
+        return self.enlarging is not None and self.enlarging.samples
+
+    @property
     def shrinks(self) -> bool:
         """Whether it has `down`: not where it is for super-resolution alone."""
         return self.enlarging is None

@@ -112,6 +112,8 @@ def super_resolution(rescaler: Rescaler) -> Method:
 def sampled(rescaler: Rescaler, temperature: float, *, draws: int, seed: int) -> Method:
     """A model with z ~ N(0, temperature^2) where `model_method` has z = 0; draw k has the seed `seed` + k.
 
+    One that draws samples of foreign small pictures gets bicubic ones, as `super_resolution` has it.
+
     Raises UsageError for a temperature that is not positive and finite, or for no draws.
     """
     if not 0 < temperature < math.inf or draws < 1:
@@ -120,7 +122,7 @@ def sampled(rescaler: Rescaler, temperature: float, *, draws: int, seed: int) ->
     def restore(x: Tensor, draw: int) -> Tensor:
         return rescaler.up(x, temperature=temperature, seed=seed + draw)
 
-    plain = model_method(rescaler)
+    plain = super_resolution(rescaler) if rescaler.draws else model_method(rescaler)
     name = f"{plain.name} T={temperature:g}"
     identity = f"sampled {temperature!r} {seed} {plain.identity}"
     return replace(plain, name=name, identity=identity, restore=restore, draws=draws)
