@@ -14,7 +14,12 @@ from irnscale.cli.scoring import LPIPS, METRICS, NIQE
 PATH = click.Path(path_type=Path)
 
 
-COMMANDS = {"glow": "irnscale.cli.glow", "lipschitz": "irnscale.cli.lipschitz", "metrics": "irnscale.cli.cheating"}
+COMMANDS = {
+    "experiment": "irnscale.cli.experiment",
+    "glow": "irnscale.cli.glow",
+    "lipschitz": "irnscale.cli.lipschitz",
+    "metrics": "irnscale.cli.cheating",
+}
 """`irnscale evaluate WORD ...`, with options of its own: the module whose `evaluate` it is."""
 
 
@@ -143,6 +148,7 @@ def command(debug: bool, **values: Any) -> int:
 
     \b
     Commands of their own, each with --help:
+      irnscale evaluate experiment   every experiment of the dissertation by its name
       irnscale evaluate glow         flows on 8x8 digits, in FrEIA and in PyTorch
       irnscale evaluate lipschitz    how much a network and its inverse stretch
       irnscale evaluate metrics      how scores can be cheated

@@ -1,0 +1,35 @@
+"""All experiments, in the order of the dissertation."""
+
+from __future__ import annotations
+
+from irnscale.errors import UsageError
+from irnscale.experiments.base import Experiment
+from irnscale.experiments.comparisons import EPOCHS, JPEG, KAIMING, L1_L2, LUMA, PROPOSAL_1, QUANTISED, TIGHT
+from irnscale.experiments.measured import BICUBIC, CHEATING, GLOW, LIPSCHITZ, RESCALING, SHIPPED_SR
+from irnscale.experiments.super_resolution import SR
+
+EXPERIMENTS = (
+    KAIMING,
+    QUANTISED,
+    GLOW,
+    RESCALING,
+    EPOCHS,
+    TIGHT,
+    LUMA,
+    CHEATING,
+    L1_L2,
+    JPEG,
+    SHIPPED_SR,
+    SR,
+    BICUBIC,
+    PROPOSAL_1,
+    LIPSCHITZ,
+)
+
+
+def find_experiment(name: str) -> Experiment:
+    """By name. Raises UsageError naming all."""
+    for experiment in EXPERIMENTS:
+        if experiment.name == name:
+            return experiment
+    raise UsageError(f"no experiment is called {name!r}", f"there are {', '.join(e.name for e in EXPERIMENTS)}")
