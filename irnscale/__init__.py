@@ -4,24 +4,37 @@
     small = irnscale.load("x4").down(image)      # PIL image, numpy array or tensor
     restored = irnscale.load("x4").up(small, size=image.size)
 
-Importing this is cheap: torch is loaded by `load` and `Rescaler`.
+    irnscale.down_file("photo.jpg", "small.png", scale=4)   # with the record and the coded detail, as `irnscale down`
+    irnscale.up_file("small.png", "restored.png")
+
+Importing this is cheap: torch is loaded on first use.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from irnscale.engine.rescaler import Rescaler, load
+    from irnscale.errors import IrnscaleError
+    from irnscale.jobs.files import Written, down_file, up_file
 
-__all__ = ["Rescaler", "__version__", "load"]
+__all__ = ["IrnscaleError", "Rescaler", "Written", "__version__", "down_file", "load", "up_file"]
+
+_HOMES = {
+    "IrnscaleError": "irnscale.errors",
+    "Rescaler": "irnscale.engine.rescaler",
+    "Written": "irnscale.jobs.files",
+    "down_file": "irnscale.jobs.files",
+    "load": "irnscale.engine.rescaler",
+    "up_file": "irnscale.jobs.files",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Rescaler", "load"):
-        from irnscale.engine import rescaler
-
-        return getattr(rescaler, name)
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commandline import Run, files, picture, pixels, runner
+from PIL import Image
 
 from irnscale.images.provenance import read_provenance
 
@@ -248,15 +249,16 @@ def test_a_bar_on_a_terminal_only(tmp_path):
 
 def test_depth_16(run, tmp_path):
     pytest.importorskip("imagecodecs")
-    picture(tmp_path / "a.png", 64, 48)
+    ramp = np.add.outer(np.linspace(30, 120, 48), np.linspace(0, 100, 64))  # of which the network loses next to nothing
+    Image.fromarray(np.stack([ramp, ramp + 7, 250 - ramp], 2).round().astype(np.uint8)).save(tmp_path / "a.png")
     score = {}
     for depth in (8, 16):
-        assert run("down", "a.png", "-s", 2, "--depth", depth, "-o", f"s{depth}.png").code == 0
+        assert run("down", "a.png", "-s", 2, "--detail", "none", "--depth", depth, "-o", f"s{depth}.png").code == 0
         result = run("up", f"s{depth}.png", "-o", f"b{depth}.png")
         assert (result.code, result.lines) == (0, [])
         error = pixels(tmp_path / f"b{depth}.png").astype(float) - pixels(tmp_path / "a.png")
         score[depth] = (error**2).mean()
-    assert score[16] < score[8]
+    assert score[16] < 0.95 * score[8]
     assert run("up", "s16.png", "-o", "b.tif", "--depth", 16).code == 0
     assert run("up", "s16.png", "-o", "b.webp", "--depth", 16).code == 2
 

@@ -6,15 +6,17 @@ One file is a batch of one. Nothing here knows the network, and importing it doe
 from __future__ import annotations
 
 from irnscale.batch.inputs import Item, Selection, collect, parse_shard, read_source
-from irnscale.batch.jobs import Job, Naming, Targets, plan
+from irnscale.batch.jobs import Inputs, Job, Naming, Targets, plan
 from irnscale.batch.lists import STREAM
 from irnscale.batch.outputs import Output, place_of, write_target
-from irnscale.batch.pipeline import PixelBudget, Stages, run
+from irnscale.batch.pipeline import Feed, PixelBudget, Stages, run
 from irnscale.batch.report import Outcome, Report, Status, check_report, exit_code
 from irnscale.batch.twins import tell_apart
 
 __all__ = [
     "STREAM",
+    "Feed",
+    "Inputs",
     "Item",
     "Job",
     "Naming",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -135,19 +135,31 @@ def _place(item: Item, to: str | None) -> tuple[Path | None, Path | None]:
     return Path(to), None
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """The files that a run reads, by their real paths: what messages call them, and which were found in folders."""
+
+    labels: Mapping[str, str]
+    found: frozenset[str]
+
+    @classmethod
+    def of(cls, jobs: Sequence[Job]) -> Inputs:
+        """Those of all jobs."""
+        # os.path.realpath and not Path.resolve, which raises for loops of links
+        real = [(os.path.realpath(job.item.source), job) for job in jobs if job.item.source is not None]
+        found = frozenset(path for path, job in real if job.item.found)
+        return cls({path: job.label for path, job in real}, found)
+
+
 class Targets:
     """Refuses outputs that would land on an input, on each other, or on what exists.
 
     `is_own` says of a file that was found in a folder whether an earlier run wrote it: such a one is no input.
     """
 
-    def __init__(
-        self, jobs: Sequence[Job], *, overwrite: bool, is_own: Callable[[Path], bool] = lambda _: False
-    ) -> None:
+    def __init__(self, inputs: Inputs, *, overwrite: bool, is_own: Callable[[Path], bool] = lambda _: False) -> None:
         self._overwrite, self._is_own = overwrite, is_own
-        # os.path.realpath and not Path.resolve, which raises for loops of links
-        self._inputs = {os.path.realpath(job.item.source): job.label for job in jobs if job.item.source is not None}
-        self._found = {os.path.realpath(job.item.source) for job in jobs if job.item.source and job.item.found}
+        self._inputs, self._found = inputs.labels, inputs.found
         self._taken: dict[str, str] = {}
         self._swept: set[Path] = set()
         self._lock = threading.Lock()

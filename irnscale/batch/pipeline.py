@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from typing import Any, Generic, Protocol, TypeVar
 
 from irnscale.batch.jobs import Job
@@ -130,8 +131,25 @@ class _Entry:
         return self.value
 
 
+class Feed(Protocol):
+    """Where jobs come from, one after the other."""
+
+    def next(self, *, wait: bool) -> Job | None:
+        """The next job. None: there is none yet, or with `wait`, which waits until there is one, no more at all."""
+
+
+@dataclass
+class _Listed:
+    """All jobs, known beforehand."""
+
+    jobs: Iterator[Job]
+
+    def next(self, *, wait: bool) -> Job | None:
+        return next(self.jobs, None)
+
+
 def run(
-    jobs: Sequence[Job],
+    jobs: Sequence[Job] | Feed,
     stages: Stages[Any, Any],
     emit: Callable[[Outcome], None],
     *,
@@ -140,26 +158,31 @@ def run(
 ) -> None:
     """Take every job through its stages and `emit` the outcomes in the order of the jobs, in this thread.
 
+    Where the jobs come one by one from elsewhere, outcomes are given before it waits for the next.
+
     `workers` threads decode ahead and as many encode behind; with one worker or one job, all happens here.
     At most 3 * `workers` + 1 pictures are in memory. A failure ends its own job alone, unless it is fatal or
     `fail_fast` is set: then no further job starts.
     """
-    threaded = workers > 1 and len(jobs) > 1
+    threaded = workers > 1 and not (isinstance(jobs, Sequence) and len(jobs) <= 1)
+    feed: Feed = _Listed(iter(jobs)) if isinstance(jobs, Sequence) else jobs
     ahead = workers if threaded else 0
     decoders = ThreadPoolExecutor(workers, "decode") if threaded else None
     encoders = ThreadPoolExecutor(workers, "encode") if threaded else None
-    waiting = deque(enumerate(jobs))
+    tickets = count()
     loading: deque[_Entry] = deque()
     storing: deque[tuple[Outcome, Future[None] | _Lazy[None]]] = deque()
 
+    def begin(job: Job) -> None:
+        ticket, outcome = next(tickets), Outcome(job)
+        task = partial(stages.load, ticket, job, outcome)
+        # what may wait for another program must not hold a thread that Ctrl-C cannot end
+        future = decoders.submit(task) if decoders is not None and job.item.regular else _Lazy(task)
+        loading.append(_Entry(ticket, outcome, future))
+
     def refill(depth: int) -> None:
-        while waiting and len(loading) < depth:
-            ticket, job = waiting.popleft()
-            outcome = Outcome(job)
-            task = partial(stages.load, ticket, job, outcome)
-            # what may wait for another program must not hold a thread that Ctrl-C cannot end
-            future = decoders.submit(task) if decoders is not None and job.item.regular else _Lazy(task)
-            loading.append(_Entry(ticket, outcome, future))
+        while len(loading) < depth and (job := feed.next(wait=False)) is not None:
+            begin(job)
 
     def finish(outcome: Outcome, future: Future[None] | _Lazy[None]) -> None:
         try:
@@ -189,7 +212,9 @@ def run(
         while not ended:
             refill(1)
             if not loading:
-                break
+                if (job := feed.next(wait=True)) is None:
+                    break
+                begin(job)
             group = next_group()
             results = [None] if group[0].value is None else _compute(stages, group)
             for entry, result in zip(group, results, strict=True):
@@ -199,7 +224,7 @@ def run(
                     store = _Lazy(task) if encoders is None else encoders.submit(task)
                 storing.append((entry.outcome, store))
             halt = any(stopped(entry.outcome) for entry in group)
-            while storing and (storing[0][1].done() or len(storing) > ahead or halt):
+            while storing and (storing[0][1].done() or len(storing) > ahead or not loading or halt):
                 done = storing.popleft()
                 finish(*done)
                 ended = ended or stopped(done[0])

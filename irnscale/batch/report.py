@@ -28,7 +28,10 @@ class Status(StrEnum):
 
 @dataclass
 class Outcome:
-    """What became of a job. Sizes are (width, height); `seconds` is the time in the network and around it."""
+    """What became of a job. Sizes are (width, height); `seconds` is the time in the network and around it.
+
+    notes: what is said of the input. notes_once: the like, of which one input in a run is enough; `Report` moves them.
+    """
 
     job: Job
     status: Status = Status.NOT_STARTED
@@ -37,6 +40,7 @@ class Outcome:
     reason: str | None = None
     fatal: bool = False
     notes: list[str] = field(default_factory=list)
+    notes_once: list[str] = field(default_factory=list)
     size: tuple[int, int] | None = None
     new_size: tuple[int, int] | None = None
     scale: int | None = None
@@ -89,6 +93,13 @@ class Report:
     def __init__(self, jobs: int) -> None:
         self.jobs = jobs
         self.outcomes: list[Outcome] = []
+        self._noted: set[str] = set()
+
+    def add(self, outcome: Outcome) -> None:
+        """A job has ended. Of its `notes_once` those that are new in this run become notes."""
+        outcome.notes[:0] = [note for note in outcome.notes_once if note not in self._noted]
+        self._noted.update(outcome.notes_once)
+        self.outcomes.append(outcome)
 
     def count(self, status: Status) -> int:
         """How many inputs fared so."""

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from irnscale import batch
-from irnscale.cli.choosing import Wanted
-from irnscale.cli.detailing import ATTACH, DETAIL, detail_bits, parse_attach
+from irnscale.cli.detailing import ATTACH, DETAIL
 from irnscale.cli.options import DEBUG, DEVICE, PRECISION, TILE
 from irnscale.cli.scoring import LPIPS, METRICS, NIQE, chosen_scores
 from irnscale.errors import ExitCode, InputError, IrnscaleError, UsageError
+from irnscale.jobs.choosing import Wanted
 
 if TYPE_CHECKING:
     from irnscale.engine.rescaler import Rescaler
@@ -112,6 +112,7 @@ def command(
     from irnscale.evaluation.check import check
     from irnscale.evaluation.trip import Storage
     from irnscale.images.atomic import write_bytes_atomic
+    from irnscale.jobs.amounts import detail_bits, parse_attach
     from irnscale.zoo import combined_scale
 
     keep_freed_memory()

@@ -33,7 +33,6 @@ def command(output: Path, scale: str, device: str, precision: str, debug: bool) 
     """
     import torch
 
-    from irnscale.cli.detailing import detail_bits
     from irnscale.engine.rescaler import load
     from irnscale.evaluation.sheet import Column, sheet
     from irnscale.evaluation.trip import Storage, travel
@@ -41,6 +40,7 @@ def command(output: Path, scale: str, device: str, precision: str, debug: bool) 
     from irnscale.images.bicubic import bicubic_down, bicubic_up
     from irnscale.images.read import read_picture
     from irnscale.images.write import encode_picture
+    from irnscale.jobs.amounts import detail_bits
     from irnscale.metrics import psnr, ssim
 
     try:

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING
-
 import click
 
-from irnscale.errors import UsageError
-
-if TYPE_CHECKING:
-    from irnscale.detail.attached import Amount
+from irnscale.jobs.amounts import DETAILS, MOST_EFFORT
 
 DETAIL = click.option(
     "--detail",
-    type=click.Choice(["none", "1", "2", "3", "exact"]),
+    type=click.Choice(DETAILS),
     help="Bits of each stored sample that carry a coded layer of what the network loses; exact: also attach what is "
     "missing to the original bit for bit [default: 1 at x2, else 2; none in lossy formats and with --jpeg-resistant].",
 )
@@ -26,46 +20,10 @@ ATTACH = click.option(
 )
 EFFORT = click.option(
     "--effort",
-    type=click.IntRange(0, 200),
+    type=click.IntRange(0, MOST_EFFORT),
     default=0,
     show_default=True,
     metavar="N",
     help="Steps of optimisation that make the small image restore better, each as long as some rescalings: some "
     "tenths of a dB for 5, a little more for 20.",
 )
-
-
-def parse_attach(text: str | None) -> Amount | None:
-    """ "40K" as bytes, "50" as a quality. Raises UsageError."""
-    from irnscale.detail.attached import Amount
-    from irnscale.detail.codec import available
-
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMG]?)(i?B)?", text, re.IGNORECASE)
-    if not match:
-        raise UsageError(f"--attach {text}: neither a size nor a quality", "for example --attach 40K or --attach 50")
-    if available() is None:
-        raise UsageError("--attach needs a Pillow that has AVIF or WebP", "install one, or leave it out")
-    if not match[2] and not match[3]:
-        if "." in match[1] or int(match[1]) > 100:
-            raise UsageError(f"--attach {text}: a quality is from 0 to 100", f"a size has a unit: --attach {text}B")
-        return Amount(quality=int(match[1]))
-    return Amount(bytes=int(float(match[1]) * {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}[match[2].upper()]))
-
-
-def detail_bits(given: str | None, scale: int, *, lossy: bool, jpeg_resistant: bool) -> int:
-    """Bits per sample of the coded layer; 0: none. Raises UsageError where they could not survive."""
-    from irnscale.detail.codec import available
-
-    given = None if given == "exact" else given
-    if given == "none" or (given is None and (lossy or jpeg_resistant or available() is None)):
-        return 0
-    if lossy:
-        what = f"--detail {given} is carried by the last bits of the pixels, which a lossy format changes"
-        raise UsageError(what, "use png, tiff, or webp without -q")
-    if available() is None:
-        raise UsageError("--detail needs a Pillow that has AVIF or WebP", "install one, or use --detail none")
-    if given is not None:
-        return int(given)
-    return 1 if scale == 2 else 2

@@ -187,8 +187,8 @@ def _compared(rescalers: Sequence[Rescaler]) -> dict[Rescaler, list[Method]]:
 
 def _storages(request: Request, scale: int) -> list[Storage]:
     """The files of --detail and --attach, as `down` would write them."""
-    from irnscale.cli.detailing import detail_bits, parse_attach
     from irnscale.evaluation.trip import Storage
+    from irnscale.jobs.amounts import detail_bits, parse_attach
 
     found = []
     for part in (request.detail or "").split(",") if request.detail is not None else ():

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +14,8 @@ import click
 
 from irnscale.batch import Output, Selection, place_of
 from irnscale.errors import UsageError, one_line
+from irnscale.jobs.backends import BACKENDS
+from irnscale.jobs.settings import Message, Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -97,6 +99,19 @@ _SHARED = [
         show_default="CPUs, at most 4",
         help="Threads that read ahead, and as many that write.",
     ),
+    click.option(
+        "--backend",
+        type=click.Choice(BACKENDS),
+        default="threads",
+        show_default=True,
+        help="Who does the work: this process, one for each GPU (without any, several on the CPU), or a Dask cluster.",
+    ),
+    click.option(
+        "--workers",
+        type=click.IntRange(1, 1024),
+        help="Processes of --backend devices, or of a Dask cluster of its own.",
+    ),
+    click.option("--scheduler", metavar="tcp://HOST:PORT", help="A running Dask scheduler, for --backend dask."),
     click.option("--json", "json_", is_flag=True, help="One JSON object per input on stdout, and a summary."),
     click.option("--report", type=click.Path(path_type=Path), metavar="FILE", help="The objects of --json to a file."),
     DEVICE,
@@ -133,28 +148,22 @@ class RescaleCommand(click.Command):
 
 @dataclass(frozen=True)
 class Common:
-    """The shared options, as given."""
+    """The shared options, as given: `settings` for those who do the work, the rest for who watches over it."""
 
     selection: Selection
-    files: Output
-    model: str | None
-    jpeg_resistant: bool | None
+    settings: Settings
+    backend: str
+    workers: int | None
+    scheduler: str | None
     shard: str | None
-    dry_run: bool
     fail_fast: bool
-    jobs: int
     json: bool
     report: Path | None
-    device: str
-    precision: str
-    tile: int | None
-    max_memory: str | None
-    max_pixels: int | None
-    frames: str
     verbose: bool
     quiet: bool
     debug: bool
     progress: bool
+    _said: set[str] = field(default_factory=set)
 
     def say(self, message: str) -> None:
         """What happened, for people who watch: on a terminal, or with -v."""
@@ -171,6 +180,14 @@ class Common:
         if not self.quiet:
             click.echo(f"irnscale: warning: {one_line(message)}", err=True)
 
+    def tell(self, message: Message) -> None:
+        """Show a message, and one that is to be shown once not again."""
+        if message.once:
+            if message.text in self._said:
+                return
+            self._said.add(message.text)
+        {"say": self.say, "note": self.note, "warn": self.warn}[message.level](message.text)
+
 
 def shared(function: F) -> F:
     """Add the shared options; the command receives them as `common`."""
@@ -185,13 +202,26 @@ def shared(function: F) -> F:
             format=format_, depth=None if depth is None else int(depth), **{key: values.pop(key) for key in keys}
         )
         keys = (
-            *("model", "jpeg_resistant", "shard", "dry_run", "fail_fast", "jobs", "report", "device", "precision"),
-            *("tile", "max_memory", "max_pixels", "frames", "verbose", "quiet", "debug"),
+            "model",
+            "jpeg_resistant",
+            "dry_run",
+            "device",
+            "precision",
+            "tile",
+            "max_memory",
+            "max_pixels",
+            "frames",
         )
+        settings = Settings(
+            files,
+            threads=values.pop("jobs"),
+            verbose=values["verbose"] and not values["quiet"],
+            **{key: values.pop(key) for key in keys},
+        )
+        keys = ("backend", "workers", "scheduler", "shard", "fail_fast", "report", "verbose", "quiet", "debug")
         chosen = {key: values.pop(key) for key in keys}
         progress = not values.pop("no_progress") and not chosen["quiet"] and sys.stderr.isatty()
-        as_json = values.pop("json_")
-        common = Common(selection=selection, files=files, json=as_json, progress=progress, **chosen)
+        common = Common(selection, settings, json=values.pop("json_"), progress=progress, **chosen)
         return function(common=common, **values)
 
     wrapper.__name__, wrapper.__doc__ = function.__name__, function.__doc__

@@ -39,7 +39,7 @@ def command(files: tuple[str, ...], output: str | None, overwrite: bool, debug: 
     # a folder is no input here, and says so when it is read
     items = batch.collect(replace(selection, recursive=False)).items
     jobs = batch.plan(items, options, _Names("" if options.folder else "_stripped"))
-    targets = batch.Targets(jobs, overwrite=overwrite)
+    targets = batch.Targets(batch.Inputs.of(jobs), overwrite=overwrite)
     codes = set()
     to_stdout = any(job.folder is None and job.target is None for job in jobs)
     with guarded_stdout(image=to_stdout, events=False) as stdout:

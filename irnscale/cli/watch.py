@@ -64,7 +64,7 @@ class Watcher:
     def emit(self, outcome: Outcome) -> None:
         """A job has ended."""
         common = self._common
-        self.report.outcomes.append(outcome)
+        self.report.add(outcome)
         with self._beside_the_bar():
             for note in dict.fromkeys(outcome.notes):
                 common.warn(f"{outcome.job.label}: {note}")

@@ -1,0 +1,212 @@
+"""`down`: photographs to small images, from which `up` restores them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from irnscale.batch import Naming
+from irnscale.errors import UsageError
+from irnscale.jobs.amounts import DETAILS, MOST_EFFORT, detail_bits, parse_attach
+from irnscale.jobs.choosing import Wanted
+from irnscale.jobs.settings import Message, Settings, Tell
+from irnscale.jobs.task import Choice
+
+if TYPE_CHECKING:
+    from irnscale.engine.executor import Progress
+    from irnscale.engine.rescaler import Rescaler
+    from irnscale.images.picture import Picture
+    from irnscale.images.provenance import Provenance
+    from irnscale.images.read import Header
+    from irnscale.zoo import Model
+
+GRAYS = ("keep", "color")
+
+
+@dataclass(frozen=True)
+class Down:
+    """The task of `down`; the same models for every input.
+
+    scale: 2, 3, 4, 8 or 16; None: 4, or that of the model. detail: one of `DETAILS`; None: what suits scale, format and
+    model. attach: a size such as "40K" or a quality from 0 to 100, as text. effort: steps of optimisation. gray: one of
+    `GRAYS`. Raises UsageError for what contradicts itself, ModelError for a model that is not installed.
+    """
+
+    settings: Settings
+    scale: int | None = None
+    detail: str | None = None
+    attach: str | None = None
+    effort: int = 0
+    gray: str = "keep"
+
+    def __post_init__(self) -> None:
+        if self.detail not in (None, *DETAILS):
+            raise UsageError(f"detail={self.detail}: unknown", f"choose {', '.join(DETAILS)}", parameters=("detail",))
+        if self.gray not in GRAYS:
+            raise UsageError(f"gray={self.gray}: unknown", f"choose {' or '.join(GRAYS)}", parameters=("gray",))
+        if not 0 <= self.effort <= MOST_EFFORT:
+            what = f"effort={self.effort}: not a number from 0 to {MOST_EFFORT}"
+            raise UsageError(what, "5 gains some tenths of a dB", parameters=("effort",))
+        parse_attach(self.attach)
+        self._choice  # noqa: B018 - what cannot be done is said before any work
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in vars(self).items() if key not in ("_choice", "_wanted", "_bits")}
+
+    @property
+    def kind(self) -> str:
+        """What the records of its outputs say."""
+        return "down"
+
+    @cached_property
+    def _wanted(self) -> Wanted:
+        return Wanted(self.scale, self.settings.model, self.settings.jpeg_resistant)
+
+    @cached_property
+    def _choice(self) -> Choice:
+        from irnscale.zoo import combined_digest, combined_scale
+
+        files = self.settings.files
+        models = self._wanted.models(lossy=files.lossy)
+        name = "+".join(m.card.name for m in models)
+        bits = self._bits_of(models)
+        text = f"down {name} {combined_digest(models)} {files.settings}" + (f" detail={bits}" if bits else "")
+        text += (f" attach={self.attach}" if self.attach else "") + (" exact" if self._exact else "")
+        text += f" effort={self.effort}" if self.effort else ""
+        text += " gray=color" if self._in_colour else ""
+        return Choice(models, combined_scale(models), text)
+
+    def _bits_of(self, models: Sequence[Model]) -> int:
+        from irnscale.zoo import combined_scale
+
+        resistant = any(m.card.jpeg_resistant for m in models)
+        lossy = self.settings.files.lossy
+        return detail_bits(self.detail, combined_scale(models), lossy=lossy, jpeg_resistant=resistant)
+
+    @cached_property
+    def _bits(self) -> int:
+        return self._bits_of(self._choice.models)
+
+    @property
+    def _exact(self) -> bool:
+        return self.detail == "exact"
+
+    @property
+    def _in_colour(self) -> bool:
+        return self.gray == "color"
+
+    @property
+    def scales(self) -> Sequence[int]:
+        """The one scale of all inputs."""
+        return (self._choice.scale,)
+
+    @property
+    def naming(self) -> Naming:
+        """photo_down4x.png of photo.jpg, or by the template."""
+        files = self.settings.files
+        return Naming(files.name or "{stem}_down{scale}x.{ext}", files.resolve_format())
+
+    @property
+    def fingerprint(self) -> str:
+        """All that an output depends on but its input, the weights of the models included."""
+        return self._choice.settings
+
+    def choose(self, label: str, record: Provenance | None, format: str | None = None) -> Choice:
+        """The same for all."""
+        return self._choice
+
+    def size(self, choice: Choice, header: Header) -> tuple[int, int]:
+        """(width, height) of the small image: each side divided by the scale, rounded up."""
+        return -(-header.width // choice.scale), -(-header.height // choice.scale)
+
+    def recover(self, label: str, data: bytes, header: Header) -> Header:
+        """As it is."""
+        return header
+
+    def prepare(self, label: str, picture: Picture, tell: Tell) -> Picture:
+        """As it is."""
+        return picture
+
+    def notes(self, choice: Choice, picture: Picture) -> list[str]:
+        """What is lost, and what is odd."""
+        notes = []
+        if picture.record is not None and picture.record.kind == "down":
+            notes.append("is itself a small image made by `irnscale down`")
+        if picture.depth > 8 and self.settings.files.depth is None:
+            notes.append(
+                f"has {picture.depth} bits per channel; the small image gets 8; `up --depth 16` gives all of them back"
+                if self._exact
+                else f"has {picture.depth} bits per channel; the small image gets 8, and what `up` makes of it "
+                "(--depth 16 keeps 16)"
+            )
+        return notes
+
+    def notes_once(self, choice: Choice, picture: Picture) -> list[str]:
+        """What a gray photograph loses."""
+        if not picture.gray or self._in_colour:
+            return []
+        return [
+            "is gray, and its small image has one channel to hide detail in: with the three of --gray color the "
+            "result gains some 6 dB"
+        ]
+
+    def compute(
+        self,
+        rescaler: Rescaler,
+        pictures: Sequence[Picture],
+        size: tuple[int, int],
+        settings: str,
+        tell: Tell,
+        progress: Progress | None,
+    ) -> list[tuple[Picture, Provenance]]:
+        """See `engine.pictures.shrink_all`."""
+        from irnscale.detail.finding import describe_detail
+        from irnscale.engine.pictures import shrink_all
+
+        files = self.settings.files
+        if files.lossy:
+            self._tell_of_loss(files.resolve_format(), rescaler.jpeg_resistant, tell)
+        results = shrink_all(
+            rescaler,
+            pictures,
+            settings=settings,
+            depth=files.depth or 8,
+            detail=self._bits,
+            effort=self.effort,
+            through=files.through,
+            in_colour=self._in_colour,
+            progress=progress,
+        )
+        if self.attach is not None or self._exact:
+            results = [
+                self._attached(rescaler, picture, *result, tell)
+                for picture, result in zip(pictures, results, strict=True)
+            ]
+        for _, record in results:
+            if record.detail is not None:
+                tell(Message("say", f"detail: {describe_detail(record.detail)}"))
+        return results
+
+    def _attached(
+        self, rescaler: Rescaler, original: Picture, small: Picture, record: Provenance, tell: Tell
+    ) -> tuple[Picture, Provenance]:
+        from irnscale.engine.attaching import Attach, attach
+
+        what = Attach(parse_attach(self.attach), self._exact)
+        found = attach(rescaler, original, small, record, what, self.settings.files.encode)
+        if found[0].attachment is None:
+            text = "--attach: not even the least quality fits into so few bytes, and nothing is attached"
+            tell(Message("warn", text))
+        return found
+
+    def _tell_of_loss(self, format: str, jpeg_resistant: bool, tell: Tell) -> None:
+        if not jpeg_resistant:
+            text = (
+                f"{format} is lossy and changes the pixels that `up` restores from: several dB are lost (use png, "
+                "webp without -q, or tiff, or a JPEG-resistant model)"
+            )
+            tell(Message("warn", text, once=True))
+        elif (said := self._wanted.chosen_for_loss(self._choice.models)) is not None:
+            tell(Message("note", f"{format} is lossy: {said}", once=True))

@@ -1,0 +1,98 @@
+"""What distinguishes `down` and `up`: which models, which size, what is done to the pixels, what should be said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from irnscale.images.provenance import settings_digest
+from irnscale.jobs.settings import Settings, Tell
+
+if TYPE_CHECKING:
+    from irnscale.batch import Naming
+    from irnscale.engine.executor import Progress
+    from irnscale.engine.rescaler import Rescaler
+    from irnscale.images.picture import Picture
+    from irnscale.images.provenance import Provenance
+    from irnscale.images.read import Header
+    from irnscale.zoo import Model
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which models rescale an input, and text that identifies all that its output depends on but its bytes."""
+
+    models: Sequence[Model]
+    scale: int
+    settings: str
+    assistant: Model | None = None
+
+    @property
+    def name(self) -> str:
+        """As the record has it."""
+        return self.assistant.card.name if self.assistant else "+".join(m.card.name for m in self.models)
+
+    @property
+    def digest(self) -> str:
+        """What the record keeps of the settings."""
+        return settings_digest(self.settings)
+
+
+class Task(Protocol):
+    """`down` or `up` with its options. Picklable, and without state: workers on other machines have their own.
+
+    Neither making one nor `choose` imports torch.
+    """
+
+    @property
+    def settings(self) -> Settings:
+        """What it has in common with the other."""
+
+    @property
+    def kind(self) -> str:
+        """What the records of its outputs say: "down" or "up"."""
+
+    @property
+    def scales(self) -> Sequence[int]:
+        """The scales that inputs may have."""
+
+    @property
+    def naming(self) -> Naming:
+        """How outputs are called that get no name of their own. Raises UsageError."""
+
+    @property
+    def fingerprint(self) -> str:
+        """What must be the same wherever the task is done, such as the weights of the models that it names."""
+
+    def choose(self, label: str, record: Provenance | None, format: str | None = None) -> Choice:
+        """The models for an input with this record, stored as `format`. Raises IrnscaleError. Does not import torch.
+
+        The scale does not depend on the format.
+        """
+
+    def size(self, choice: Choice, header: Header) -> tuple[int, int]:
+        """(width, height) of the output."""
+
+    def recover(self, label: str, data: bytes, header: Header) -> Header:
+        """The header, with what the pixels alone tell: the record that they stand in for, how they were turned."""
+
+    def prepare(self, label: str, picture: Picture, tell: Tell) -> Picture:
+        """The picture with what else is found in it. Raises IrnscaleError."""
+
+    def notes(self, choice: Choice, picture: Picture) -> list[str]:
+        """What the user should know about this input; each begins as what its name is followed by."""
+
+    def notes_once(self, choice: Choice, picture: Picture) -> list[str]:
+        """The like, of which one input in a run is enough."""
+
+    def compute(
+        self,
+        rescaler: Rescaler,
+        pictures: Sequence[Picture],
+        size: tuple[int, int],
+        settings: str,
+        tell: Tell,
+        progress: Progress | None,
+    ) -> list[tuple[Picture, Provenance]]:
+        """The rescaled pictures, all of one size, and the records to write."""
