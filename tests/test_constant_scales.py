@@ -14,7 +14,7 @@ from irnscale.bench.roundtrip import block_flop_per_pixel, measure
 from irnscale.bench.training import measure as measure_step
 from irnscale.engine import packed
 from irnscale.engine.executor import run as run_engine
-from irnscale.engine.prepared import Prepared, work_of
+from irnscale.engine.prepared import Prepared
 from irnscale.errors import ModelError, UsageError
 from irnscale.networks import IRN, DenseBlock, IRNConfig
 from irnscale.train.config import load_recipe
@@ -67,7 +67,7 @@ def test_skipped_is_exactly_what_is_run(nets, dtype, monkeypatch):
             if not skip:
                 patch.setattr(DenseBlock, "is_constant", False)
             prepared = Prepared(net, dtype)
-            works.append(work_of(prepared, 56, 40, False))
+            works.append(prepared.programs[False].work(56, 40))
             convolutions.clear()
             y = run_engine(prepared, x, rev=False, tile=16)
             results.append((y, run_engine(prepared, y, rev=True, tile=16)))

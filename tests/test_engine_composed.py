@@ -11,11 +11,11 @@ from torch import Tensor
 import irnscale
 from irnscale.engine import rescaler as rescaler_module
 from irnscale.engine.canvas import Sink
-from irnscale.engine.executor import HALO, Sweep
+from irnscale.engine.executor import Sweep
 from irnscale.engine.prepared import Prepared
 from irnscale.errors import DeviceError
 from irnscale.kernels import philox_normal
-from irnscale.networks import IRN, AssistantConfig, AssistantFlow, IRNConfig
+from irnscale.networks import IRN, AssistantConfig, AssistantFlow, DenseBlock, IRNConfig
 from irnscale.zoo import Model
 from irnscale.zoo.save import save_model
 
@@ -194,7 +194,7 @@ def test_tiles_and_limits_change_nothing(models, ran, kind, dtype, order, tile, 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_smaller_halo_shows(models, ran, kind, monkeypatch):
     """So that the test above can fail."""
-    monkeypatch.setattr("irnscale.engine.executor.HALO", HALO - 1)
+    monkeypatch.setattr(DenseBlock, "support", DenseBlock.support - 1)
     rescaler = rescaler_of(models[kind], torch.float64, 16)
     x = torch.rand(1, 3, 160, 96, dtype=torch.float64)
     lr = whole_down(rescaler, x)

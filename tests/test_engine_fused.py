@@ -34,15 +34,16 @@ def coupling(device, constant=""):
 @pytest.mark.parametrize("constant", ["", "s", "t"])
 def test_the_engines_subnets_are_the_modules(device, constant, monkeypatch):
     net = coupling(device, constant)
-    fused, plain = FusedSubnets(net, torch.float32), ModuleSubnets(net)
+    steps = [net.s, net.t], [net.p]
+    fused, plain = [FusedSubnets(step, torch.float32) for step in steps], [ModuleSubnets(step) for step in steps]
     border = Border(1, 0, 2, 0)
     small, large = (random_image((1, c, 4, 6), torch.float32, device, requires_grad=False) for c in (3, 9))
     with torch.no_grad():
         launches(reset=True)
-        got = (*fused.st(small, border), fused.p(large, border))
+        got = (*fused[0](small, border), *fused[1](large, border))
         assert launches(reset=True)["dense_block"] == 10, "s and t in one launch per layer"
         monkeypatch.setenv("IRNSCALE_KERNELS", "torch")
-        wanted = (*plain.st(small, border), plain.p(large, border))
+        wanted = (*plain[0](small, border), *plain[1](large, border))
     for mine, theirs in zip(got, wanted, strict=True):
         assert mine.shape == theirs.shape
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
@@ -50,10 +51,10 @@ def test_the_engines_subnets_are_the_modules(device, constant, monkeypatch):
 
 def test_which_couplings_are_run_so(device):
     net = coupling(device)
-    assert fuses(net, torch.bfloat16) == (device == "cuda"), "the CPU has a way of its own"
-    assert not fuses(net, torch.float32)
+    assert fuses([net.s, net.t], torch.bfloat16) == (device == "cuda"), "the CPU has a way of its own"
+    assert not fuses([net.s, net.t], torch.float32)
     odd = EnhancedAffineCoupling([(12, 4, 4)], subnet_constructor=lambda i, o: DenseBlock(i, o, growth=4)).to(device)
-    assert not fuses(odd, torch.bfloat16)
+    assert not fuses([odd.p], torch.bfloat16)
 
 
 def test_a_coupling_trains_the_same(device, monkeypatch):

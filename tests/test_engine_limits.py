@@ -29,20 +29,18 @@ def small() -> irnscale.Rescaler:
     return irnscale.load(2, device="cpu", precision="float32")
 
 
-def subnets_of(rescaler: irnscale.Rescaler) -> list:
-    return list(rescaler._prepared[rescaler.networks[0]].subnets.values())
-
-
 def fail_from(rescaler, monkeypatch, when, act):
-    """Let the subnets do `act(result)` on the sources for which `when(source)`."""
-    for subnets in subnets_of(rescaler):
-        honest = subnets.p
+    """Let the steps of one subnet do `act(result)` on the sources for which `when(source)`."""
+    subnets = rescaler._prepared[rescaler.networks[0]].subnets
+    for modules, honest in subnets.items():
+        if len(modules) > 1:
+            continue
 
-        def p(source, border, honest=honest):
-            result = honest(source, border)
-            return act(result) if when(source) else result
+        def failing(source, border, honest=honest):
+            (result,) = honest(source, border)
+            return (act(result) if when(source) else result,)
 
-        monkeypatch.setattr(subnets, "p", p)
+        monkeypatch.setitem(subnets, modules, failing)
 
 
 def raising(error):
@@ -70,7 +68,7 @@ def test_sizes_for_people():
 
 
 def plan(width, height, **more):
-    return make_plan(IRN(), width, height, rev=True, device=CPU, dtype=torch.bfloat16, **more)
+    return make_plan(IRN().program(rev=True), width, height, device=CPU, dtype=torch.bfloat16, **more)
 
 
 def test_plans():
@@ -170,12 +168,12 @@ def test_a_tile_that_is_not_finite_is_computed_again(photo, monkeypatch):
     times = iter(range(10**6))
     fail_from(low, monkeypatch, lambda x: next(times) == 3, lambda y: y.fill_(float("nan")))
     exact = []
-    honest = ModuleSubnets.p
-    monkeypatch.setattr(ModuleSubnets, "p", lambda self, *a: (exact.append(1), honest(self, *a))[1])
+    honest = ModuleSubnets.__call__
+    monkeypatch.setattr(ModuleSubnets, "__call__", lambda self, *a: (exact.append(1), honest(self, *a))[1])
     result = low.up(photo)
     assert said == ["a tile came out not finite and is computed again in float32"]
     assert (np.abs(result.astype(int) - expected) <= 1).mean() > 0.99
-    monkeypatch.setattr(ModuleSubnets, "p", lambda self, *a: honest(self, *a).fill_(float("inf")))
+    monkeypatch.setattr(ModuleSubnets, "__call__", lambda self, *a: (honest(self, *a)[0].fill_(float("inf")),))
     times = iter(range(10**6))
     with pytest.raises(InputError, match="in float32 too; nothing is written"):
         low.up(photo)

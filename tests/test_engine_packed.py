@@ -28,13 +28,13 @@ def test_packed_is_plain(channels, border, fused, monkeypatch):
     if not fused:
         monkeypatch.setattr(packed, "has_fused_convolution", lambda dtype: False)
     module = coupling(channels)
-    plain, quick = ModuleSubnets(module), PackedSubnets(module, torch.float32)
+    ways = [(ModuleSubnets(m), PackedSubnets(m, torch.float32)) for m in ([module.p], [module.s, module.t])]
     for height, width in ((9, 12), (1, 1), (2, 1)):
         edge = Border(*border)
         size = height + edge.top + edge.bottom, width + edge.left + edge.right
         u2, u1 = torch.randn(2, channels - 3, *size), torch.randn(2, 3, *size)
-        pairs = [(quick.p(u2, edge), plain.p(u2, edge)), *zip(quick.st(u1, edge), plain.st(u1, edge), strict=True)]
-        for got, wanted in pairs:
+        both = [(quick(u, edge), plain(u, edge)) for u, (plain, quick) in zip((u2, u1), ways, strict=True)]
+        for got, wanted in (pair for results in both for pair in zip(*results, strict=True)):
             assert got.shape == wanted.shape
             assert (got - wanted).abs().max() < 1e-5 * wanted.abs().max().clamp(min=1)
 
@@ -42,17 +42,17 @@ def test_packed_is_plain(channels, border, fused, monkeypatch):
 @torch.inference_mode()
 def test_packed_in_bfloat16():
     module = coupling(12)
-    plain, quick = ModuleSubnets(module), PackedSubnets(module, torch.bfloat16)
+    subnets = [module.s, module.t]
+    plain, quick = ModuleSubnets(subnets), PackedSubnets(subnets, torch.bfloat16)
     edge = Border(5, 5, 5, 5)
     x = torch.randn(1, 3, 26, 26)
-    for got, wanted in zip(quick.st(x, edge), plain.st(x, edge), strict=True):
+    for got, wanted in zip(quick(x, edge), plain(x, edge), strict=True):
         assert (got - wanted).square().mean() < 4e-4 * wanted.square().mean()
-        assert torch.equal(got, quick.st(x, edge)[0]) or torch.equal(got, quick.st(x, edge)[1]), "the same each time"
+        assert torch.equal(got, quick(x, edge)[0]) or torch.equal(got, quick(x, edge)[1]), "the same each time"
 
 
 def test_what_is_not_packed():
     module = coupling(12)
-    assert packs(module, torch.float32)
-    assert not packs(module, torch.float64)
-    module.s = torch.nn.Conv2d(3, 9, 1)
-    assert not packs(module, torch.float32)
+    assert packs([module.s, module.t], torch.float32)
+    assert not packs([module.s, module.t], torch.float64)
+    assert not packs([torch.nn.Conv2d(3, 9, 1), module.t], torch.float32)

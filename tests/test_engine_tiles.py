@@ -11,7 +11,7 @@ import torch
 from irnscale.engine import executor
 from irnscale.engine.executor import Region, Sweep
 from irnscale.engine.memory import mapped_file
-from irnscale.engine.prepared import Prepared, work_of
+from irnscale.engine.prepared import Prepared
 from irnscale.networks import IRN, AssistantConfig, AssistantFlow, DenseBlock, IRNConfig
 
 SIZES = [(2, 2), (14, 18), (84, 92), (2, 420), (150, 42), (6, 2100)]
@@ -76,7 +76,7 @@ def test_tiled_is_untiled_in_float32(scale, size, order):
 @pytest.mark.parametrize("scale", [2, 4, 8])
 def test_a_smaller_halo_is_not_enough(nets, scale, band, monkeypatch):
     """What the tests above would not see otherwise: a halo of 4 differs, so they can fail."""
-    monkeypatch.setattr(executor, "HALO", DenseBlock.support - 1)
+    monkeypatch.setattr(DenseBlock, "support", DenseBlock.support - 1)
     x = torch.rand(1, 3, 48 * scale, 8 * scale, dtype=torch.float64)
     forward, inverse = both_ways(nets[scale], x, tile=16, band=band)
     assert forward > 1e-9
@@ -136,7 +136,7 @@ def test_the_executor_leaves_its_input_alone_and_reports(nets, band):
         before = x.clone()
         executor.run(nets[4], x, rev=rev, tile=8, band=band, progress=lambda *both, seen=seen: seen.append(both))
         assert torch.equal(x, before)
-        assert seen[-1] == (work_of(Prepared(nets[4]), 40, 24, rev),) * 2
+        assert seen[-1] == (nets[4].program(rev).work(40, 24),) * 2
         assert len(seen) == 4 * (3 * 2 + 2) or (band and len(seen) > 4 * (3 * 2 + 2)), "once per tile"
         assert all(a < b for (a, _), (b, _) in pairwise(seen))
     for wrong in ({"tile": 0}, {"tile": 8, "band": 0}):

@@ -15,7 +15,7 @@ import irnscale
 from irnscale.cli.main import main
 from irnscale.engine.executor import run
 from irnscale.images.provenance import read_provenance
-from irnscale.networks import IRN, IRNConfig
+from irnscale.networks import IRN, DenseBlock, IRNConfig
 
 
 def save(path: Path, width: int, height: int, **options) -> Path:
@@ -103,7 +103,7 @@ def test_a_smaller_halo_is_noticed(monkeypatch):
         parameter.data.add_(torch.randn_like(parameter) * 0.1)
     x = torch.rand(1, 3, 96, 96, dtype=torch.float64)
     exact = run(net, x, rev=False, tile=1000)
-    monkeypatch.setattr("irnscale.engine.executor.HALO", 4)
+    monkeypatch.setattr(DenseBlock, "support", 4)
     assert (run(net, x, rev=False, tile=16) - exact).abs().max() > 1e-6
 
 

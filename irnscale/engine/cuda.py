@@ -14,15 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from irnscale.engine.subnets import Border, Subnets
+from irnscale.engine.subnets import Border, Results, Subnets
 
 WORTH = 3
 """Times that a shape is run before its graph is made: shapes at the image's borders may never come again."""
-MOST_GRAPHS = 8
-"""Shapes per coupling; a graph keeps its buffers."""
+MOST_GRAPHS = 4
+"""Shapes per step; a graph keeps its buffers."""
 
-Key = tuple[bool, tuple[int, ...], Border]
-Results = tuple[Tensor, ...]
+Key = tuple[tuple[int, ...], Border]
 
 
 def wants_graphs(device: torch.device) -> bool:
@@ -66,30 +65,19 @@ class GraphedSubnets:
         self._seen: Counter[Key] = Counter()
         self._graphs: dict[Key, Graph] = {}
 
-    def p(self, source: Tensor, border: Border) -> Tensor:
+    def __call__(self, source: Tensor, border: Border) -> Results:
         """See `Subnets`."""
-        return self._run(False, source, border)[0]
-
-    def st(self, source: Tensor, border: Border) -> tuple[Tensor, Tensor]:
-        """See `Subnets`."""
-        s, t = self._run(True, source, border)
-        return s, t
-
-    def _run(self, affine: bool, source: Tensor, border: Border) -> Results:
-        key = affine, tuple(source.shape), border
+        key = tuple(source.shape), border
         graph = self._graphs.get(key)
         if graph is None:
             self._seen[key] += 1
             if self._seen[key] <= WORTH or len(self._graphs) >= MOST_GRAPHS:
-                return self._plain(affine, source, border)
-            graph = self._record(lambda x: self._plain(affine, x, border), source, self._pool)
+                return self._inner(source, border)
+            graph = self._record(lambda x: self._inner(x, border), source, self._pool)
             self._graphs[key] = graph
         graph.source.copy_(source)
         graph.replay()
         return graph.results
-
-    def _plain(self, affine: bool, source: Tensor, border: Border) -> Results:
-        return self._inner.st(source, border) if affine else (self._inner.p(source, border),)
 
 
 class Upload:

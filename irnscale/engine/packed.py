@@ -17,10 +17,10 @@ from functools import cache
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from irnscale.engine.subnets import Border
-from irnscale.networks import DenseBlock, EnhancedAffineCoupling
+from irnscale.engine.subnets import Border, Results, as_dense
+from irnscale.networks import DenseBlock
 from irnscale.networks.dense_block import SLOPE
 
 LANES = 16
@@ -134,37 +134,26 @@ def layer_of(source: Tensor, weight: Tensor, bias: Tensor, have: Sides, want: Si
 
 
 class PackedSubnets:
-    """p, s and t of one coupling as `engine.subnets.Subnets`."""
+    """Dense blocks that read the same x as `engine.subnets.Subnets`."""
 
-    def __init__(self, coupling: EnhancedAffineCoupling, dtype: torch.dtype) -> None:
-        p, s, t = coupling.p, coupling.s, coupling.t
-        assert isinstance(s, DenseBlock)
-        assert isinstance(t, DenseBlock)
-        self._p = PackedBlock(p, dtype) if isinstance(p, DenseBlock) else None
-        self._s, self._t = PackedBlock(s, dtype), PackedBlock(t, dtype)
-        self._apart = s.is_constant or t.is_constant
-        first = torch.cat((self._s.weights[0], self._t.weights[0]))
+    def __init__(self, blocks: Sequence[DenseBlock], dtype: torch.dtype) -> None:
+        self._blocks = [PackedBlock(block, dtype) for block in blocks]
+        self._apart = len(blocks) == 1 or any(block.is_constant for block in blocks)
+        first = torch.cat([block.weights[0] for block in self._blocks])
         self._first = first.contiguous(memory_format=torch.channels_last)
-        self._bias = torch.cat((self._s.biases[0], self._t.biases[0]))
+        self._bias = torch.cat([block.biases[0] for block in self._blocks])
 
-    def p(self, source: Tensor, border: Border) -> Tensor:
-        """See `Subnets`."""
-        assert self._p is not None
-        return self._p(source, border)
-
-    def st(self, source: Tensor, border: Border) -> tuple[Tensor, Tensor]:
+    def __call__(self, source: Tensor, border: Border) -> Results:
         """See `Subnets`."""
         if self._apart:
-            return self._s(source, border), self._t(source, border)
+            return tuple(block(source, border) for block in self._blocks)
         x = source.to(self._first.dtype, memory_format=torch.channels_last)
-        both = layer_of(x, self._first, self._bias, reach(border, 0), reach(border, 1))
-        features = self._s.weights[0].shape[0]
-        s, t = both[:, :features], both[:, features:]
-        return self._s.rest((x, s), border), self._t.rest((x, t), border)
+        all_first = layer_of(x, self._first, self._bias, reach(border, 0), reach(border, 1))
+        firsts = torch.split(all_first, [block.weights[0].shape[0] for block in self._blocks], dim=1)
+        return tuple(block.rest((x, first), border) for block, first in zip(self._blocks, firsts, strict=True))
 
 
-def packs(coupling: EnhancedAffineCoupling, dtype: torch.dtype) -> bool:
-    """Whether a coupling's subnets can be run this way."""
-    nets = [net for net in (coupling.p, coupling.s, coupling.t) if net is not None]
-    on_cpu = all(w.device.type == "cpu" for net in nets for w in net.parameters())
-    return on_cpu and dtype in (torch.float32, torch.bfloat16) and all(isinstance(net, DenseBlock) for net in nets)
+def packs(modules: Sequence[nn.Module], dtype: torch.dtype) -> bool:
+    """Whether subnets can be run this way."""
+    on_cpu = all(w.device.type == "cpu" for net in modules for w in net.parameters())
+    return on_cpu and dtype in (torch.float32, torch.bfloat16) and bool(as_dense(modules))

@@ -7,10 +7,8 @@ from typing import Any
 
 import torch
 
-from irnscale.engine.executor import window_rows
-from irnscale.engine.prepared import factor_of, segments, steps_of_modules
 from irnscale.errors import DeviceError
-from irnscale.networks.network import Flow
+from irnscale.networks.step import Program
 from irnscale.sizes import format_memory
 
 SMALLEST_TILE = 16
@@ -20,8 +18,6 @@ PLAIN_STATE = 2**28
 """Up to so many bytes of state an image is held whole: one half-step after the other, without a moving window."""
 TEMPORARIES = 3 * 2**24
 """What resampling, reading and writing a few rows takes, and the allocator's slack."""
-CHANNELS_PER_TILE = 420
-"""Channels that are alive at once while a dense block runs: its features, their concatenation, and the result."""
 
 
 @dataclass(frozen=True)
@@ -79,27 +75,26 @@ class Plan:
         )
 
 
-def window_bytes(net: Flow, length: int, across: int, band: int, *, rev: bool, itemsize: int = 4) -> int:
+def window_bytes(program: Program, length: int, across: int, band: int, itemsize: int = 4) -> int:
     """Memory of the windows of all levels. length, across: of the *small* image, along and across the sweep."""
     total = 0
-    for part in segments(net, rev):
-        steps = steps_of_modules(part.modules)
-        rows = min(length * part.ratio, window_rows(steps, band * part.ratio, factor_of(part.after)))
-        total += rows * across * part.ratio * part.channels * itemsize
+    for level in program.levels:
+        rows = min(length * level.ratio, level.rows(band * level.ratio))
+        total += rows * across * level.ratio * level.channels * itemsize
     return total
 
 
-def tile_bytes(width: int, height: int, dtype: torch.dtype) -> int:
-    """Memory of the dense blocks on one tile of so many positions."""
-    return (width + 10) * (height + 10) * (CHANNELS_PER_TILE * dtype.itemsize + 200 * 4)
+def tile_bytes(program: Program, width: int, height: int, dtype: torch.dtype) -> int:
+    """Memory of the subnets on one tile of so many positions."""
+    beyond = 2 * program.halo
+    return (width + beyond) * (height + beyond) * (program.channels_alive * dtype.itemsize + 200 * 4)
 
 
 def make_plan(
-    net: Flow,
+    program: Program,
     width: int,
     height: int,
     *,
-    rev: bool,
     device: torch.device,
     dtype: torch.dtype,
     model: str = "",
@@ -113,13 +108,14 @@ def make_plan(
     memory that `max_memory` is about; None: this image and its small one, 8 bits deep, in the host's memory. Raises
     DeviceError where nothing fits, naming what would.
     """
-    length, across = height // net.scale, width // net.scale
+    scale, rev = program.scale, program.rev
+    length, across = height // scale, width // scale
     sideways = width > height
     state = 12 * width * height
     on_device = device.type != "cpu"
     if pictures is None:
-        pictures = 0 if on_device else round(3 * width * height * (1 + 1 / net.scale**2))
-    couplings = sum(factor_of(module) == 1 for module in net.module_list)
+        pictures = 0 if on_device else round(3 * width * height * (1 + 1 / scale**2))
+    couplings = sum(level.layers for level in program.levels)
 
     def plan(tile: int, order: str, band: int, trunk: str) -> Plan:
         along, over = (across, length) if order == "columns" else (length, across)
@@ -129,7 +125,7 @@ def make_plan(
             direction="up" if rev else "down",
             width=width,
             height=height,
-            scale=net.scale,
+            scale=scale,
             device=str(device),
             precision=str(dtype).removeprefix("torch."),
             tile=tile,
@@ -138,8 +134,8 @@ def make_plan(
             couplings_per_sweep=1 if order == "plain" else couplings,
             trunk=trunk,
             state_bytes=state,
-            window_bytes=window_bytes(net, along, over, band, rev=rev),
-            tile_bytes=tile_bytes(min(tile, width // 2), min(tile, height // 2), dtype),
+            window_bytes=window_bytes(program, along, over, band),
+            tile_bytes=tile_bytes(program, min(tile, width // 2), min(tile, height // 2), dtype),
             picture_bytes=pictures,
             limit=max_memory,
         )

@@ -21,11 +21,11 @@ from irnscale.engine.executor import EXTREME, Progress, Sweep, Warn
 from irnscale.engine.memory import is_out_of_memory, mapped_file
 from irnscale.engine.plan import SMALLEST_TILE, Plan, make_plan
 from irnscale.engine.precision import choose_precision
-from irnscale.engine.prepared import Prepared, segments, work_of
+from irnscale.engine.prepared import Prepared
 from irnscale.errors import DeviceError, InputError, ModelError, UsageError
 from irnscale.kernels import philox_normal
-from irnscale.networks import HaarTransform
 from irnscale.networks.network import IMAGE_CHANNELS, AssistingNetwork, Flow, RescalingNetwork
+from irnscale.networks.step import Program
 from irnscale.sizes import check_original_size, parse_memory
 from irnscale.zoo import (
     Model,
@@ -331,11 +331,10 @@ class Rescaler:
         self, stages: Sequence[_Stage], source: Source, sink: Sink, noise: _Noise, progress: Progress | None
     ) -> None:
         """The image through the networks; what lies between two of them is not rounded."""
-        report = _Progress(
-            progress, sum(work_of(self._prepared[stage.net], stage.height, stage.width, stage.rev) for stage in stages)
-        )
+        report = _Progress(progress, sum(self._program(stage).work(stage.height, stage.width) for stage in stages))
         # the Haar kernels read and write 8-bit pixels themselves
-        levels = isinstance(segments(stages[0].net, stages[0].rev)[0].before, HaarTransform)
+        before = self._program(stages[0]).levels[0].before
+        levels = before is not None and before.takes_levels
         reader: Reader = partial(source.read, device=self.device, levels=levels)
         for stage in stages:
             result = None if stage is stages[-1] else self._buffer(source.samples, stage)
@@ -353,12 +352,14 @@ class Rescaler:
         except (RuntimeError, MemoryError) as error:
             raise self._out_of_memory(error, "") from error
 
+    def _program(self, stage: _Stage) -> Program:
+        return self._prepared[stage.net].programs[stage.rev]
+
     def _plan(self, stage: _Stage, samples: int) -> Plan:
         return make_plan(
-            stage.net,
+            self._program(stage),
             stage.width,
             stage.height,
-            rev=stage.rev,
             device=self.device,
             dtype=self.dtype,
             model=stage.name,

@@ -1,14 +1,17 @@
-"""The subnets of the couplings, prepared to run on tiles in a given precision."""
+"""The subnets of a step, prepared to run on tiles in a given precision."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from irnscale.networks import DenseBlock, EnhancedAffineCoupling
+from irnscale.networks import DenseBlock
+
+Results = tuple[Tensor, ...]
 
 
 class Border(NamedTuple):
@@ -28,13 +31,16 @@ class Border(NamedTuple):
 
 
 class Subnets(Protocol):
-    """p, s and t of one coupling on a tile: (N, C, h + halo, w + halo) -> (N, C', h, w)."""
+    """All subnets of one step on a tile of what they read: (N, C, h + halo, w + halo) -> (N, C', h, w) each."""
 
-    def p(self, source: Tensor, border: Border) -> Tensor:
-        """What is added to x1; not called where the coupling has no p."""
+    def __call__(self, source: Tensor, border: Border) -> Results:
+        """In the order of `Step.subnets`."""
 
-    def st(self, source: Tensor, border: Border) -> tuple[Tensor, Tensor]:
-        """The raw log-scale and the translation of x2."""
+
+def as_dense(modules: Sequence[nn.Module]) -> list[DenseBlock]:
+    """Subnets as the dense blocks that they all are, for ways that are made for these; none where one is not."""
+    blocks = [module for module in modules if isinstance(module, DenseBlock)]
+    return blocks if len(blocks) == len(modules) else []
 
 
 class ConstantBlock(nn.Module):
@@ -52,21 +58,12 @@ class ConstantBlock(nn.Module):
 class ModuleSubnets:
     """The modules themselves, or copies of them with weights of another dtype; constant ones are not run."""
 
-    def __init__(self, coupling: EnhancedAffineCoupling, dtype: torch.dtype | None = None) -> None:
-        self._p, self._s, self._t = (
-            _lowered(module, dtype) if module is not None else None for module in (coupling.p, coupling.s, coupling.t)
-        )
+    def __init__(self, modules: Sequence[nn.Module], dtype: torch.dtype | None = None) -> None:
+        self._modules = [_lowered(module, dtype) for module in modules]
 
-    def p(self, source: Tensor, border: Border) -> Tensor:
+    def __call__(self, source: Tensor, border: Border) -> Results:
         """See `Subnets`."""
-        assert self._p is not None
-        return border.crop(self._p(source))
-
-    def st(self, source: Tensor, border: Border) -> tuple[Tensor, Tensor]:
-        """See `Subnets`."""
-        assert self._s is not None
-        assert self._t is not None
-        return border.crop(self._s(source)), border.crop(self._t(source))
+        return tuple(border.crop(module(source)) for module in self._modules)
 
 
 def _lowered(module: nn.Module, dtype: torch.dtype | None) -> nn.Module:

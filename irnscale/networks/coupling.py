@@ -18,11 +18,12 @@ from irnscale.kernels import (
 )
 from irnscale.networks.dense_block import run_together
 from irnscale.networks.haar import Shape
+from irnscale.networks.step import Layer, Plane, Step, step_of_subnets
 
 SubnetConstructor = Callable[[int, int], nn.Module]
 
 
-class EnhancedAffineCoupling(BaseCouplingBlock):
+class EnhancedAffineCoupling(BaseCouplingBlock, Layer):
     """y1 = x1 + p(x2); y2 = x2 exp(c g(k s(y1))) + t(y1), with x1 the first `split_len` channels.
 
     (N, C, H, W) <-> (N, C, H, W). `subnet_constructor(in_channels, out_channels)` makes p, s and t;
@@ -93,6 +94,21 @@ class EnhancedAffineCoupling(BaseCouplingBlock):
         s, t = run_together((self.s, self.t), u1)
         y, log_det = self.affine(x2, s, t, rev=rev, log_det=jac)
         return y, 0.0 if log_det is None else log_det
+
+    def steps(self, rev: bool) -> list[Step]:
+        """p from x2 to x1 ("image"), then s and t from x1 to x2 ("rest"); in reverse the other way round."""
+        cut = Plane("image", self.split_len1), Plane("rest", self.split_len2)
+
+        def add(changing: Sequence[Tensor], results: Sequence[Tensor]) -> None:
+            (additive_inverse if rev else additive_forward)(*changing, *results, inplace=True)
+
+        def affine(changing: Sequence[Tensor], results: Sequence[Tensor]) -> None:
+            self.affine(*changing, *results, rev=rev, inplace=True)
+
+        found = [step_of_subnets(affine, (self.s, self.t), planes=cut, reads=["image"], changes=["rest"])]
+        if self.p is not None:
+            found.insert(0, step_of_subnets(add, (self.p,), planes=cut, reads=["rest"], changes=["image"]))
+        return found[::-1] if rev else found
 
     def affine(
         self, x2: Tensor, s: Tensor, t: Tensor, *, rev: bool, log_det: bool = False, inplace: bool = False

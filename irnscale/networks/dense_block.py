@@ -84,6 +84,11 @@ class DenseBlock(nn.Module):
         """Of the convolutions that have to be run, per position."""
         return 0 if self.is_constant else sum(conv.weight.numel() for conv in self.convolutions)
 
+    @property
+    def channels_alive(self) -> int:
+        """Features, their concatenation and the result: at most 420 in the networks of the usual growth, 32."""
+        return max(420, 420 * self.growth // 32)
+
     def constant(self, n: int, height: int, width: int, dtype: torch.dtype) -> Tensor:
         """The result of a constant block, (n, out_channels, height, width), laid out as the convolutions would."""
         y: Tensor = ConstantFunction.apply(self.conv5.bias, n, height, width, dtype)  # type: ignore[no-untyped-call]

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from irnscale.freia import InvertibleModule
 from irnscale.kernels import haar_forward, haar_inverse
+from irnscale.networks.step import Layer
 
 Shape = tuple[int, int, int]
 
 
-class HaarTransform(InvertibleModule):
+class HaarTransform(Layer):
     """One Haar level: (N, C, H, W) <-> (N, 4C, H/2, W/2), all LL first, filters / 4 forward, factor 1 inverse.
 
     LL is the 2 x 2 mean and stays in the input's range. Equal to FrEIA's
@@ -22,6 +22,9 @@ class HaarTransform(InvertibleModule):
     dict, and an odd size is a ValueError rather than a silent truncation.
     Source: the dissertation's equation 2.21; Xiao et al. 2020, section 3.2.
     """
+
+    factor = 2
+    takes_levels = True
 
     def __init__(self, dims_in: Sequence[Shape], dims_c: Sequence[Shape] = ()) -> None:
         super().__init__(dims_in, dims_c)
@@ -37,6 +40,10 @@ class HaarTransform(InvertibleModule):
         return (result,), torch.full(
             (x0.shape[0],), -log_det if rev else log_det, device=x0.device, dtype=torch.float64
         ).to(result.dtype)
+
+    def to_levels(self, y: Tensor) -> Tensor:
+        """The inverse, rounded to the grey levels 0 to 255."""
+        return haar_inverse(y, to_uint8=True)
 
     def output_dims(self, input_dims: list[Shape]) -> list[Shape]:
         """The shape after one level; ValueError for odd sizes."""

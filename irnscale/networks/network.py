@@ -12,6 +12,7 @@ from irnscale.freia import InvertibleModule, SequenceINN
 from irnscale.networks.dense_block import DenseBlock
 from irnscale.networks.family import NetworkConfig
 from irnscale.networks.pointwise import ActNorm
+from irnscale.networks.step import Program, program_of
 
 IMAGE_CHANNELS = 3
 Through = Callable[[list[InvertibleModule], Tensor, bool], Tensor]
@@ -69,6 +70,11 @@ class Flow(SequenceINN, Network):
     def down_modules(self) -> list[InvertibleModule]:
         """What the forward direction runs: every module."""
         return list(self.module_list)
+
+    def program(self, rev: bool) -> Program:
+        """What the engine runs: in reverse all of the network, forwards `down_modules`."""
+        layers: list[Any] = [*self.module_list][::-1] if rev else self.down_modules
+        return program_of(layers, rev=rev, scale=self.scale, channels=IMAGE_CHANNELS)
 
     @torch.no_grad()
     def initialise(self, x: Tensor) -> None:

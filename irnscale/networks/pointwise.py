@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from irnscale.freia import InvertibleModule
 from irnscale.networks.haar import Shape
+from irnscale.networks.step import Layer
 
 SMALLEST_SPREAD = 1e-3
 """A standard deviation that normalisation does not go below: a quarter of a grey level."""
 
 
-class ActNorm(InvertibleModule):
+class ActNorm(Layer):
     """y = (x + bias) exp(log_scale) per channel; (N, C, H, W) <-> (N, C, H, W), any H and W.
 
     An untrained one is the identity. `initialise` gives a batch zero mean and unit variance per channel, as in
@@ -53,7 +53,7 @@ class ActNorm(InvertibleModule):
         return input_dims
 
 
-class ChannelRotation(InvertibleModule):
+class ChannelRotation(Layer):
     """Channel k becomes channel k + `by`, cyclically: a permutation without weights, (N, C, H, W) <-> the same."""
 
     def __init__(self, dims_in: Sequence[Shape], dims_c: Sequence[Shape] = (), *, by: int = 1) -> None:

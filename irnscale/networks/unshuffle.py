@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from irnscale.freia import InvertibleModule
 from irnscale.networks.haar import Shape
+from irnscale.networks.step import Layer
 
 
-class UnshuffleMatrix(InvertibleModule):
+class UnshuffleMatrix(Layer):
     """(N, C, H, W) <-> (N, s^2 C, H/s, W/s): each s x s cell times one learnable s^2 x s^2 matrix.
 
     The matrix is shared by all colours and starts as the identity with a first row of 1/s^2, so that the first C
@@ -22,7 +22,7 @@ class UnshuffleMatrix(InvertibleModule):
 
     def __init__(self, dims_in: Sequence[Shape], dims_c: Sequence[Shape] = (), *, scale: int = 3) -> None:
         super().__init__(dims_in, dims_c)
-        self.scale = scale
+        self.scale = self.factor = scale
         matrix = torch.eye(scale**2)
         matrix[0] = 1 / scale**2
         self.matrix = nn.Parameter(matrix)
