@@ -6,7 +6,7 @@ One file is a batch of one. Nothing here knows the network, and importing it doe
 from __future__ import annotations
 
 from irnscale.batch.inputs import Item, Selection, collect, parse_shard, read_source
-from irnscale.batch.jobs import Inputs, Job, Naming, Targets, plan
+from irnscale.batch.jobs import Inputs, Job, Naming, Targets, plan, samples_of
 from irnscale.batch.lists import STREAM
 from irnscale.batch.outputs import Output, place_of, write_target
 from irnscale.batch.pipeline import Feed, PixelBudget, Stages, run
@@ -36,6 +36,7 @@ __all__ = [
     "plan",
     "read_source",
     "run",
+    "samples_of",
     "tell_apart",
     "write_target",
 ]

@@ -6,7 +6,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -16,12 +16,13 @@ from irnscale.batch.outputs import Output, is_folder
 from irnscale.errors import IrnscaleError, OutputError, UsageError
 from irnscale.images.atomic import remove_stale
 
-_FIELDS = re.compile(r"\{(stem|scale|ext|in_ext)\}")
+_FIELDS = re.compile(r"\{(stem|scale|sample|ext|in_ext)\}")
 
 
 @dataclass(frozen=True)
 class Naming:
-    """Names of outputs from a template with the fields {stem}, {scale}, {ext} and {in_ext}, the input's extension.
+    """Names of outputs from a template with the fields {stem}, {scale}, {ext}, {in_ext}, the input's extension, and
+    {sample}, the output's number where an input has `samples`, which the template must then have.
 
     `drop` is removed from the end of an input's stem first, itself with {scale} in it: `up` makes
     photo_up4x.png of photo_down4x.png.
@@ -30,12 +31,13 @@ class Naming:
     template: str
     ext: str
     drop: str = ""
+    samples: int = 1
 
     def __post_init__(self) -> None:
         fields = set(re.findall(r"\{(.*?)\}", self.template))
         bare = _FIELDS.sub("", self.template)
-        known = "the fields are {stem}, {scale}, {ext} and {in_ext}"
-        if unknown := fields - {"stem", "scale", "ext", "in_ext"}:
+        known = "the fields are {stem}, {scale}, {ext}, {in_ext} and {sample}"
+        if unknown := fields - {"stem", "scale", "ext", "in_ext", "sample"}:
             raise UsageError(f"--name {self.template}: knows no field {{{sorted(unknown)[0]}}}", known)
         if "{" in bare or "}" in bare:
             raise UsageError(f"--name {self.template}: has a single brace", known)
@@ -43,9 +45,12 @@ class Naming:
             raise UsageError(f"--name {self.template}: is not a file name", "give the folder with -o")
         if "ext" not in fields and not re.search(r"\.[A-Za-z0-9]+$", self.template):
             raise UsageError(f"--name {self.template}: has no extension", "end it with .{ext}")
+        if self.samples > 1 and "sample" not in fields:
+            what = f"--name {self.template}: is one name for {self.samples} samples"
+            raise UsageError(what, "put {sample} into it, the number of each")
 
-    def __call__(self, stem: str, scale: int, in_ext: str = "", *, apart: int = 0) -> str:
-        """The name for an input of this stem and extension at this scale.
+    def __call__(self, stem: str, scale: int, in_ext: str = "", *, apart: int = 0, sample: int = 1) -> str:
+        """The name for an input of this stem and extension at this scale, and for one of its samples.
 
         `apart` keeps it from that of another with the same stem: at 1 the input's extension gets into the stem, at 2
         nothing is dropped from it either.
@@ -54,14 +59,14 @@ class Naming:
             stem = stem.removesuffix(self.drop.replace("{scale}", str(scale))) or stem
         if apart and in_ext:
             stem = f"{stem}_{in_ext}"
-        values = {"stem": stem, "scale": str(scale), "ext": self.ext, "in_ext": in_ext}
+        values = {"stem": stem, "scale": str(scale), "ext": self.ext, "in_ext": in_ext, "sample": str(sample)}
         return _FIELDS.sub(lambda match: values[match[1]], self.template)
 
 
 class Names(Protocol):
     """What `Naming` does."""
 
-    def __call__(self, stem: str, scale: int, in_ext: str = "", *, apart: int = 0) -> str:
+    def __call__(self, stem: str, scale: int, in_ext: str = "", *, apart: int = 0, sample: int = 1) -> str:
         """The name of an output."""
 
 
@@ -70,7 +75,8 @@ class Job:
     """One input and its place in the world; `target` and `folder` are None where the output is stdout.
 
     The target's name may depend on the file itself (its recorded scale), hence `path`. `apart` and `problem` are what
-    `twins.tell_apart` found: the input's extension gets into the name; why it cannot be done.
+    `twins.tell_apart` found: the input's extension gets into the name; why it cannot be done. sample: the number of
+    this output, where one input has several.
     """
 
     item: Item
@@ -79,6 +85,7 @@ class Job:
     name: Names
     apart: int = 0
     problem: IrnscaleError | None = None
+    sample: int = 1
 
     @property
     def label(self) -> str:
@@ -98,7 +105,20 @@ class Job:
             return self.target
         source = self.item.source
         stem, suffix = ("stdin", "") if source is None else (source.stem, source.suffix)
-        return self.folder / self.name(stem, scale, suffix[1:], apart=self.apart)
+        return self.folder / self.name(stem, scale, suffix[1:], apart=self.apart, sample=self.sample)
+
+
+def samples_of(jobs: Sequence[Job], samples: int) -> list[Job]:
+    """Each job as often as there are samples of its input. Raises UsageError where they have but one place."""
+    if samples == 1:
+        return list(jobs)
+    for job in jobs:
+        if job.item.source is None:
+            raise UsageError("stdin can be read once, not for several samples", "save it to a file first")
+        if job.folder is None:
+            what = "-" if job.target is None else str(job.target)
+            raise UsageError(f"-o {what} is one place for {samples} samples", "give a folder with -o")
+    return [replace(job, sample=number) for job in jobs for number in range(1, samples + 1)]
 
 
 def plan(items: Sequence[Item], options: Output, name: Names) -> list[Job]:

@@ -30,7 +30,8 @@ class Status(StrEnum):
 class Outcome:
     """What became of a job. Sizes are (width, height); `seconds` is the time in the network and around it.
 
-    notes: what is said of the input. notes_once: the like, of which one input in a run is enough; `Report` moves them.
+    facts: further keys of `event`. notes: what is said of the input. notes_once: the like, of which one input in a run
+    is enough; `Report` moves them.
     """
 
     job: Job
@@ -46,6 +47,7 @@ class Outcome:
     scale: int | None = None
     model: str | None = None
     seconds: float | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
 
     @property
     def line(self) -> str:
@@ -73,6 +75,7 @@ class Outcome:
             "output_height": self.new_size and self.new_size[1],
             "scale": self.scale,
             "model": self.model,
+            **self.facts,
             "seconds": None if self.seconds is None else round(self.seconds, 3),
             "warnings": list(dict.fromkeys(self.notes)) or None,
         }

@@ -61,7 +61,7 @@ class _Names:
     suffix: str
     ext: str = ""
 
-    def __call__(self, stem: str, scale: int, in_ext: str = "", *, apart: int = 0) -> str:
+    def __call__(self, stem: str, scale: int, in_ext: str = "", *, apart: int = 0, sample: int = 1) -> str:
         ext = in_ext or self.ext
         return f"{stem}{self.suffix}" + (f".{ext}" if ext else "")
 

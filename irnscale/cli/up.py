@@ -16,10 +16,17 @@ from irnscale.cli.options import Common, RescaleCommand, parse_size, shared
     type=click.FloatRange(min=0, max=100),
     default=0.0,
     show_default=True,
-    help="Standard deviation of the noise given for the lost detail; the paper's is 1.",
+    help="Standard deviation of the noise given for the lost detail; the paper's is 1, SRFlow's 0.8 or 0.9.",
 )
 @click.option(
     "--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True, help="Which noise --temperature draws."
+)
+@click.option(
+    "--samples",
+    type=click.IntRange(1, 1000),
+    default=1,
+    show_default=True,
+    help="How many pictures to draw of each input, by seeds from --seed on; {sample} is their number in --name.",
 )
 @click.option("--ignore-provenance", is_flag=True, help="Trust the options rather than the file's record.")
 @click.option("--require-provenance", is_flag=True, help="Refuse files without a record.")
@@ -37,6 +44,7 @@ def command(
     size: str | None,
     temperature: float,
     seed: int,
+    samples: int,
     detail: str,
     sr: bool,
     ignore_provenance: bool,
@@ -63,5 +71,6 @@ def command(
         temperature,
         seed,
         with_detail=detail == "auto",
+        samples=samples,
     )
     return execute(common, task)

@@ -216,6 +216,36 @@ def restore_all(
     ]
 
 
+def restore_samples(
+    rescaler: Rescaler,
+    picture: Picture,
+    *,
+    size: tuple[int, int] | None,
+    settings: str,
+    depth: int = 8,
+    temperature: float,
+    seeds: Sequence[int],
+    progress: Progress | None = None,
+) -> list[tuple[Picture, Provenance]]:
+    """`up` by a network that draws samples: one picture for each seed, see `Rescaler.samples` and `restore_all`.
+
+    Transparency is that without noise in all of them.
+    """
+    size = None if size is None else turned_size(size, picture.orientation)
+    small = picture.as_stored()
+    pixels = small.pixels if small.alpha is None else bleed(small.pixels, small.alpha)
+    alpha = None if small.alpha is None else _plane(lambda x: rescaler.up(x, size=size, depth=depth), small.alpha)
+    made = rescaler.samples(pixels, temperature=temperature, seeds=seeds, size=size, depth=depth, progress=progress)
+    full = [_as_gray(small.with_pixels(sample, alpha)) for sample in made]
+    return [
+        (
+            _upright(result, picture.orientation),
+            _record("up", rescaler, small, large=result, small=small, settings=settings),
+        )
+        for result in full
+    ]
+
+
 def _gray_as_recorded(picture: Picture) -> Picture:
     """Gray again, where `down` wrote gray and the file has three channels: WebP and AVIF have no others."""
     if picture.gray or picture.record is None or not picture.record.gray or picture.record.in_colour:

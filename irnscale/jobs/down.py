@@ -103,6 +103,11 @@ class Down:
         return (self._choice.scale,)
 
     @property
+    def samples(self) -> int:
+        """One."""
+        return 1
+
+    @property
     def naming(self) -> Naming:
         """photo_down4x.png of photo.jpg, or by the template."""
         files = self.settings.files
@@ -113,7 +118,7 @@ class Down:
         """All that an output depends on but its input, the weights of the models included."""
         return self._choice.settings
 
-    def choose(self, label: str, record: Provenance | None, format: str | None = None) -> Choice:
+    def choose(self, label: str, record: Provenance | None, format: str | None = None, *, sample: int = 1) -> Choice:
         """The same for all."""
         return self._choice
 
@@ -160,6 +165,7 @@ class Down:
         settings: str,
         tell: Tell,
         progress: Progress | None,
+        samples: Sequence[int] = (1,),
     ) -> list[tuple[Picture, Provenance]]:
         """See `engine.pictures.shrink_all`."""
         from irnscale.detail.finding import describe_detail

@@ -61,7 +61,8 @@ def plan(task: Task, selection: Selection, tell: Tell, *, shard: str | None = No
     if said is not None:
         tell(Message("note", said))
     part, parts = batch.parse_shard(shard)
-    return Batch(task, jobs[part - 1 :: parts], jobs, found.empty, found.passed_over)
+    chosen = batch.samples_of(jobs[part - 1 :: parts], task.samples)
+    return Batch(task, chosen, jobs, found.empty, found.passed_over)
 
 
 def is_made_by(task: Task, path: Path) -> bool:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from irnscale import batch
 from irnscale.batch import Job, Outcome, Status
@@ -43,6 +43,7 @@ class Loaded:
     choice: Choice
     size: tuple[int, int]
     target: Path | None
+    sample: int = 1
 
 
 @dataclass
@@ -78,6 +79,7 @@ class Rescaling:
         self._format = self._settings.files.resolve_format()
         self._budget = batch.PixelBudget(_pixels_in_memory(self._settings.max_memory))
         self._rescalers = {} if rescalers is None else rescalers
+        self._ahead: tuple[Any, dict[int, tuple[Picture, Provenance]]] | None = None
 
     def load(self, ticket: int, job: Job, outcome: Outcome) -> Loaded | None:
         """Read and decode, unless the job is to be skipped or only planned."""
@@ -91,8 +93,8 @@ class Rescaling:
         if job.item.found and header.record is not None and header.record.kind == self._task.kind:
             _skip(outcome, None, f"it was itself made by `irnscale {self._task.kind}`")
             return None
-        choice = self._task.choose(label, header.record, header.format)
-        outcome.scale, outcome.model = choice.scale, choice.name
+        choice = self._task.choose(label, header.record, header.format, sample=job.sample)
+        outcome.scale, outcome.model, outcome.facts = choice.scale, choice.name, dict(choice.facts)
         outcome.new_size = size = self._task.size(choice, header)
         check_format_limits(self._format, *size)
         if not settings.dry_run:
@@ -114,7 +116,7 @@ class Rescaling:
         outcome.notes.extend(picture.notes)
         outcome.notes.extend(self._task.notes(choice, picture))
         outcome.notes_once.extend(self._task.notes_once(choice, picture))
-        return Loaded(picture, choice, size, target)
+        return Loaded(picture, choice, size, target, job.sample)
 
     def fits(self, group: list[Loaded], other: Loaded) -> bool:
         """On a GPU, pictures of one size share a batch, as long as their pixels are few enough to profit."""
@@ -124,6 +126,7 @@ class Rescaling:
         return (
             rescaler is not None
             and rescaler.batches
+            and self._task.samples == 1
             and (len(group) + 1) * pixels <= PIXELS_IN_A_BATCH
             and other.choice == first.choice
             and other.size == first.size
@@ -148,13 +151,30 @@ class Rescaling:
             for plan in rescaler.plans(self._task.kind, *large, bytes_per_pixel=given, result_bytes_per_pixel=made):
                 self._tell(Message("say", f"plan: {plan.describe()}"))
         progress = self._tiles(outcomes[0].job.label)
-        pictures = [loaded.picture for loaded in group]
-        results = self._task.compute(rescaler, pictures, first.size, first.choice.settings, self._tell, progress)
+        results = self._results(rescaler, group, progress)
         for outcome in outcomes:
             outcome.seconds = (time.perf_counter() - started) / len(group)
         return [
             Finished(picture, record, loaded.target) for (picture, record), loaded in zip(results, group, strict=True)
         ]
+
+    def _results(
+        self, rescaler: Rescaler, group: list[Loaded], progress: Progress | None
+    ) -> list[tuple[Picture, Provenance]]:
+        """Of each job in a group. All samples of an input are made when the first is asked for, and kept until then;
+        but one by one where the others may be another worker's.
+        """
+        first = group[0]
+        pictures, settings = [loaded.picture for loaded in group], first.choice.settings
+        if self._task.samples == 1:
+            return self._task.compute(rescaler, pictures, first.size, settings, self._tell, progress)
+        whose = (first.picture.source_digest, _key(first.choice), first.size)
+        if self._ahead is None or self._ahead[0] != whose or first.sample not in self._ahead[1]:
+            wanted = range(first.sample, (self._task.samples if self._since is None else first.sample) + 1)
+            made = self._task.compute(rescaler, pictures, first.size, settings, self._tell, progress, wanted)
+            self._ahead = (whose, dict(zip(wanted, made, strict=True)))
+        picture, record = self._ahead[1].pop(first.sample)
+        return [(picture, replace(record, settings_digest=first.choice.digest))]
 
     def store(self, result: Finished, job: Job, outcome: Outcome) -> None:
         """Encode and write."""

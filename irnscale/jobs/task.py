@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 from irnscale.images.provenance import settings_digest
 from irnscale.jobs.settings import Settings, Tell
@@ -21,12 +21,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which models rescale an input, and text that identifies all that its output depends on but its bytes."""
+    """Which models rescale an input, and text that identifies all that its output depends on but its bytes.
+
+    facts: what programs are told of it beside the name of the model.
+    """
 
     models: Sequence[Model]
     scale: int
     settings: str
     assistant: Model | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -58,6 +62,10 @@ class Task(Protocol):
         """The scales that inputs may have."""
 
     @property
+    def samples(self) -> int:
+        """How many outputs each input has."""
+
+    @property
     def naming(self) -> Naming:
         """How outputs are called that get no name of their own. Raises UsageError."""
 
@@ -65,8 +73,10 @@ class Task(Protocol):
     def fingerprint(self) -> str:
         """What must be the same wherever the task is done, such as the weights of the models that it names."""
 
-    def choose(self, label: str, record: Provenance | None, format: str | None = None) -> Choice:
+    def choose(self, label: str, record: Provenance | None, format: str | None = None, *, sample: int = 1) -> Choice:
         """The models for an input with this record, stored as `format`. Raises IrnscaleError. Does not import torch.
+
+        sample: which of the input's outputs.
 
         The scale does not depend on the format.
         """
@@ -94,5 +104,6 @@ class Task(Protocol):
         settings: str,
         tell: Tell,
         progress: Progress | None,
+        samples: Sequence[int] = (1,),
     ) -> list[tuple[Picture, Provenance]]:
-        """The rescaled pictures, all of one size, and the records to write."""
+        """The rescaled pictures, all of one size, and the records to write; samples: of a single one, which to make."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from irnscale.batch import Naming
 from irnscale.errors import InputError, ModelError, UsageError
@@ -32,7 +32,8 @@ class Up:
 
     scale and wanted, a (width, height), are for inputs without a record. ignore: the options are trusted rather than
     the record. require: inputs without one are refused. sr: for small images that `down` did not make. temperature: the
-    standard deviation of the noise given for the lost detail; seed: which noise. with_detail: use the coded layer that
+    standard deviation of the noise given for the lost detail; seed: which noise, of the first of the `samples` that are
+    made of each input, and one more for each that follows. with_detail: use the coded layer that
     the input carries. Raises UsageError for what contradicts itself.
     """
 
@@ -45,8 +46,15 @@ class Up:
     temperature: float = 0.0
     seed: int = 0
     with_detail: bool = True
+    samples: int = 1
 
     def __post_init__(self) -> None:
+        if self.samples > 1 and not self.temperature:
+            raise UsageError(
+                f"--samples {self.samples} of --temperature 0 are all the same", "add --temperature 0.8, or any other"
+            )
+        if self.seed + self.samples > 2**64:
+            raise UsageError(f"--seed {self.seed} leaves none for {self.samples} samples", "choose a smaller one")
         check_scale(self.scale)
         if self.ignore and self.require:
             raise UsageError("--ignore-provenance contradicts --require-provenance", "leave one of them out")
@@ -65,16 +73,17 @@ class Up:
 
     @property
     def naming(self) -> Naming:
-        """photo_up4x.png of photo_down4x.png, or by the template."""
+        """photo_up4x.png of photo_down4x.png, photo_up4x_1.png where there are samples, or by the template."""
         files = self.settings.files
-        return Naming(files.name or "{stem}_up{scale}x.{ext}", files.resolve_format(), drop="_down{scale}x")
+        usual = "{stem}_up{scale}x.{ext}" if self.samples == 1 else "{stem}_up{scale}x_{sample}.{ext}"
+        return Naming(files.name or usual, files.resolve_format(), drop="_down{scale}x", samples=self.samples)
 
     @property
     def fingerprint(self) -> str:
         """Nothing: the weights are those that a record names, by their digest."""
         return ""
 
-    def choose(self, label: str, record: Provenance | None, format: str | None = None) -> Choice:
+    def choose(self, label: str, record: Provenance | None, format: str | None = None, *, sample: int = 1) -> Choice:
         """The models that the record names, or those of the options where there is none."""
         from irnscale.zoo import combined_digest, combined_scale, super_resolution
 
@@ -104,17 +113,21 @@ class Up:
             models = _without_record(label, self.scale, settings, self.require, lossy=lossy, foreign=foreign)
         else:
             models = _from_record(label, record, self.scale, settings)
-        if self.temperature and models[0].card.kind == "sr":
+        if self.temperature and models[0].task == "super-resolution" and not models[0].samples:
             raise UsageError(f"--temperature is of the noise that {models[0].card.name} does without", "leave it out")
         name, digest = "+".join(m.card.name for m in models), combined_digest(models)
         text = f"up {name} {digest} {settings.files.settings} size={self.wanted} ignore={self.ignore}"
         if assistant is not None:
             text += f" sr {assistant.card.name} {assistant.card.digest}"
+        facts: dict[str, Any] = {}
         if self.temperature:
-            text += f" temperature={self.temperature:g} seed={self.seed}"
+            seed = self.seed + sample - 1
+            text += f" temperature={self.temperature:g} seed={seed}"
+            facts = {"digest": digest, "temperature": self.temperature, "seed": seed}
+            facts |= {"sample": sample} if self.samples > 1 else {}
         elif not self.with_detail:
             text += " detail=none"
-        return Choice(models, combined_scale(models), text, assistant)
+        return Choice(models, combined_scale(models), text, assistant, facts)
 
     def size(self, choice: Choice, header: Header | Picture) -> tuple[int, int]:
         """Of the upright result: the recorded size, unless the picture was resized since; the wanted one; or all.
@@ -239,22 +252,24 @@ class Up:
         settings: str,
         tell: Tell,
         progress: Progress | None,
+        samples: Sequence[int] = (1,),
     ) -> list[tuple[Picture, Provenance]]:
-        """See `engine.pictures.restore_all`."""
-        from irnscale.engine.pictures import restore_all
+        """See `engine.pictures.restore_all` and `restore_samples`."""
+        from irnscale.engine.pictures import restore_all, restore_samples
 
         if self.ignore:
             pictures = [replace(picture, record=None) for picture in pictures]
-        return restore_all(
-            rescaler,
-            pictures,
-            size=size,
-            settings=settings,
-            depth=self.settings.files.depth or 8,
-            temperature=self.temperature,
-            seed=self.seed,
-            progress=progress,
-        )
+        seeds = [self.seed + sample - 1 for sample in samples]
+        options: dict[str, Any] = {
+            "size": size,
+            "settings": settings,
+            "depth": self.settings.files.depth or 8,
+            "temperature": self.temperature,
+            "progress": progress,
+        }
+        if self.temperature and rescaler.draws:
+            return [done for picture in pictures for done in restore_samples(rescaler, picture, seeds=seeds, **options)]
+        return [done for seed in seeds for done in restore_all(rescaler, pictures, seed=seed, **options)]
 
 
 def _check_sr(scale: int | None, settings: Settings) -> None:

@@ -66,15 +66,15 @@ class SRFlow(SamplingNetwork):
 
     @property
     def channels_alive(self) -> int:
-        """The conditions of all levels, and a step of the finest one: what it reads and its subnet's two layers."""
+        """The conditions of all levels, and a step of the finest one, which is somewhat above what was measured."""
         flow, finest = self.flow.config, self.scale**2 // 4
         conditions = sum((flow.condition * finest >> 2 * level) + 1 for level in range(self.config.levels))
-        return conditions + finest * (flow.condition + 3 * flow.hidden + 6 * 12) + 7 * CHANNELS
+        return conditions + finest * (flow.condition + 3 * flow.hidden + 10 * 12) + 7 * CHANNELS
 
     @property
     def channels_per_sample(self) -> int:
         """What is not a condition."""
-        return self.scale**2 // 4 * (3 * self.flow.config.hidden + 6 * 12)
+        return self.scale**2 // 4 * (3 * self.flow.config.hidden + 10 * 12)
 
     def encoder_parameters(self) -> list[nn.Parameter]:
         """What is pretrained, and frozen at first."""

@@ -45,6 +45,14 @@ class Model:
             return None
 
     @property
+    def samples(self) -> bool:
+        """Whether its network draws a picture for each seed; not where its family is not installed."""
+        try:
+            return find_family(self.card.kind).samples
+        except LookupError:
+            return False
+
+    @property
     def remedy(self) -> str:
         """What to do where its file is damaged."""
         return "reinstall irnscale" if self.shipped else "reinstall it" if self.archived else "import the model again"
