@@ -99,7 +99,7 @@ def test_variants_are_trained_once_and_kept(run, photos, tmp_path):
     assert first.code == 0, first.lines
     assert "quantised losses, 2 seeds" in first.text
     assert first.text.count("confirmed: ") == 2
-    assert "differs: 1 couplings a level of growth 8" in first.text
+    assert "differs: 1 coupling a level, of growth 8" in first.text
     runs = checkpoints(tmp_path)
     assert len(runs) == 4
     again = run(*command)
@@ -151,7 +151,7 @@ def test_what_is_measured_without_training(run, tmp_path):
     for k in range(2):
         Image.fromarray(synthetic_photo(200, 200, k)).save(folder / f"{k}.png")
     for name, words in (
-        ("bicubic", "published, Set5: bicubic"),
+        ("bicubic", "published, Set5 x2: bicubic"),
         ("cheating-metrics", "confirmed: Two pictures may be identical"),
         ("rescaling", "confirmed: An IRN in FrEIA is within 3 dB"),
     ):

@@ -71,8 +71,7 @@ def evaluate(
         return ExitCode.OK
     if listed:
         for one in EXPERIMENTS:
-            needs = "--data, --val" if one.trains else "--val" if one.name not in ("rescaling", "glow") else "nothing"
-            click.echo(f"{one.name}: {one.title} ({one.where}); needs {needs}")
+            click.echo(f"{one.name}: {one.title} ({one.where})" + (f"; needs {one.needs}" if one.needs else ""))
             click.echo("\n".join(f"    {claim}" for claim in one.claims))
         return ExitCode.OK
     if name is None:

@@ -127,7 +127,13 @@ class Experiment:
     claims: tuple[str, ...]
     run: Callable[[Setting], Result]
     trains: bool
+    measures: bool = True
     published: Callable[[Published], bool] = lambda _: False
+
+    @property
+    def needs(self) -> str:
+        """The options that it cannot do without."""
+        return "--data PHOTOS --val OTHERS" if self.trains else "--val PHOTOS" if self.measures else ""
 
     def rows(self) -> list[Published]:
         """The published rows that stand beside ours."""
@@ -161,7 +167,7 @@ def shown(result: Result, theirs: Sequence[Published]) -> str:
         lines.append([row.method + (f", {row.seeds} seeds" if row.seeds > 1 else ""), *(_cells(row, result.columns))])
     for other in theirs:
         cells = (number(k, other.scores.get(k)) for k in result.columns)
-        where = other.set + ("" if other.codec == "png" else f", {other.codec}")
+        where = f"{other.set} x{other.scale}" + ("" if other.codec == "png" else f", {other.codec}")
         lines.append([f"published, {where}: {other.method}", *cells])
     text = aligned(lines, words=1) if result.rows or theirs else []
     text += ["", *result.notes] if result.notes else []
@@ -180,6 +186,6 @@ def _cells(row: Row, columns: dict[str, str]) -> list[str]:
 def number(key: str, value: float | None) -> str:
     if value is None or math.isnan(value):
         return "-"
-    if "ssim" in key or 0 < abs(value) < 0.1:
+    if "ssim" in key or ("psnr" not in key and 0 < abs(value) < 0.1):
         return f"{value:.4f}"
     return f"{value:.4g}" if abs(value) >= 1e4 else f"{value:.2f}"

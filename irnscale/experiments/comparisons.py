@@ -10,7 +10,7 @@ import numpy as np
 
 from irnscale.evaluation.lipschitz import measure
 from irnscale.experiments.base import Experiment, Judged, Result, Row, Scores, Setting, difference, judge
-from irnscale.experiments.training import differs, middles, network, rows_of, variant
+from irnscale.experiments.training import differs, kept_scores, middles, network, rows_of, variant
 from irnscale.train.compare import Curve, Group, curve_of
 from irnscale.train.report import read_log, series
 
@@ -77,10 +77,7 @@ def _quantised(setting: Setting) -> Result:
 def _l1_l2(setting: Setting) -> Result:
     setting.needs(training=True)
     rows, folders = rows_of(setting, {"L2 guidance": IRN, "L1 guidance": ("irn-l1", "irn-x4", ("guide_norm=l1",))})
-    for row in rows:  # means of differences are differences of means; their deviations are not
-        row.scores |= {"gap": row.scores["psnr_y"] - row.scores["psnr_rgb"]}
-        row.scores |= {"lr_gap": row.scores["lr_psnr_y"] - row.scores["lr_psnr_rgb"]}
-    with_extras(rows, folders, _gaps)
+    with_extras(rows, folders, lambda out: _gaps(kept_scores(setting, out)))
     two, one = rows
     judged = [
         judge(L1_L2.claims[0], *difference(two, one, "psnr_y"), "L2 - L1, PSNR-Y"),
@@ -93,10 +90,9 @@ def _l1_l2(setting: Setting) -> Result:
     return Result("l1-l2-guidance", columns, rows, judged, differs(setting), [note])
 
 
-def _gaps(out: Path) -> Scores:
-    """Luma less RGB of the last validation in a run's log."""
-    last = [r for r in read_log(out) if "psnr_y" in r][-1]
-    return {"gap": last["psnr_y"] - last["psnr_rgb"], "lr_gap": last["lr_psnr_y"] - last["lr_psnr_rgb"]}
+def _gaps(found: Scores) -> Scores:
+    """Luma less RGB of a run's scores."""
+    return {"gap": found["psnr_y"] - found["psnr_rgb"], "lr_gap": found["lr_psnr_y"] - found["lr_psnr_rgb"]}
 
 
 def stretch(setting: Setting, variants: Variants) -> Callable[[Path], Scores]:

@@ -24,6 +24,8 @@ from irnscale.zoo import base_of, find, load_network
 HR = {"psnr_y": "HR PSNR-Y", "ssim_y": "SSIM-Y"}
 LR = {"lr_psnr_y": "LR PSNR-Y", "lr_ssim_y": "SSIM-Y"}
 SHIPPED = ("irn-x2", "irn-x4")
+FAR = 1.0
+"""dB."""
 TOLERANCE = 0.01
 """dB: half of the last printed digit of two tables, twice."""
 
@@ -65,7 +67,11 @@ def _rescaling(setting: Setting) -> Result:
             max(near) <= 3,
             f"{len(near)} pairs of set and scale, at most {max(near):.2f} dB below Xiao et al.; without DIV2K",
         ),
-        _verdict(RESCALING.claims[1], min(better) > 0, f"at least {min(better):+.2f} dB over CAR & EDSR"),
+        _verdict(
+            RESCALING.claims[1],
+            min(better) > FAR,
+            f"{min(better):+.2f} to {max(better):+.2f} dB over CAR & EDSR, where far is taken for {FAR:g} dB",
+        ),
     ]
     what = "the shipped models: hours of two cores instead of days of a GPU; Set5 and Set14, from their cards"
     return Result("rescaling", HR | LR, rows, judged, what)
@@ -242,6 +248,7 @@ RESCALING = Experiment(
     ),
     _rescaling,
     trains=False,
+    measures=False,
     published=lambda p: (
         p.set in ("Set5", "Set14") and p.codec == "png" and p.method in ("bicubic", "CAR & EDSR", "IRN")
     ),
@@ -300,5 +307,6 @@ GLOW = Experiment(
     ),
     _glow,
     trains=False,
+    measures=False,
 )
 MEASURED = (RESCALING, BICUBIC, CHEATING, LIPSCHITZ, SHIPPED_SR, GLOW)

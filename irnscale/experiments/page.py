@@ -51,8 +51,8 @@ def elsewhere() -> list[dict[str, str]]:
 def _section(experiment: Experiment, result: Result | None) -> list[str]:
     lines = [f"## {experiment.name}", "", f"{experiment.title} ({experiment.where}).", ""]
     if result is None:
-        needs = "--data PHOTOS --val OTHERS" if experiment.trains else "--val PHOTOS"
-        return [*lines, f"Not run here: `irnscale evaluate experiment {experiment.name} {needs}`."]
+        command = f"irnscale evaluate experiment {experiment.name} {experiment.needs}".strip()
+        return [*lines, f"Not run here: `{command}`."]
     lines += [
         f"`{result.command}`, irnscale {result.version}; {result.seconds / 60:.1f} minutes besides trainings.",
         "",

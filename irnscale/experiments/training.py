@@ -97,7 +97,7 @@ def scores(setting: Setting, out: Path, recipe: Recipe, *, task: str = "rescalin
 
     task: "rescaling"; "jpeg", with psnr_y_q90 and psnr_y_q50; or "sr", from bicubic small pictures.
     """
-    kept = out / f"scores-{task}-{setting.limit}.json"
+    kept = _scores_file(setting, out, task)
     state = str(checkpoints(out)[-1].name)
     if kept.is_file():
         found = json.loads(kept.read_text(encoding="utf-8"))
@@ -109,6 +109,16 @@ def scores(setting: Setting, out: Path, recipe: Recipe, *, task: str = "rescalin
     record = {"checkpoint": state, "val": [str(v) for v in setting.val], "scores": result}
     write_bytes_atomic(json.dumps(record).encode(), kept, overwrite=True)
     return result
+
+
+def _scores_file(setting: Setting, out: Path, task: str) -> Path:
+    return out / f"scores-{task}-{setting.limit}.json"
+
+
+def kept_scores(setting: Setting, out: Path, task: str = "rescaling") -> Scores:
+    """What `scores` kept of a run."""
+    found: Scores = json.loads(_scores_file(setting, out, task).read_text(encoding="utf-8"))["scores"]
+    return found
 
 
 def rows_of(
@@ -136,7 +146,7 @@ def differs(setting: Setting, what: str = "") -> str:
     if setting.full:
         return f"trained on {', '.join(d.name for d in setting.data)}, not DIV2K; {measured}"
     recipe = variant(setting, "irn-x4", seed=10)
-    size = f"{recipe.inv_per_ds} couplings a level of growth {recipe.growth} instead of 8 of 32"
+    size = f"{recipe.inv_per_ds} coupling a level, of growth {recipe.growth}, instead of 8 of 32"
     return (
         f"{size}; {recipe.budget} steps of {recipe.batch_size} crops of {recipe.img_size} instead of 500,000 of 16 of "
         f"144; trained on {', '.join(d.name for d in setting.data)}; {measured}" + (f"; {what}" if what else "")
