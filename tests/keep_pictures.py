@@ -35,7 +35,7 @@ COMPOSED = (8, 16)
 def rescaler_of(chosen: list[Model]) -> Rescaler:
     """In float32 on the CPU: what "to the pixel" is said of."""
     options = {"device": "cpu", "precision": "float32"}
-    if chosen[0].card.kind == "assistant":
+    if chosen[0].task == "assistance":
         return Rescaler([base_of(chosen[0])], assistant=chosen[0], **options)
     return Rescaler(chosen, **options)
 

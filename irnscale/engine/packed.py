@@ -68,7 +68,7 @@ class PackedBlock:
     """The weights of a dense block in the layout and dtype of the convolutions."""
 
     def __init__(self, block: DenseBlock, dtype: torch.dtype) -> None:
-        self._constant = block if block.is_constant else None
+        self.constant = block if block.is_constant else None
         self.weights = [
             conv.weight.detach().to(dtype, memory_format=torch.channels_last) for conv in block.convolutions
         ]
@@ -95,9 +95,9 @@ class PackedBlock:
 
     def __call__(self, source: Tensor, border: Border) -> Tensor:
         """(N, C, h + halo, w + halo) of any dtype -> (N, C', h, w)."""
-        if self._constant is not None:
+        if self.constant is not None:
             height, width = border.crop(source).shape[2:]
-            return self._constant.constant(source.shape[0], height, width, self.weights[0].dtype)
+            return self.constant.constant(source.shape[0], height, width, self.weights[0].dtype)
         x = source.to(self.weights[0].dtype, memory_format=torch.channels_last)
         first = layer_of(x, self.weights[0], self.biases[0], reach(border, 0), reach(border, 1))
         return self.rest((x, first), border)
@@ -138,7 +138,7 @@ class PackedSubnets:
 
     def __init__(self, blocks: Sequence[DenseBlock], dtype: torch.dtype) -> None:
         self._blocks = [PackedBlock(block, dtype) for block in blocks]
-        self._apart = len(blocks) == 1 or any(block.is_constant for block in blocks)
+        self._apart = len(blocks) == 1 or any(block.constant is not None for block in self._blocks)
         first = torch.cat([block.weights[0] for block in self._blocks])
         self._first = first.contiguous(memory_format=torch.channels_last)
         self._bias = torch.cat([block.biases[0] for block in self._blocks])

@@ -220,7 +220,7 @@ class Up:
         """What cannot be restored without a record."""
         if picture.record is not None or self.sr:
             return []
-        if choice.models[0].card.kind == "sr":
+        if choice.models[0].task == "super-resolution":
             if self.settings.model is not None:
                 return []
             return [
@@ -339,7 +339,7 @@ def _without_record(
         except ModelError:
             pass
         else:
-            if found.card.kind == "sr" and found.shipped:
+            if found.task == "super-resolution" and found.shipped:
                 return [found]
     return Wanted(scale, settings.model, settings.jpeg_resistant).models(lossy=lossy)
 

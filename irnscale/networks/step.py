@@ -33,8 +33,8 @@ class Step:
 
     planes: how the step cuts the channels of the state, in order; none: as the others do. reads: the planes that the
     subnets are given, one after the other, each a module (N, C, h, w) -> (N, C', h, w) that pads with zeros.
-    changes: planes; none: all. halo: positions on each side that a result depends on. cost: multiplications per
-    position. channels_alive: that are in memory at once while a subnet runs, at most.
+    changes: planes; none: all. halo: positions on each side that a result depends on. channels_alive: those in memory
+    at once while a subnet runs, at most.
     """
 
     run: Run
@@ -43,12 +43,16 @@ class Step:
     changes: tuple[str, ...] = ()
     subnets: tuple[nn.Module, ...] = ()
     halo: int = 0
-    cost: int = 1
     channels_alive: int = 0
 
     def __post_init__(self) -> None:
         if self.reads and (not self.changes or set(self.reads) & set(self.changes)):
             raise ValueError("a step cannot read around a place what it changes there: it needs another plane")
+
+    @cached_property
+    def cost(self) -> int:
+        """Multiplications per position, and one for the arithmetic on what each subnet makes. May look at weights."""
+        return sum(1 + _multiplications(net) for net in self.subnets) or 1
 
 
 def step_of_subnets(
@@ -59,7 +63,7 @@ def step_of_subnets(
     reads: Sequence[str],
     changes: Sequence[str],
 ) -> Step:
-    """A step whose halo, cost and memory are what its subnets say.
+    """A step whose halo and memory are what its subnets say.
 
     They must have `support`, the positions on each side that they see, and may have `multiplications`, per position
     (else: one for each parameter), and `channels_alive` (else: those of all convolutions). Raises TypeError.
@@ -74,7 +78,6 @@ def step_of_subnets(
         tuple(changes),
         tuple(subnets),
         halo=max(int(net.support) for net in subnets),  # type: ignore[arg-type]
-        cost=sum(1 + _multiplications(net) for net in subnets),
         channels_alive=max(_channels_alive(net) for net in subnets),
     )
 
