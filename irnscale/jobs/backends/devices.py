@@ -129,7 +129,7 @@ class _Pool:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         options = (theirs, self._assignments[place], self._running.fail_fast)
-        process = context.Process(target=_serve, args=options, daemon=True)
+        process = context.Process(target=_serve, args=options, daemon=True, name=f"irnscale-{place}")
         with _without_main_module():
             process.start()
         theirs.close()
