@@ -20,7 +20,8 @@ every table and figure of chapter 4, and what the appendices claim. This page is
 and of days of a GPU. Ours, unless a line says otherwise, are of small networks and few steps: they test a claim's
 direction, not its size. Where several seeds were trained, **confirmed** means that the difference has the claimed sign
 and is more than two standard errors over the seeds; else the numbers beside it are the reason. **Not confirmed** is not
-refuted: with two seeds and few steps only a large difference shows.
+refuted: with two seeds and few steps only a large difference shows, and of many claims judged so one or two are
+confirmed by chance. What counts as far in `rescaling`, 1 dB, was set when its numbers were known.
 """
 
 
