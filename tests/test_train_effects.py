@@ -257,7 +257,9 @@ def test_every_recipe_can_take_a_step(name):
     terms = objective(hr, reference, draw(recipe, 1, step=0))
     terms["loss"].sum().backward()
     assert terms["loss"].isfinite().all()
-    assert all(p.grad is not None for p in objective.net.parameters())
+    # an SRFlow as published keeps the end of the network that its encoder is of, and does not use it
+    unused = ("head.", "encoder.upconvs.1.") if name == "srflow-x4" else ()
+    assert all(p.grad is not None for key, p in objective.net.named_parameters() if not key.startswith(unused))
 
 
 @pytest.mark.parametrize("name", recipe_names())

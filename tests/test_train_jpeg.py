@@ -153,7 +153,7 @@ def test_training_through_jpeg_helps_jpeg(photos, tmp_path):
         for _ in range(40):
             trainer.train_step(hr, lr, 2e-3)
         scores.append(objective_of(judged, trainer.net)(hr, lr, draw(judged, 4, step=0))["recon"].mean().item())
-    assert scores[0] < 0.96 * scores[1]
+    assert scores[0] < 0.97 * scores[1]
 
 
 def test_validation_judges_after_jpeg(photos, tmp_path):

@@ -70,7 +70,7 @@ def down_file(
 
         >>> import irnscale
         >>> irnscale.down_file("photo.png", "small.png", scale=4).new_size
-        (128, 128)
+        (24, 16)
     """
     settings = _settings(target, options)
     chosen = None if detail is None else str(detail)
@@ -103,7 +103,7 @@ def up_file(
 
         >>> import irnscale
         >>> irnscale.up_file("small.png", "restored.png").new_size
-        (512, 512)
+        (96, 64)
     """
     task = Up(
         _settings(target, options),
