@@ -142,7 +142,7 @@ def test_super_resolution_in_three_ways(run, photos, tmp_path):
     rows = {row["method"]: row["scores"]["psnr_rgb"] for row in json.loads(result.text)["rows"]}
     assert len(rows) == 7
     assert rows["bicubic"] > 20
-    assert rows["#1, assistant, A.3"] == pytest.approx(rows["#3, IRN as it is"], abs=0.5), "it starts as nothing"
+    assert rows["#1, assistant, A.3"] == pytest.approx(rows["#3, IRN as it is"], abs=1), "it starts as nothing"
 
 
 def test_what_is_measured_without_training(run, tmp_path):

@@ -94,7 +94,7 @@ def _client(running: Running, jobs: int) -> Iterator[tuple[Any, int | None]]:
     # memory_limit=0: Dask's nanny would end workers by its own guess at what a picture may take
     options: dict[str, Any] = {"n_workers": processes, "threads_per_worker": 1, "memory_limit": 0}
     with (
-        distributed.LocalCluster(dashboard_address=None, host="127.0.0.1", **options) as cluster,
+        distributed.LocalCluster(dashboard_address="127.0.0.1:0", host="127.0.0.1", **options) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
     ):
         yield client, processes
