@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +53,7 @@ class Down:
         self._choice  # noqa: B018 - what cannot be done is said before any work
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in vars(self).items() if key not in ("_choice", "_wanted", "_bits")}
+        return {field.name: getattr(self, field.name) for field in fields(self)}  # each process finds its own models
 
     @property
     def kind(self) -> str:
@@ -68,26 +68,25 @@ class Down:
     def _choice(self) -> Choice:
         from irnscale.zoo import combined_digest, combined_scale
 
-        files = self.settings.files
-        models = self._wanted.models(lossy=files.lossy)
+        files, models, bits = self.settings.files, self._models, self._bits
         name = "+".join(m.card.name for m in models)
-        bits = self._bits_of(models)
         text = f"down {name} {combined_digest(models)} {files.settings}" + (f" detail={bits}" if bits else "")
         text += (f" attach={self.attach}" if self.attach else "") + (" exact" if self._exact else "")
         text += f" effort={self.effort}" if self.effort else ""
         text += " gray=color" if self._in_colour else ""
         return Choice(models, combined_scale(models), text)
 
-    def _bits_of(self, models: Sequence[Model]) -> int:
-        from irnscale.zoo import combined_scale
-
-        resistant = any(m.card.jpeg_resistant for m in models)
-        lossy = self.settings.files.lossy
-        return detail_bits(self.detail, combined_scale(models), lossy=lossy, jpeg_resistant=resistant)
+    @cached_property
+    def _models(self) -> Sequence[Model]:
+        return self._wanted.models(lossy=self.settings.files.lossy)
 
     @cached_property
     def _bits(self) -> int:
-        return self._bits_of(self._choice.models)
+        from irnscale.zoo import combined_scale
+
+        resistant = any(m.card.jpeg_resistant for m in self._models)
+        lossy = self.settings.files.lossy
+        return detail_bits(self.detail, combined_scale(self._models), lossy=lossy, jpeg_resistant=resistant)
 
     @property
     def _exact(self) -> bool:
@@ -214,5 +213,5 @@ class Down:
                 "webp without -q, or tiff, or a JPEG-resistant model)"
             )
             tell(Message("warn", text, once=True))
-        elif (said := self._wanted.chosen_for_loss(self._choice.models)) is not None:
+        elif (said := self._wanted.chosen_for_loss(self._models)) is not None:
             tell(Message("note", f"{format} is lossy: {said}", once=True))

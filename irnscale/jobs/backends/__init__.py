@@ -15,6 +15,7 @@ from irnscale.batch import Outcome
 from irnscale.errors import UsageError
 from irnscale.jobs.planning import Batch
 from irnscale.jobs.settings import Tell
+from irnscale.sizes import parse_memory
 
 if TYPE_CHECKING:
     from irnscale.engine.executor import Progress
@@ -59,6 +60,16 @@ class Backend(Protocol):
 def default_workers() -> int:
     """Processes on the CPUs of this machine: with two threads in each, for more wait for one another all the time."""
     return max(2, (os.cpu_count() or 1) // 2)
+
+
+def torch_threads(processes: int) -> int:
+    """For torch in each of several processes that share the CPUs of this machine."""
+    return max(1, (os.cpu_count() or 1) // processes)
+
+
+def share_of_memory(limit: str | None, processes: int) -> str | None:
+    """Of `max_memory`, for each of several processes of one machine. Raises UsageError."""
+    return None if limit is None else str(parse_memory(limit) // processes)
 
 
 def backend(name: str) -> Backend:

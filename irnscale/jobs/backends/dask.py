@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,11 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 from irnscale.batch import Job, Outcome, Status
 from irnscale.errors import DeviceError, IrnscaleError, UsageError
-from irnscale.jobs.backends import Running, default_workers
+from irnscale.jobs.backends import Running, default_workers, share_of_memory, torch_threads
 from irnscale.jobs.backends.worker import Assignment, InOrder, elsewhere, lost
 from irnscale.jobs.planning import Batch
 from irnscale.jobs.settings import Message, Settings
-from irnscale.sizes import parse_memory
 
 if TYPE_CHECKING:
     from irnscale.engine.rescaler import Rescaler
@@ -48,16 +46,15 @@ def run(batch: Batch, running: Running, emit: Callable[[Outcome], None]) -> None
         return
     with _client(running, len(batch.jobs)) as (client, processes):
         task = replace(batch.task, settings=_own_settings(settings, processes))  # type: ignore[type-var]
-        torch_threads = None if processes is None else max(1, _cpus() // processes)
-        assignment = Assignment.of(batch, task, torch_threads)
+        assignment = Assignment.of(batch, task, None if processes is None else torch_threads(processes))
         _Tasks(client, batch, running, InOrder(batch.jobs, emit)).work(assignment)
 
 
 def _own_settings(settings: Settings, processes: int | None) -> Settings:
     """Those of a worker with another working folder, and its share of the memory where all are on this machine."""
     limit = settings.max_memory
-    if limit is not None and processes is not None:
-        limit = str(parse_memory(limit) // processes)
+    if processes is not None:
+        limit = share_of_memory(limit, processes)
     model = settings.model
     if model is not None and model.endswith(".safetensors"):
         model = str(Path(model).absolute())
@@ -193,7 +190,3 @@ def _work(assignment: Assignment, jobs: list[Job], fail_fast: bool) -> Done:
         rescalers = _rescalers.setdefault(key, {})
     assignment.work(jobs, messages.append, rescalers, outcomes.append, fail_fast=fail_fast)
     return outcomes, messages
-
-
-def _cpus() -> int:
-    return os.cpu_count() or 1

@@ -16,11 +16,10 @@ from typing import Any
 
 from irnscale.batch import Job, Outcome, Status
 from irnscale.errors import DeviceError, IrnscaleError
-from irnscale.jobs.backends import Running, default_workers
+from irnscale.jobs.backends import Running, default_workers, share_of_memory, torch_threads
 from irnscale.jobs.backends.worker import Assignment, InOrder, lost
 from irnscale.jobs.planning import Batch
 from irnscale.jobs.settings import Message, Settings
-from irnscale.sizes import parse_memory
 
 _MOST_DEATHS = 2
 """At a picture that a process had for itself: the picture is given up."""
@@ -60,8 +59,8 @@ def _places(settings: Settings, workers: int | None, jobs: int) -> list[str]:
 def _own_settings(settings: Settings, device: str, processes: int) -> Settings:
     """Those of one of several processes: its device, and its share of the memory where they share it."""
     limit = settings.max_memory
-    if limit is not None and not device.startswith("cuda"):
-        limit = str(parse_memory(limit) // processes)
+    if not device.startswith("cuda"):
+        limit = share_of_memory(limit, processes)
     return replace(settings, device=device, max_memory=limit)
 
 
@@ -86,12 +85,11 @@ class _Pool:
         self._stillborn = 0
         self._stopped = False
         self._workers: list[_Worker] = []
-        cpus = os.cpu_count() or 1
         self._assignments = []
         for place in places:
             settings = _own_settings(batch.task.settings, place, len(places))
             task = replace(batch.task, settings=settings)  # type: ignore[type-var]
-            threads = None if place.startswith("cuda") else max(1, cpus // len(places))
+            threads = None if place.startswith("cuda") else torch_threads(len(places))
             self._assignments.append(Assignment.of(batch, task, threads))
         self._depth = 2 * batch.task.settings.threads + 2
 

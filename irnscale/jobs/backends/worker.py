@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import irnscale
 from irnscale import batch as batches
 from irnscale.batch import Inputs, Job, Outcome, Status
-from irnscale.errors import DeviceError, IrnscaleError, UsageError
+from irnscale.errors import DeviceError, UsageError
 from irnscale.jobs.planning import Batch, targets
 from irnscale.jobs.settings import Tell
 from irnscale.jobs.stages import Rescaling
@@ -103,15 +103,11 @@ class InOrder:
             self._emit(self._waiting.pop(index))
 
 
-def failed(job: Job, error: IrnscaleError, *, fatal: bool = False) -> Outcome:
-    """The outcome of a job that no worker could do."""
-    return Outcome(job, Status.FAILED, error=error, fatal=fatal)
-
-
 def lost(job: Job) -> Outcome:
     """The outcome of a job at which its worker was ended again and again."""
     what = f"{job.label}: the worker was ended whenever it came to this picture"
-    return failed(job, DeviceError(what, "is there memory enough? try fewer --workers, or --max-memory"))
+    error = DeviceError(what, "is there memory enough? try fewer --workers, or --max-memory")
+    return Outcome(job, Status.FAILED, error=error)
 
 
 def elsewhere(job: Job) -> Job:
