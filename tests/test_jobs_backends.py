@@ -268,8 +268,9 @@ def test_options_that_contradict_each_other_are_refused(run, photos, options, sa
 
 
 @pytest.mark.parametrize("name", ["devices", "dask"])
-def test_streams_belong_to_this_process(run, photos, cluster, name):
-    where = ("--workers", 1) if name == "devices" else ("--scheduler", cluster.scheduler_address)
+def test_streams_belong_to_this_process(run, photos, name):
+    """Refused before a process is started or a scheduler is asked: nobody listens at this one."""
+    where = ("--workers", 1) if name == "devices" else ("--scheduler", "tcp://127.0.0.1:9")
     data = (photos / "0.png").read_bytes()
     result = run("down", "-", "-s", 2, "-o", "small.png", "--backend", name, *where, stdin=data)
     assert (result.code, "--backend threads" in result.lines[-1]) == (2, True)

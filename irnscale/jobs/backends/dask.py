@@ -11,7 +11,7 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from irnscale.batch import Job, Outcome, Status
 from irnscale.errors import DeviceError, IrnscaleError, UsageError
 from irnscale.jobs.backends import Running, default_workers, share_of_memory, torch_threads
-from irnscale.jobs.backends.worker import Assignment, InOrder, elsewhere, lost
+from irnscale.jobs.backends.worker import Assignment, InOrder, elsewhere, lost, refuse_streams
 from irnscale.jobs.planning import Batch
 from irnscale.jobs.settings import Message, Settings
 
@@ -44,6 +44,7 @@ def run(batch: Batch, running: Running, emit: Callable[[Outcome], None]) -> None
 
         threads.run(batch, running, emit)
         return
+    refuse_streams(batch)
     with _client(running, len(batch.jobs)) as (client, processes):
         task = replace(batch.task, settings=_own_settings(settings, processes))  # type: ignore[type-var]
         assignment = Assignment.of(batch, task, None if processes is None else torch_threads(processes))
@@ -84,8 +85,12 @@ def _client(running: Running, jobs: int) -> Iterator[tuple[Any, int | None]]:
             raise DeviceError(what, "start one with `dask scheduler`, or leave --scheduler out") from error
         try:
             yield client, None
+        except distributed.comm.CommClosedError as error:
+            what = f"--scheduler {running.scheduler}: the connection was lost"
+            raise DeviceError(what, "see whether it still runs, and start again with --skip-existing") from error
         finally:
-            client.close(timeout=_PATIENCE)
+            with suppress(OSError):  # a scheduler that is slow to say goodbye has done its work all the same
+                client.close(timeout=_PATIENCE)
         return
     processes = min(running.workers or default_workers(), jobs)
     # memory_limit=0: Dask's nanny would end workers by its own guess at what a picture may take

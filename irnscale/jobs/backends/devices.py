@@ -17,7 +17,7 @@ from typing import Any
 from irnscale.batch import Job, Outcome, Status
 from irnscale.errors import DeviceError, IrnscaleError
 from irnscale.jobs.backends import Running, default_workers, share_of_memory, torch_threads
-from irnscale.jobs.backends.worker import Assignment, InOrder, lost
+from irnscale.jobs.backends.worker import Assignment, InOrder, lost, refuse_streams
 from irnscale.jobs.planning import Batch
 from irnscale.jobs.settings import Message, Settings
 
@@ -36,6 +36,7 @@ def run(batch: Batch, running: Running, emit: Callable[[Outcome], None]) -> None
 
         threads.run(batch, running, emit)
         return
+    refuse_streams(batch)
     places = _places(settings, running.workers, len(batch.jobs))
     pool = _Pool(batch, running, places, InOrder(batch.jobs, emit))
     try:

@@ -40,13 +40,7 @@ class Assignment:
 
     @classmethod
     def of(cls, batch: Batch, task: Task, torch_threads: int | None = None) -> Assignment:
-        """For the workers of a run. `task` is the batch's own, perhaps with other settings for its workers.
-
-        Raises UsageError where a picture comes from stdin or goes to stdout, which only this process has.
-        """
-        if batch.streams:
-            what = "stdin and stdout belong to this process, and the workers of a backend have none"
-            raise UsageError(what, "name files, or use --backend threads")
+        """For the workers of a run. `task` is the batch's own, perhaps with other settings for its workers."""
         return cls(task, batch.inputs, task.fingerprint, irnscale.__version__, _now_of(batch), torch_threads)
 
     def stages(self, tell: Tell, rescalers: dict[str, Rescaler]) -> Rescaling:
@@ -76,6 +70,13 @@ class Assignment:
             torch.set_num_threads(self.torch_threads)
         stages = self.stages(tell, rescalers)
         batches.run(jobs, stages, emit, workers=self.task.settings.threads, fail_fast=fail_fast)
+
+
+def refuse_streams(batch: Batch) -> None:
+    """Raise UsageError where a picture comes from stdin or goes to stdout, which only this process has."""
+    if batch.streams:
+        what = "stdin and stdout belong to this process, and the workers of a backend have none"
+        raise UsageError(what, "name files, or use --backend threads")
 
 
 class InOrder:
