@@ -23,7 +23,7 @@ from xmp_packets import app1, packet, wrapped
 
 from irnscale.images.cicp import with_cicp
 from irnscale.images.iptc import photoshop_segments
-from irnscale.images.provenance import Provenance
+from irnscale.images.record import Provenance
 from irnscale.images.xmp import xmp_with_record
 
 SIDE = 12

@@ -22,8 +22,9 @@ from irnscale.detail.finding import layers_of
 from irnscale.detail.tiles import grid, side_for
 from irnscale.engine.exactly import exact_layer
 from irnscale.images import segments
-from irnscale.images.provenance import Provenance, read_provenance
+from irnscale.images.provenance import read_provenance
 from irnscale.images.read import read_picture
+from irnscale.images.record import Provenance
 
 COMMON = chunk.Common(codec.WEBP, 0, 4, (1, 2), 256, "0123456789ab")
 

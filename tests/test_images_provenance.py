@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 from irnscale.errors import InputError
-from irnscale.images.picture import Picture
-from irnscale.images.provenance import Provenance, pixel_crc, read_provenance
+from irnscale.images.picture import Picture, pixel_crc
+from irnscale.images.provenance import read_provenance
 from irnscale.images.read import read_picture
+from irnscale.images.record import Provenance
 from irnscale.images.write import FORMATS, encode_picture
 from irnscale.images.xmp import NAMESPACE, record_in_xmp, upright_xmp, xmp_with_record
 

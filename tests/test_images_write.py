@@ -16,8 +16,8 @@ from PIL import Image, ImageCms
 from irnscale.errors import OutputError, UsageError
 from irnscale.images.inspect import describe
 from irnscale.images.picture import Picture
-from irnscale.images.provenance import Provenance
 from irnscale.images.read import read_picture
+from irnscale.images.record import Provenance
 from irnscale.images.write import (
     FORMATS,
     check_format_limits,

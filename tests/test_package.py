@@ -1,4 +1,4 @@
-"""The package: what a wheel holds, what it asks for, and that importing it is cheap."""
+"""The package: what a wheel holds, what it asks for, that importing it is cheap, and which part may import which."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from email.parser import Parser
 from pathlib import Path
 
 import pytest
+from source_tree import Import, all_imports, circles, imports_of, sources
 
 import irnscale
 
@@ -64,6 +65,98 @@ def test_the_archive_is_of_this_version():
     archived = {p.stem for p in (ROOT / "archive/models").glob("*.safetensors")}
     assert archived == {p.stem for p in (ROOT / "archive/models").glob("*.json")}
     assert not archived & {p.stem for p in (ROOT / "checkpoints").glob("*.safetensors")}
+
+
+EVERYWHERE = {"_version", "errors", "freia", "sizes", "userfolders"}
+"""Modules of the top that import nothing of ours, or `errors` alone."""
+MAY_IMPORT = {
+    "kernels": set(),
+    "checkpoints": set(),
+    "images": set(),
+    "networks": {"kernels"},
+    "metrics": {"images"},
+    "detail": {"images"},
+    "batch": {"images"},
+    "zoo": {"networks", "images"},
+    "engine": {"networks", "kernels", "images", "detail", "metrics", "zoo"},
+    "jobs": {"engine", "batch", "images", "detail", "zoo"},
+    "train": {"networks", "kernels", "images", "metrics", "zoo", "engine.precision"},
+    "evaluation": {"engine", "networks", "kernels", "images", "detail", "metrics", "zoo"},
+    "bench": {"jobs", "engine", "batch", "networks", "kernels", "zoo", "train"},
+    "experiments": {"evaluation", "train", "engine", "networks", "kernels", "images", "metrics", "zoo"},
+    "cli": {"bench", "evaluation", "experiments", "train", "jobs", "engine", "batch", "networks", "kernels"}
+    | {"images", "detail", "metrics", "zoo"},
+    "__main__": {"cli"},
+    "train.__main__": {"cli"},
+}
+"""What CONTRIBUTING says ("Imports run one way"), package by package."""
+TYPES_OF = {"images": {"detail.pixels"}, "": {"engine", "errors", "jobs"}}
+"""Beyond those, what is imported for its types alone: a picture has layers; `import irnscale` loads on use what it
+names."""
+LOOKUPS = {"irnscale.networks.families", "irnscale.train.objective"}
+"""Where one of many is looked up, what is found imports what is beside the lookup: a family its network, which has a
+configuration of the family's file; an objective, which derives from `Objective`."""
+
+
+def _within(place: str, allowed: set[str]) -> bool:
+    return any(place == name or place.startswith(f"{name}.") for name in allowed)
+
+
+def _forbidden(found: Import) -> bool:
+    """Whether an import breaks the rules."""
+    here, there = (name.partition("irnscale.")[2] for name in (found.module, found.target))
+    package = here if here in MAY_IMPORT else here.partition(".")[0]
+    if found.target.partition(".")[0] == "FrEIA":
+        return here != "freia" and not _within(here, {"networks.glow"})
+    if found.target.partition(".")[0] != "irnscale" or there.partition(".")[0] == package:
+        return False
+    if package in EVERYWHERE:
+        return there != "errors"
+    allowed = MAY_IMPORT.get(package, set()) | (set() if package == "kernels" else EVERYWHERE)
+    return not _within(there, allowed | (TYPES_OF.get(package, set()) if found.when == "types" else set()))
+
+
+def test_imports_run_one_way():
+    found = all_imports()
+    assert len(found) > 2000
+    assert {name.split(".")[1] for name in sources() if name.count(".") > 1} <= MAY_IMPORT.keys(), "a new package"
+    assert [f"{i.module} imports {i.target} ({i.when})" for i in found if _forbidden(i)] == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("irnscale.images.read", "from irnscale.zoo import find"),
+        ("irnscale.images.read", "from irnscale.detail.pixels import found"),
+        ("irnscale.kernels.haar", "def f():\n    from irnscale import errors"),
+        ("irnscale.engine.plan", "if TYPE_CHECKING:\n    from irnscale.jobs.task import Task"),
+        ("irnscale.train.loop", "import irnscale.engine.rescaler"),
+        ("irnscale.jobs.down", "from irnscale import cli"),
+        ("irnscale.errors", "import irnscale.sizes"),
+        ("irnscale.zoo.store", "from FrEIA.framework import SequenceINN"),
+    ],
+)
+def test_an_import_the_wrong_way_is_seen(module, source):
+    (found,) = imports_of(module, source, sources())
+    assert _forbidden(found)
+
+
+def _arrows(found: list[Import]) -> dict[str, set[str]]:
+    """Which module imports which, but for lookups."""
+    arrows: dict[str, set[str]] = {name: set() for name in sources()}
+    for one in found:
+        if one.target != one.module and not (one.when != "start" and _within(one.module, LOOKUPS)):
+            arrows[one.module].add(one.target)
+    return arrows
+
+
+def test_no_modules_import_each_other():
+    """Neither as they are loaded nor in functions, nor for types."""
+    found = all_imports()
+    assert circles(_arrows(found)) == []
+    back = Import("irnscale.errors", "irnscale.jobs.files", "call")
+    (circle,) = circles(_arrows([*found, back]))
+    assert {"irnscale.errors", "irnscale.jobs.files", "irnscale.sizes"} <= circle
 
 
 @pytest.fixture(scope="module")

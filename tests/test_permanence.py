@@ -17,7 +17,8 @@ from commandline import Run, picture, pixels, resave, runner, tiny_model
 from keep_pictures import KEPT, rescaler_of, restored_from
 
 from irnscale.errors import ModelError
-from irnscale.images.provenance import SCHEMA, Provenance, read_provenance
+from irnscale.images.provenance import read_provenance
+from irnscale.images.record import SCHEMA, Provenance
 from irnscale.zoo import ModelCard, find, models, newest, recorded, store
 from irnscale.zoo.names import family, generation
 from irnscale.zoo.store import Model, default_model

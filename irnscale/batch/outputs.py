@@ -16,8 +16,9 @@ from irnscale.images.atomic import write_bytes_atomic
 from irnscale.images.formats import FORMATS, canonical_format, format_from_name, is_lossy
 
 if TYPE_CHECKING:
-    from irnscale.images.picture import Picture, Pixels
-    from irnscale.images.provenance import Provenance
+    from irnscale.images.picture import Picture
+    from irnscale.images.pixels import Pixels
+    from irnscale.images.record import Provenance
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-import irnscale
+from irnscale._version import __version__
 from irnscale.cli.models import report_broken
 from irnscale.cli.options import DEBUG, DEVICE, MAX_MEMORY, PRECISION, TILE, parse_size
 from irnscale.errors import ExitCode, ModelError
@@ -101,7 +101,7 @@ def collect(broken: dict[Path, ModelError]) -> dict[str, Any]:
     exact = [m.card.name for m in found if precision not in {"float32", *m.card.automatic}]
     probe = torch.empty(0, device=device)
     facts: dict[str, Any] = {
-        "irnscale": irnscale.__version__,
+        "irnscale": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: _version(name) for name in PACKAGES},

@@ -11,7 +11,7 @@ from importlib import import_module
 
 import click
 
-import irnscale
+from irnscale._version import __version__
 from irnscale.cli.streams import open_standard_streams
 from irnscale.errors import ExitCode, InputError, IrnscaleError, one_line
 
@@ -60,7 +60,7 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(irnscale.__version__, prog_name="irnscale")
+@click.version_option(__version__, prog_name="irnscale")
 def group() -> None:
     """Shrink photographs so that they can be blown up again almost losslessly.
 

@@ -11,7 +11,8 @@ from irnscale.detail.cells import Samples
 from irnscale.detail.pixels import Layer, begins, found
 from irnscale.errors import InputError
 from irnscale.images.formats import FORMATS, is_lossy
-from irnscale.images.provenance import Provenance, pixel_crc
+from irnscale.images.picture import pixel_crc
+from irnscale.images.record import Provenance
 
 if TYPE_CHECKING:
     from irnscale.images.picture import Picture

@@ -9,7 +9,7 @@ import numpy as np
 from irnscale.detail.finding import as_written, layer_in_samples, record_of
 from irnscale.detail.pixels import without
 from irnscale.images.formats import FORMATS, canonical_format, is_lossy
-from irnscale.images.provenance import pixel_crc
+from irnscale.images.picture import pixel_crc
 from irnscale.images.read import read_picture
 from irnscale.images.segments import attachment, detached
 from irnscale.images.write import encode_picture

@@ -20,8 +20,8 @@ from irnscale.engine.rescaler import Rescaler
 from irnscale.images.alpha import bleed
 from irnscale.images.depth import eight_bits
 from irnscale.images.picture import Picture
-from irnscale.images.provenance import Provenance
 from irnscale.images.read import read_picture
+from irnscale.images.record import Provenance
 
 
 @dataclass(frozen=True)

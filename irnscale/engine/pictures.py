@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-import irnscale
+from irnscale._version import __version__
 from irnscale.detail import chunk
 from irnscale.engine.canvas import gray_of
 from irnscale.engine.detailed import add_detail, shrink_with_detail, without_digits
@@ -19,8 +19,8 @@ from irnscale.engine.rescaler import Rescaler
 from irnscale.images.alpha import bleed
 from irnscale.images.depth import eight_bits
 from irnscale.images.orientation import turn_upright, turned_size
-from irnscale.images.picture import Picture
-from irnscale.images.provenance import Provenance, pixel_crc, settings_digest
+from irnscale.images.picture import Picture, pixel_crc
+from irnscale.images.record import Provenance, settings_digest
 
 Through = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
 
@@ -71,7 +71,7 @@ def _record(
     original = source.format if kind == "down" else source.record.original_format if source.record else "unknown"
     return Provenance(
         kind=kind,
-        version=irnscale.__version__,
+        version=__version__,
         model=rescaler.name,
         digest=rescaler.digest,
         scale=rescaler.scale,

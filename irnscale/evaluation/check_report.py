@@ -6,7 +6,7 @@ import base64
 import math
 from collections.abc import Sequence
 
-import irnscale
+from irnscale._version import __version__
 from irnscale.evaluation import page
 from irnscale.evaluation.check import Checked, exact
 from irnscale.evaluation.crops import Crop
@@ -22,7 +22,7 @@ def check_report(
     """A page with a row per photograph, the part of each that comes out worst, and the curves where there are any."""
     scale = results[0].scale
     introduction = (
-        f"irnscale {irnscale.__version__}: each photograph shrunk x{scale}, written as {results[0].stored}, read back "
+        f"irnscale {__version__}: each photograph shrunk x{scale}, written as {results[0].stored}, read back "
         f"and restored. PSNR (dB) and SSIM, {scale} pixels cut off every side; luma and RGB by the network "
         "alone, and luma with the coded detail that the small file carries. The part shown of each is the one where "
         "the restored picture is farthest from the original. Bytes of the small file include its record."

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from itertools import groupby
 
-import irnscale
+from irnscale._version import __version__
 from irnscale.evaluation import page
 from irnscale.evaluation.crops import Crop
 from irnscale.evaluation.loop import Summary
@@ -49,7 +49,7 @@ def _introduction(ruler: Ruler, chosen: Chosen) -> str:
     luma = "rounded to whole numbers, gray pictures as they are" if ruler.rounded_luma else "unrounded"
     where = "in float64" if ruler.device is None else f"in float32 on {ruler.device}"
     return (
-        f"irnscale {irnscale.__version__}. PSNR (dB) and SSIM, {where}. HR: the restored picture against the "
+        f"irnscale {__version__}. PSNR (dB) and SSIM, {where}. HR: the restored picture against the "
         f"original, the scale's number of pixels cut off every side. LR: the small picture, as it is read back from "
         f"its file, against bicubic; equal pictures read 100 dB. With detail: with the coded layer that the small "
         f"picture carries, which the other columns leave out. Luma {luma}. Seconds are for both directions on the "

@@ -13,8 +13,8 @@ from irnscale.engine.pictures import restore, shrink
 from irnscale.engine.rescaler import Rescaler
 from irnscale.images.formats import canonical_format
 from irnscale.images.picture import Picture
-from irnscale.images.provenance import Provenance
 from irnscale.images.read import read_picture
+from irnscale.images.record import Provenance
 from irnscale.images.segments import attached
 from irnscale.images.write import encode_picture
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import irnscale
+from irnscale._version import __version__
 from irnscale.errors import InputError, OutputError, UsageError
 from irnscale.evaluation.published import Published, published
 from irnscale.evaluation.tables import aligned
@@ -83,7 +83,7 @@ class Result:
     notes: list[str] = field(default_factory=list)
     command: str = ""
     seconds: float = 0.0
-    version: str = irnscale.__version__
+    version: str = __version__
 
     def save(self, out: Path) -> None:
         """As `<out>/<name>.json`, replacing an older one. Raises OutputError."""

@@ -11,7 +11,7 @@ import time
 from importlib import import_module
 from typing import IO, TYPE_CHECKING, Any
 
-from ..errors import OutputError
+from irnscale.errors import OutputError
 
 if TYPE_CHECKING:
     from pathlib import Path

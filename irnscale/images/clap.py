@@ -9,8 +9,8 @@ import struct
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from ..errors import InputError
-from .boxes import primary_properties
+from irnscale.errors import InputError
+from irnscale.images.boxes import primary_properties
 
 if TYPE_CHECKING:
     from pathlib import Path

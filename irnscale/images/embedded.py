@@ -6,15 +6,15 @@ import struct
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from .boxes import boxes_in, exif_item
-from .exif import ORIENTATION
-from .gif_xmp import gif_xmp
-from .jpeg_segments import XMP_IDENTIFIER
-from .orientation import turned_size
-from .photoshop import EXIF, IPTC, SEGMENT_IDENTIFIER, XMP, iptc_of, resources
-from .png_text import RESOURCES_KEYWORD, packed_exif, png_texts, profile_bytes
-from .stored import stored_xmp
-from .xmp import xmp_orientation
+from irnscale.images.boxes import boxes_in, exif_item
+from irnscale.images.exif import ORIENTATION
+from irnscale.images.gif_xmp import gif_xmp
+from irnscale.images.jpeg_segments import XMP_IDENTIFIER
+from irnscale.images.orientation import turned_size
+from irnscale.images.photoshop import EXIF, IPTC, SEGMENT_IDENTIFIER, XMP, iptc_of, resources
+from irnscale.images.png_text import RESOURCES_KEYWORD, packed_exif, png_texts, profile_bytes
+from irnscale.images.stored import stored_xmp
+from irnscale.images.xmp import xmp_orientation
 
 if TYPE_CHECKING:
     from typing import BinaryIO

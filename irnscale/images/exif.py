@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from .tiff_directories import TYPE_SIZES
+from irnscale.images.tiff_directories import TYPE_SIZES
 
 PREFIX = b"Exif\0\0"
 

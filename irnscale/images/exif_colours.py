@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PIL import Image
 
-from .profiles import D65, Colours, profile
+from irnscale.images.profiles import D65, Colours, profile
 
 _EXIF, _INTEROP = 0x8769, 0xA005
 _COLOUR_SPACE, _INTEROP_INDEX = 0xA001, 1

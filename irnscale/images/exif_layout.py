@@ -10,10 +10,10 @@ import io
 import struct
 from typing import TYPE_CHECKING, BinaryIO
 
-from .tiff_directories import Field, stored_fields
+from irnscale.images.tiff_directories import Field, stored_fields
 
 if TYPE_CHECKING:
-    from .tiff_directories import Fields
+    from irnscale.images.tiff_directories import Fields
 
 EXIF_IFD, GPS_IFD, _INTEROP_IFD = 0x8769, 0x8825, 0xA005
 MAKER_NOTE = 0x927C

@@ -10,10 +10,10 @@ import struct
 from typing import TYPE_CHECKING
 from xml.dom import minidom
 
-from .jpeg_segments import APP1, ROOM, XMP_IDENTIFIER, segment
-from .stored import stored_segments
-from .xmp import NAMESPACE
-from .xmp_document import (
+from irnscale.images.jpeg_segments import APP1, ROOM, XMP_IDENTIFIER, segment
+from irnscale.images.stored import stored_segments
+from irnscale.images.xmp import NAMESPACE
+from irnscale.images.xmp_document import (
     MAX_PACKET,
     RDF,
     XMLNS,

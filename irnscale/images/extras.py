@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import UsageError
+from irnscale.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .picture import Pixels
+    from irnscale.images.pixels import Pixels
 
 IO, HEIF = "pip install 'irnscale[io]'", "pip install 'irnscale[heif]'"
 _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from ..errors import UsageError
+from irnscale.errors import UsageError
 
 if TYPE_CHECKING:
     import os

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .xmp_document import MAX_PACKET
+from irnscale.images.xmp_document import MAX_PACKET
 
 if TYPE_CHECKING:
     from typing import BinaryIO

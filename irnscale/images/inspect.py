@@ -8,14 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import ImageCms
 
-from .opening import open_source, read_bytes, source_name
-from .provenance import find_record
-from .read import HEAD, bits_per_channel, format_name, frame_count, refuse_raw, stored_orientation, upright_size
-from .resolution import stored_resolution
-from .samples import is_filling
-from .segments import attachment
-from .stored import stored_xmp
-from .texts import stored_texts_of
+from irnscale.images.opening import open_source, read_bytes, source_name
+from irnscale.images.provenance import find_record
+from irnscale.images.read import (
+    HEAD,
+    bits_per_channel,
+    format_name,
+    frame_count,
+    refuse_raw,
+    stored_orientation,
+    upright_size,
+)
+from irnscale.images.resolution import stored_resolution
+from irnscale.images.samples import is_filling
+from irnscale.images.segments import attachment
+from irnscale.images.stored import stored_xmp
+from irnscale.images.texts import stored_texts_of
 
 if TYPE_CHECKING:
     from pathlib import Path

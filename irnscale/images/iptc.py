@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .jpeg_segments import APP13, ROOM, segment
-from .photoshop import IPTC, SEGMENT_IDENTIFIER, as_resource, iptc_of, is_resources
-from .png_text import profile_bytes
-from .stored import stored_segments, stored_texts, stored_values
+from irnscale.images.jpeg_segments import APP13, ROOM, segment
+from irnscale.images.photoshop import IPTC, SEGMENT_IDENTIFIER, as_resource, iptc_of, is_resources
+from irnscale.images.png_text import profile_bytes
+from irnscale.images.stored import stored_segments, stored_texts, stored_values
 
 if TYPE_CHECKING:
     from PIL import Image

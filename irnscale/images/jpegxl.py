@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageFile
 
-from .jpegxl_colour import Colour, from_linear, hdr_codes, profile, read_colour
-from .modes import Arrays, arrays_of
+from irnscale.images.jpegxl_colour import Colour, from_linear, hdr_codes, profile, read_colour
+from irnscale.images.modes import Arrays, arrays_of
 
 if TYPE_CHECKING:
-    from .picture import Pixels
+    from irnscale.images.pixels import Pixels
 
 _BARE, _CONTAINER = b"\xff\x0a", b"\0\0\0\x0cJXL "
 _HEADER = 4096  # bytes that surely hold it, with the names of a few extra channels

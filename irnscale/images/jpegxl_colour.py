@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from . import profiles
+from irnscale.images import profiles
 
 _GRAY, _XYB = 1, 2  # colour spaces
 _CUSTOM = 2

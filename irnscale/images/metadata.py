@@ -5,13 +5,13 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from .exif import PREFIX, upright_exif
-from .exif_layout import block_of_tiff
-from .extended_xmp import with_extension
-from .iptc import stored_iptc
-from .stored import in_file, stored_xmp
-from .xmp import names_second_picture, upright_xmp
-from .xmp_document import TooLargeError
+from irnscale.images.exif import PREFIX, upright_exif
+from irnscale.images.exif_layout import block_of_tiff
+from irnscale.images.extended_xmp import with_extension
+from irnscale.images.iptc import stored_iptc
+from irnscale.images.stored import in_file, stored_xmp
+from irnscale.images.xmp import names_second_picture, upright_xmp
+from irnscale.images.xmp_document import TooLargeError
 
 if TYPE_CHECKING:
     from PIL import Image

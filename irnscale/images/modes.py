@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, ImageCms
 
-from ..errors import InputError
-from .samples import correct_order, from_type, typed_gray
+from irnscale.errors import InputError
+from irnscale.images.samples import correct_order, from_type, typed_gray
 
 if TYPE_CHECKING:
-    from .picture import Pixels
+    from irnscale.images.pixels import Pixels
 
 _GRAY = {"1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N"}
 _SIXTEEN = {"I;16", "I;16L", "I;16B", "I;16N"}

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from PIL import Image, PngImagePlugin, UnidentifiedImageError, _imaging, features
 
-from ..errors import InputError
-from .embedded import reveal
-from .extras import HEIF, IO, has_heif, has_io, is_heic
-from .jpegxl import JpegXlFile, is_jpegxl
-from .png_mending import SIGNATURE, mended
-from .raw import is_camera_raw
-from .unsupported import unsupported
+from irnscale.errors import InputError
+from irnscale.images.embedded import reveal
+from irnscale.images.extras import HEIF, IO, has_heif, has_io, is_heic
+from irnscale.images.jpegxl import JpegXlFile, is_jpegxl
+from irnscale.images.png_mending import SIGNATURE, mended
+from irnscale.images.raw import is_camera_raw
+from irnscale.images.unsupported import unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy.typing as npt
-
-from .orientation import turn_back, turned_size
+from irnscale.images.alpha import seen_alpha
+from irnscale.images.orientation import turn_back, turned_size
+from irnscale.images.pixels import Pixels
 
 if TYPE_CHECKING:
     from irnscale.detail.pixels import Layer
-
-    from .provenance import Provenance
-    from .resolution import Resolution
-    from .texts import Text
-
-Pixels = npt.NDArray[Any]  # uint8 or uint16; numpy's types cannot say so without a cast at each step
+    from irnscale.images.record import Provenance
+    from irnscale.images.resolution import Resolution
+    from irnscale.images.texts import Text
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,3 +90,11 @@ class Picture:
         defaults: dict[str, Any] = {"depth": 8 * pixels.dtype.itemsize, "orientation": 1}
         changes = defaults | {"layers": (), "attachment": None} | changes
         return replace(self, pixels=pixels, alpha=alpha, **changes)
+
+
+def pixel_crc(picture: Picture) -> int:
+    """CRC-32 of the pixels (RGB, row by row), continued over the alpha plane where there is one that hides anything."""
+    order = "<u2" if picture.depth == 16 else "u1"
+    crc = zlib.crc32(picture.pixels.astype(order, copy=False).tobytes())
+    alpha = seen_alpha(picture.alpha)
+    return crc if alpha is None else zlib.crc32(alpha.astype(order, copy=False).tobytes(), crc)

@@ -7,16 +7,16 @@ import zlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .exif import PREFIX
-from .exif_additions import with_fields
-from .jpeg_segments import ROOM
-from .resolution import exif_fields, jfif_density, of_exif, png_chunk, with_jfif_density
-from .texts import COMMENT, dropped_note, png_text_chunks, text_fields
+from irnscale.images.exif import PREFIX
+from irnscale.images.exif_additions import with_fields
+from irnscale.images.jpeg_segments import ROOM
+from irnscale.images.resolution import exif_fields, jfif_density, of_exif, png_chunk, with_jfif_density
+from irnscale.images.texts import COMMENT, dropped_note, png_text_chunks, text_fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .picture import Picture
+    from irnscale.images.picture import Picture
 
 _END_OF_HEADER = 8 + 12 + 13  # of a PNG
 

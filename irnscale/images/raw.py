@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import BinaryIO
 
-from .tiff_directories import Tags, directories
+from irnscale.images.tiff_directories import Tags, directories
 
 _HEADS = (
     (8, b"CR\x02"),  # Canon CR2, in a TIFF

@@ -8,32 +8,32 @@ from typing import TYPE_CHECKING, Any, cast
 
 from PIL import Image
 
-from ..errors import InputError
-from .clap import clean_aperture
-from .exif import ORIENTATION
-from .exif_colours import exif_profile
-from .extras import IO, deep_picture, deep_png, deep_tiff, has_io
-from .jpegxl import JpegXlFile, jpegxl_arrays
-from .metadata import read_exif, read_iptc, read_xmp
-from .modes import Arrays, arrays_of, cropped, decode
-from .opening import failures_as_input_errors, open_source, read_bytes, source_name
-from .orientation import turn_upright, turned_size
-from .picture import Picture
-from .png_mending import mended
-from .provenance import find_record
-from .resolution import stored_resolution, turned_exif
-from .samples import deep_samples, header_bits, shown
-from .segments import attachment
-from .signals import Signalled, colours_of, full_range
-from .stored import stored_xmp
-from .texts import stored_texts_of
-from .tiff_directories import count_pages
-from .xmp import xmp_orientation
+from irnscale.errors import InputError
+from irnscale.images.clap import clean_aperture
+from irnscale.images.exif import ORIENTATION
+from irnscale.images.exif_colours import exif_profile
+from irnscale.images.extras import IO, deep_picture, deep_png, deep_tiff, has_io
+from irnscale.images.jpegxl import JpegXlFile, jpegxl_arrays
+from irnscale.images.metadata import read_exif, read_iptc, read_xmp
+from irnscale.images.modes import Arrays, arrays_of, cropped, decode
+from irnscale.images.opening import failures_as_input_errors, open_source, read_bytes, source_name
+from irnscale.images.orientation import turn_upright, turned_size
+from irnscale.images.picture import Picture
+from irnscale.images.png_mending import mended
+from irnscale.images.provenance import find_record
+from irnscale.images.resolution import stored_resolution, turned_exif
+from irnscale.images.samples import deep_samples, header_bits, shown
+from irnscale.images.segments import attachment
+from irnscale.images.signals import Signalled, colours_of, full_range
+from irnscale.images.stored import stored_xmp
+from irnscale.images.texts import stored_texts_of
+from irnscale.images.tiff_directories import count_pages
+from irnscale.images.xmp import xmp_orientation
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .provenance import Provenance
+    from irnscale.images.record import Provenance
 
 MAX_PIXELS = 10**9
 HEAD = 1 << 16

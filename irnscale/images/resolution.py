@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from PIL import Image
 
-from .boxes import find_box
-from .exif_additions import RATIONAL, SHORT, Field, with_fields
-from .jpeg_segments import APP13
-from .opening import PILLOW_ERRORS, quiet_pillow
-from .photoshop import SEGMENT_IDENTIFIER, resource
-from .stored import stored_segments
+from irnscale.images.boxes import find_box
+from irnscale.images.exif_additions import RATIONAL, SHORT, Field, with_fields
+from irnscale.images.jpeg_segments import APP13
+from irnscale.images.opening import PILLOW_ERRORS, quiet_pillow
+from irnscale.images.photoshop import SEGMENT_IDENTIFIER, resource
+from irnscale.images.stored import stored_segments
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .boxes import boxes, find_box, primary_properties
-from .profiles import D65, HDR, SRGB_PRIMARIES, Colours, cicp_colours, fitted, is_sound, profile
+from irnscale.images.boxes import boxes, find_box, primary_properties
+from irnscale.images.profiles import D65, HDR, SRGB_PRIMARIES, Colours, cicp_colours, fitted, is_sound, profile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from PIL import Image
 
-    from .picture import Pixels
+    from irnscale.images.pixels import Pixels
 
 _DAMAGED = "its colour profile is damaged and was dropped"
 _NARROW = "its samples are of narrow range (16 to 235) and are made full range"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
-from .jpeg_segments import contents
-from .png_text import png_texts
-from .tiff_directories import raw_values
-from .xmp_document import as_utf8
+from irnscale.images.jpeg_segments import contents
+from irnscale.images.png_text import png_texts
+from irnscale.images.tiff_directories import raw_values
+from irnscale.images.xmp_document import as_utf8
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

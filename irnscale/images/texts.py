@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from .boxes import find_box
-from .exif_additions import ASCII, Field
-from .jpeg_segments import ROOM, segment
-from .opening import PILLOW_ERRORS, quiet_pillow
-from .png_text import TextChunk, every_text
-from .provenance import KEYWORD
-from .stored import stored_segments
+from irnscale.images.boxes import find_box
+from irnscale.images.exif_additions import ASCII, Field
+from irnscale.images.jpeg_segments import ROOM, segment
+from irnscale.images.opening import PILLOW_ERRORS, quiet_pillow
+from irnscale.images.png_text import TextChunk, every_text
+from irnscale.images.record import KEYWORD
+from irnscale.images.stored import stored_segments
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

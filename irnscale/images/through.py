@@ -7,8 +7,9 @@ import io
 import numpy as np
 from PIL import Image
 
-from .picture import Picture, Pixels
-from .write import encode_picture
+from irnscale.images.picture import Picture
+from irnscale.images.pixels import Pixels
+from irnscale.images.write import encode_picture
 
 
 def through_format(samples: Pixels, format: str, *, quality: int | None, subsampling: str | None) -> Pixels:

@@ -10,14 +10,14 @@ import struct
 import zlib
 from typing import TYPE_CHECKING
 
-from ..errors import UsageError
-from .exif import without_loose_ends
-from .exif_layout import fields_for_tiff
-from .iptc import TIFF_TAG
+from irnscale.errors import UsageError
+from irnscale.images.exif import without_loose_ends
+from irnscale.images.exif_layout import fields_for_tiff
+from irnscale.images.iptc import TIFF_TAG
 
 if TYPE_CHECKING:
-    from .picture import Pixels
-    from .tiff_directories import Field
+    from irnscale.images.pixels import Pixels
+    from irnscale.images.tiff_directories import Field
 
 _STRIP_BYTES = 1 << 20
 _MAX_FILE = 2**32 - 2**20

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from PIL import TiffImagePlugin
 
-from .clap import impossible_aperture
-from .tiff_directories import Tags, directories
+from irnscale.images.clap import impossible_aperture
+from irnscale.images.tiff_directories import Tags, directories
 
 _BIG_TIFF_MOTOROLA = b"MM\0+"
 _CONVERT = "convert it to RGB of 8 or 16 bits"

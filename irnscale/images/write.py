@@ -9,24 +9,32 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, PngImagePlugin, features
 
-from ..errors import OutputError, UsageError
-from .atomic import write_bytes_atomic
-from .cicp import with_cicp
-from .exif import PREFIX, without_orientation
-from .extended_xmp import xmp_segments
-from .extras import deep_png_bytes, has_io, require_io
-from .formats import DEEP_FORMATS, FORMATS, canonical_format, check_format_limits, format_from_name, is_lossy
-from .iptc import PNG_KEYWORD, photoshop_segments, png_profile
-from .opening import PILLOW_ERRORS, quiet_pillow
-from .placing import placed, with_placed
-from .profiles import HDR, fitted
-from .provenance import KEYWORD, Provenance
-from .texts import comment_segments
-from .tiff_file import tiff_bytes
-from .xmp import xmp_with_record
+from irnscale.errors import OutputError, UsageError
+from irnscale.images.atomic import write_bytes_atomic
+from irnscale.images.cicp import with_cicp
+from irnscale.images.exif import PREFIX, without_orientation
+from irnscale.images.extended_xmp import xmp_segments
+from irnscale.images.extras import deep_png_bytes, has_io, require_io
+from irnscale.images.formats import (
+    DEEP_FORMATS,
+    FORMATS,
+    canonical_format,
+    check_format_limits,
+    format_from_name,
+    is_lossy,
+)
+from irnscale.images.iptc import PNG_KEYWORD, photoshop_segments, png_profile
+from irnscale.images.opening import PILLOW_ERRORS, quiet_pillow
+from irnscale.images.placing import placed, with_placed
+from irnscale.images.profiles import HDR, fitted
+from irnscale.images.record import KEYWORD, Provenance
+from irnscale.images.texts import comment_segments
+from irnscale.images.tiff_file import tiff_bytes
+from irnscale.images.xmp import xmp_with_record
 
 if TYPE_CHECKING:
-    from .picture import Picture, Pixels
+    from irnscale.images.picture import Picture
+    from irnscale.images.pixels import Pixels
 
 __all__ = [
     "FORMATS",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xml.dom import minidom
 
-from .xmp_document import (
+from irnscale.images.xmp_document import (
     RDF,
     EmptyPacketError,
     PlainText,

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from irnscale.engine.executor import Progress
     from irnscale.engine.rescaler import Rescaler
     from irnscale.images.picture import Picture
-    from irnscale.images.provenance import Provenance
     from irnscale.images.read import Header
+    from irnscale.images.record import Provenance
     from irnscale.zoo import Model
 
 GRAYS = ("keep", "color")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from irnscale.engine.executor import Progress
     from irnscale.engine.rescaler import Rescaler
     from irnscale.images.picture import Picture
-    from irnscale.images.provenance import Provenance
+    from irnscale.images.record import Provenance
 
 PIXELS_IN_MEMORY = 2 * 10**8
 """Of all pictures between reading and writing: some 2 GB. A larger one is processed alone."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from irnscale.images.provenance import settings_digest
+from irnscale.images.record import settings_digest
 from irnscale.jobs.settings import Settings, Tell
 
 if TYPE_CHECKING:
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from irnscale.engine.executor import Progress
     from irnscale.engine.rescaler import Rescaler
     from irnscale.images.picture import Picture
-    from irnscale.images.provenance import Provenance
     from irnscale.images.read import Header
+    from irnscale.images.record import Provenance
     from irnscale.zoo import Model
 
 

@@ -10,7 +10,7 @@ from irnscale.batch import Naming
 from irnscale.errors import InputError, ModelError, UsageError
 from irnscale.images.formats import FORMATS, is_lossy
 from irnscale.images.orientation import turned_size
-from irnscale.images.provenance import SCALES
+from irnscale.images.record import SCALES
 from irnscale.jobs.choosing import Wanted, check_scale
 from irnscale.jobs.settings import Message, Settings, Tell
 from irnscale.jobs.task import Choice
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from irnscale.engine.executor import Progress
     from irnscale.engine.rescaler import Rescaler
     from irnscale.images.picture import Picture
-    from irnscale.images.provenance import Provenance
     from irnscale.images.read import Header
+    from irnscale.images.record import Provenance
     from irnscale.zoo import Model
 
 
@@ -382,7 +382,7 @@ def _from_record(label: str, record: Provenance, scale: int | None, settings: Se
 
 
 def _doubts(record: Provenance, picture: Picture) -> list[str]:
-    from irnscale.images.provenance import pixel_crc
+    from irnscale.images.picture import pixel_crc
 
     width, height = picture.stored_size
     if (width, height) != (record.lr_width, record.lr_height):

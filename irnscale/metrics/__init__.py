@@ -1,5 +1,5 @@
 """What pictures are measured by. PSNR and SSIM here; `scores` has the others, by name."""
 
-from .fidelity import LUMA_WEIGHTS, as_8bit, luma, psnr, ssim
+from irnscale.metrics.fidelity import LUMA_WEIGHTS, as_8bit, luma, psnr, ssim
 
 __all__ = ["LUMA_WEIGHTS", "as_8bit", "luma", "psnr", "ssim"]

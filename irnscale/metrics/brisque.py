@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from irnscale.errors import UsageError
-
-from .statistics import Array, fitted, normalised
+from irnscale.metrics.statistics import Array, fitted, normalised
 
 _GRAY = (0.2125, 0.7154, 0.0721)
 _HALVING = (-0.09375, 0.59375, 0.59375, -0.09375)

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from irnscale.errors import ModelError
-
-from .features import OUTPUT, PATCH, SMALLEST, Features, from_bytes
+from irnscale.metrics.features import OUTPUT, PATCH, SMALLEST, Features, from_bytes
 
 SHA256 = "f11d876cca7fb483f479899df73c98827095efe8ea99d740f3ee5b2c2bfaf468"
 """Of the file of the features: frozen, as every number by them depends on it."""

@@ -23,8 +23,7 @@ import torch
 
 from irnscale.errors import InputError, UsageError
 from irnscale.images.bicubic import bicubic_down
-
-from .statistics import Array, blocks, fitted, normalised
+from irnscale.metrics.statistics import Array, blocks, fitted, normalised
 
 PATCH = 96
 """Side of a patch, in pixels; at half size it is half of that."""

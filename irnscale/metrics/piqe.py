@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .statistics import Array, blocks, normalised
+from irnscale.metrics.statistics import Array, blocks, normalised
 
 BLOCK = 16
 _SEGMENT = 6

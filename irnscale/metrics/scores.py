@@ -18,11 +18,10 @@ from torch import Tensor
 from irnscale.errors import UsageError
 from irnscale.images.bicubic import bicubic_down
 from irnscale.images.padding import pad_to_multiple
-
-from . import brisque, house, lpips, niqe
-from .fidelity import as_8bit, psnr
-from .piqe import piqe
-from .sets import Estimate, frechet_distance, kernel_distance
+from irnscale.metrics import brisque, house, lpips, niqe
+from irnscale.metrics.fidelity import as_8bit, psnr
+from irnscale.metrics.piqe import piqe
+from irnscale.metrics.sets import Estimate, frechet_distance, kernel_distance
 
 LARGEST_PSNR = 100.0
 """What equal pictures read, in dB, as in the field's tables: a mean cannot hold infinity."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+from irnscale.networks.config import NetworkConfig as NetworkConfig  # what a family's file derives its own from
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,25 +22,6 @@ ENTRY_POINTS = "irnscale.families"
 """The group in which other distributions name families of theirs."""
 Task = Literal["rescaling", "assistance", "super-resolution"]
 """Shrinking and restoring; preparing foreign small pictures for another model's inverse; enlarging them."""
-
-
-@dataclass(frozen=True)
-class NetworkConfig:
-    """What defines a network of a family up to its weights; its fields are the `architecture` on a model's card.
-
-    kind: the family's name, on cards, in recipes and among entry points. Every family but an assistant's has a `scale`.
-    """
-
-    kind: ClassVar[str]
-    if TYPE_CHECKING:
-
-        @property
-        def scale(self) -> int:
-            """Side of the large picture over side of the small one."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields for JSON: tuples become lists."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
 
 def _nothing(config: Any, tensors: Mapping[str, Tensor]) -> None:

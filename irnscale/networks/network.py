@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from irnscale.freia import InvertibleModule, SequenceINN
+from irnscale.networks.config import NetworkConfig
 from irnscale.networks.dense_block import DenseBlock
-from irnscale.networks.family import NetworkConfig
 from irnscale.networks.pointwise import ActNorm
 from irnscale.networks.step import Program, program_of
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from irnscale.zoo.cards import ModelCard, read_card
-from irnscale.zoo.names import newest
 from irnscale.zoo.recorded import recorded
 from irnscale.zoo.store import (
     Model,
@@ -17,6 +16,7 @@ from irnscale.zoo.store import (
     load_network,
     models,
     new_folder,
+    newest,
     super_resolution,
     user_folder,
     verify,

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from irnscale.zoo.store import Model
 
 _NAME = re.compile(r"(?P<family>.+)\.(?P<generation>[2-9]|[1-9][0-9]+)")
 
@@ -22,14 +17,3 @@ def generation(name: str) -> int:
     """Which edition of its family a model is, from 1, which no name says: 2 for "irn-x4.2"."""
     match = _NAME.fullmatch(name)
     return int(match["generation"]) if match else 1
-
-
-def newest(models: Iterable[Model]) -> list[Model]:
-    """The latest generation of each family, in the order in which the families appear."""
-    latest: dict[str, Model] = {}
-    for model in models:
-        name = model.card.name
-        held = latest.setdefault(family(name), model)
-        if generation(name) > generation(held.card.name):
-            latest[family(name)] = model
-    return list(latest.values())

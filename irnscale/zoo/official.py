@@ -18,7 +18,7 @@ from torch import Tensor
 
 from irnscale.errors import ModelError
 from irnscale.networks import IRN, IRNConfig
-from irnscale.networks.family import NetworkConfig
+from irnscale.networks.config import NetworkConfig
 from irnscale.zoo.official_srflow import is_srflow, read_srflow
 
 _SUBNETS = {"F": "p", "H": "s", "G": "t"}

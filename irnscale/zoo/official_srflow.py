@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from irnscale.errors import ModelError
+from irnscale.networks.config import NetworkConfig
 from irnscale.networks.families.rrdb import RRDBConfig
 from irnscale.networks.families.srflow import TAPS, SRFlowConfig
-from irnscale.networks.family import NetworkConfig
 
 FLOW, ENCODER = "flowUpsamplerNet.", "RRDB."
 LARGEST = 2**24

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from irnscale.errors import ModelError, OutputError
 from irnscale.images.atomic import write_bytes_atomic
-from irnscale.networks.family import NetworkConfig
+from irnscale.networks.config import NetworkConfig
 from irnscale.zoo.cards import ModelCard, file_sha256
 from irnscale.zoo.store import Model
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -17,7 +17,7 @@ from irnscale.errors import ModelError, OutputError
 from irnscale.networks.family import Task, find_family
 from irnscale.userfolders import data_folder
 from irnscale.zoo.cards import ModelCard, file_sha256, read_card
-from irnscale.zoo.names import newest
+from irnscale.zoo.names import family, generation
 
 if TYPE_CHECKING:
     from irnscale.networks.network import AssistingNetwork, Network, RescalingNetwork, SuperResolutionNetwork
@@ -120,6 +120,17 @@ def models(broken: dict[Path, ModelError] | None = None) -> list[Model]:
     for model in installed(broken):
         found.setdefault(model.card.name, model)
     return list(found.values())
+
+
+def newest(models: Iterable[Model]) -> list[Model]:
+    """The latest generation of each family, in the order in which the families appear."""
+    latest: dict[str, Model] = {}
+    for model in models:
+        name = model.card.name
+        held = latest.setdefault(family(name), model)
+        if generation(name) > generation(held.card.name):
+            latest[family(name)] = model
+    return list(latest.values())
 
 
 def find(name: str) -> Model:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import irnscale
 from irnscale import batch as batches
+from irnscale._version import __version__
 from irnscale.batch import Inputs, Job, Outcome, Status
 from irnscale.errors import DeviceError, UsageError
 from irnscale.jobs.planning import Batch, targets
@@ -41,12 +41,12 @@ class Assignment:
     @classmethod
     def of(cls, batch: Batch, task: Task, torch_threads: int | None = None) -> Assignment:
         """For the workers of a run. `task` is the batch's own, perhaps with other settings for its workers."""
-        return cls(task, batch.inputs, task.fingerprint, irnscale.__version__, _now_of(batch), torch_threads)
+        return cls(task, batch.inputs, task.fingerprint, __version__, _now_of(batch), torch_threads)
 
     def stages(self, tell: Tell, rescalers: dict[str, Rescaler]) -> Rescaling:
         """The stages of this worker. Raises DeviceError where it could not make what the others make."""
-        if self.version != irnscale.__version__:
-            what = f"this worker runs irnscale {irnscale.__version__}, and the run was started by {self.version}"
+        if self.version != __version__:
+            what = f"this worker runs irnscale {__version__}, and the run was started by {self.version}"
             raise DeviceError(what, "install the same version on every machine")
         if self.task.fingerprint != self.fingerprint:
             what = "this worker has other models, or other libraries for images, than the machine that started the run"
