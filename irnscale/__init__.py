@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from irnscale.engine.rescaler import Rescaler, load
     from irnscale.errors import IrnscaleError
     from irnscale.jobs.files import Written, down_file, up_file
+    from irnscale.jobs.transfer import transfer_file
 
-__all__ = ["IrnscaleError", "Rescaler", "Written", "__version__", "down_file", "load", "up_file"]
+__all__ = ["IrnscaleError", "Rescaler", "Written", "__version__", "down_file", "load", "transfer_file", "up_file"]
 
 _HOMES = {
     "IrnscaleError": "irnscale.errors",
@@ -30,6 +31,7 @@ _HOMES = {
     "Written": "irnscale.jobs.files",
     "down_file": "irnscale.jobs.files",
     "load": "irnscale.engine.rescaler",
+    "transfer_file": "irnscale.jobs.transfer",
     "up_file": "irnscale.jobs.files",
 }
 

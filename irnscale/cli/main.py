@@ -18,6 +18,7 @@ from irnscale.errors import ExitCode, InputError, IrnscaleError, one_line
 COMMANDS = {
     "down": "Shrink photographs so that `up` can restore them.",
     "up": "Restore small images made by `down` to full size.",
+    "transfer": "Set a part of one picture into another, by SRFlow.",
     "check": "What photographs would lose: both ways in memory, with pictures and plots.",
     "info": "Size, depth, profile and irnscale record of image files.",
     "strip": "Remove the coded detail that small images carry.",

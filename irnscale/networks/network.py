@@ -197,6 +197,25 @@ class SamplingNetwork(SuperResolutionNetwork):
         """
         raise NotImplementedError
 
+    def latents(
+        self, lr: Tensor, *, seed: int, temperature: float = 1.0, origin: tuple[int, int] = (0, 0)
+    ) -> list[Tensor]:
+        """Noise for each latent of `lr` (N, 3, h, w), h and w multiples of `multiple`, as `enlarge` draws it."""
+        raise NotImplementedError
+
+    def encode(self, hr: Tensor, conditions: Sequence[Tensor]) -> list[Tensor]:
+        """HR (N, 3, scale h, scale w) -> the latents (N, C, ., .) that `decode` makes it of, given the conditions of
+        LR.
+
+        Of standard normal density where HR is what the network was taught; all are needed to invert. A place of a
+        latent depends on `support` small pixels around it.
+        """
+        raise NotImplementedError
+
+    def decode(self, latents: Sequence[Tensor], conditions: Sequence[Tensor]) -> Tensor:
+        """The inverse of `encode`, unclamped."""
+        raise NotImplementedError
+
     def features(self, lr: Tensor) -> list[Tensor]:
         """What can be pretrained, and frozen at first: LR (N, 3, h, w), h and w multiples of `multiple` -> features."""
         raise NotImplementedError

@@ -158,6 +158,14 @@ class SRFlow(SamplingNetwork):
         result = self.flow.decode(zeros, self.encoded(padded))
         return result[..., : height * self.scale, : width * self.scale]
 
+    def encode(self, hr: Tensor, conditions: Sequence[Tensor]) -> list[Tensor]:
+        """HR, sides multiples of 2 scale, -> its latents; see `Multiscale.encode`."""
+        return self.flow.encode(hr, conditions, jac=False)[0]
+
+    def decode(self, latents: Sequence[Tensor], conditions: Sequence[Tensor]) -> Tensor:
+        """The inverse of `encode`."""
+        return self.flow.decode(latents, conditions)
+
     def log_density(self, hr: Tensor, conditions: Sequence[Tensor]) -> Tensor:
         """log p(HR | LR) in nats, (N,), given the conditions of LR."""
         return self.flow.log_density(hr, conditions)
