@@ -22,6 +22,7 @@ from irnscale.evaluation.pictures import load
 from irnscale.evaluation.published import published, published_on
 from irnscale.evaluation.report import report
 from irnscale.evaluation.ruler import FIELDS, Row, Ruler
+from irnscale.metrics.scores import NAMES as SCORE_NAMES
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,8 @@ def test_what_it_says(html, results):
             assert f"{scores['lr_psnr_rgb']:.2f} / {scores['lr_ssim_rgb']:.4f}" in text
     assert "36.19 / 0.9451" in text, "the paper's IRN on Set5 x4, beside ours"
     assert "29.05 / 0.8088" in text, "SAIN through JPEG 50"
+    assert "<td class=words>SRFlow, x8</td><td>25.24</td>" in text
+    assert "<td class=words>Glow16-SRF32</td>" in text
     sources = re.findall(r'<a href="(https://[^"]+)">', text)
     assert len(sources) == len({(p.source, p.url) for p in published()})
     assert not re.findall(r'(?:src|href)="(?!https://|data:)', text)
@@ -76,10 +79,14 @@ def test_published_figures_are_sound():
     for name in ("IRN", "IRN, dissertation", "HCFlow", "SAIN", "CAR & EDSR"):
         assert any(p.method == name for p in published())
     for p in published():
-        assert set(p.scores) <= set(FIELDS)
-        assert all(0 < v <= 1 if "ssim" in key else 5 < v < 60 for key, v in p.scores.items()), p
+        assert p.scores
+        assert set(p.scores) <= {*FIELDS, *SCORE_NAMES, "fid"}
+        for key, value in p.scores.items():
+            assert value <= 1 if "ssim" in key or key == "lpips" else value < 100
+            assert value > (5 if "psnr" in key else 0) or (key, p.method) == ("diversity", "bicubic")
         assert p.url.startswith("https://")
-        assert re.fullmatch(r"png|jpg q\d\d 4:2:0|bicubic LR", p.codec)
+        assert re.fullmatch(r"png|jpg q\d\d 4:2:0|bicubic LR|generated", p.codec)
+        assert ("fid" in p.scores) == (p.codec == "generated")
     keys = [(p.method, p.scale, p.set, p.codec) for p in published()]
     assert len(set(keys)) == len(keys)
     assert {p.method: p.scores for p in published_on("set5", 4, "png")}["IRN"] == {"psnr_y": 36.19, "ssim_y": 0.9451}

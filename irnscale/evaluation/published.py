@@ -7,10 +7,16 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
+_PLACE = ("method", "scale", "set", "codec", "source")
+
 
 @dataclass(frozen=True)
 class Published:
-    """A row of a published table: `scores` by the names of `Row`'s fields, as printed there."""
+    """A row of a published table: `scores` by the names that `irnscale evaluate` gives them, as printed there.
+
+    codec: as `Codec.name` has it; "bicubic LR": super-resolution of bicubic small pictures; "generated": pictures
+    that a flow made of noise alone, of the size that `set` names.
+    """
 
     method: str
     scale: int
@@ -28,7 +34,7 @@ def published() -> tuple[Published, ...]:
     found = []
     for row in data["rows"]:
         source = data["sources"][row["source"]]
-        scores = {key: value for key, value in row.items() if key.startswith(("psnr", "ssim", "lr_"))}
+        scores = {key: value for key, value in row.items() if key not in _PLACE}
         where = (row["method"], row["scale"], row["set"], row.get("codec", "png"))
         found.append(Published(*where, scores, source["title"], source["url"]))
     return tuple(found)

@@ -40,7 +40,7 @@ def report(results: Sequence[Summary], crops: Sequence[Crop], ruler: Ruler, chos
     body.append(
         page.paragraph("As their authors print them; a set that is not measured above is here for orientation.")
     )
-    body += [_published_table(group) for group in _grouped(published())]
+    body += _published_tables()
     body.append(_sources())
     return page.page("irnscale evaluate", body)
 
@@ -134,22 +134,44 @@ def _photographs(results: Sequence[Summary], chosen: Chosen) -> str:
     return page.table(titles, rows, words=3)
 
 
-def _grouped(rows: Sequence[Published]) -> list[list[Published]]:
-    """Plain rescaling, then JPEG."""
-    return [[row for row in rows if row.codec == "png"], [row for row in rows if row.codec != "png"]]
+def _published_tables() -> list[str]:
+    """Plain rescaling, rescaling through JPEG, super-resolution, and pictures made of noise."""
+    rows = published()
+    plain = [row for row in rows if row.codec == "png"]
+    lossy = [row for row in rows if row.codec.startswith("jpg")]
+    generated = [row for row in rows if row.codec == "generated"]
+    others = [row for row in rows if row not in plain + lossy + generated]
+    return [
+        _table_of_pairs("HR luma", plain, [row.set for row in plain]),
+        _table_of_pairs(f"{lossy[0].set}, HR luma, small picture as JPEG", lossy, [row.codec for row in lossy]),
+        *(
+            _table_of_scores(f"{name}, super-resolution of bicubic small pictures", list(group))
+            for name, group in groupby(others, key=lambda row: row.set)
+        ),
+        _table_of_scores("Frechet distance (FID) of pictures that flows made of noise", generated),
+    ]
 
 
-def _published_table(rows: Sequence[Published]) -> str:
-    """Methods by row, sets or codecs by column."""
-    jpeg = rows[0].codec != "png"
-    columns = list(dict.fromkeys(row.codec if jpeg else row.set for row in rows))
+def _table_of_pairs(title: str, rows: Sequence[Published], columns: Sequence[str]) -> str:
+    """PSNR and SSIM of luma: methods by row; `columns`: for each row, in which column it belongs."""
     found: dict[tuple[int, str], dict[str, str]] = {}
-    for row in sorted(rows, key=lambda row: row.scale):
-        cells = found.setdefault((row.scale, row.method), {})
-        cells[row.codec if jpeg else row.set] = _pair(row.scores, "psnr_y", "ssim_y")
-    lines = [[f"x{scale}", method, *(cells.get(c, "") for c in columns)] for (scale, method), cells in found.items()]
-    title = f"{rows[0].set}, HR luma, small picture as JPEG" if jpeg else "HR luma"
-    return f"<h3>{title}</h3>" + page.table(["scale", "method", *columns], lines, words=2)
+    for row, column in sorted(zip(rows, columns, strict=True), key=lambda pair: pair[0].scale):
+        found.setdefault((row.scale, row.method), {})[column] = _pair(row.scores, "psnr_y", "ssim_y")
+    titles = list(dict.fromkeys(columns))
+    lines = [[f"x{scale}", method, *(cells.get(c, "") for c in titles)] for (scale, method), cells in found.items()]
+    return f"<h3>{escape(title)}</h3>" + page.table(["scale", "method", *titles], lines, words=2)
+
+
+def _table_of_scores(title: str, rows: Sequence[Published]) -> str:
+    """Whatever scores these have, by column; of generated pictures, sizes by column instead."""
+    made = rows[0].codec == "generated"
+    found: dict[str, dict[str, str]] = {}
+    for row in rows:
+        cells = {row.set: f"{row.scores['fid']:.2f}"} if made else {k: f"{v:g}" for k, v in row.scores.items()}
+        found.setdefault(row.method if made else f"{row.method}, x{row.scale}", {}).update(cells)
+    titles = list(dict.fromkeys(key for cells in found.values() for key in cells))
+    lines = [[method, *(cells.get(key, "") for key in titles)] for method, cells in found.items()]
+    return f"<h3>{escape(title)}</h3>" + page.table(["method", *titles], lines)
 
 
 def _sources() -> str:
