@@ -10,6 +10,9 @@ from importlib import resources
 _PLACE = ("method", "scale", "set", "codec", "source")
 
 
+_PLACE = ("method", "scale", "set", "codec", "source")
+
+
 @dataclass(frozen=True)
 class Published:
     """A row of a published table: `scores` by the names that `irnscale evaluate` gives them, as printed there.
