@@ -6,8 +6,12 @@ The command line turns it into its exit code; library users catch it.
 
 from __future__ import annotations
 
+import re
 from enum import IntEnum
-from typing import ClassVar
+from typing import ClassVar, Self
+
+_SHORT = {"model": "-m", "null": "-0", "recursive": "-r", "scale": "-s", "target": "-o", "threads": "-j"}
+"""The parameters whose options are better known by one letter."""
 
 
 class ExitCode(IntEnum):
@@ -35,6 +39,37 @@ def _joined(what: str, hint: str) -> str:
     return f"{what} ({hint})" if hint else what
 
 
+def _with_options(text: str, parameters: tuple[str, ...]) -> str:
+    """The text with what it says of `parameters` as the command line spells it.
+
+    name=value becomes --name value, name=True and name=False become --name and --no-name, and `name` in backticks
+    becomes --name.
+    """
+    for name in parameters:
+        long = name.replace("_", "-")
+        option = _SHORT.get(name, f"--{long}")
+        for said, spelled in ((r"True\b", option), (r"False\b", f"--no-{long}"), ("", f"{option} ")):
+            text = re.sub(rf"(?<![\w-]){name}={said}", spelled, text)
+        text = text.replace(f"`{name}`", option)
+    return text
+
+
+class Remark(str):
+    """A sentence to people that names `parameters` of the Python API, as name=value or `name` in backticks."""
+
+    parameters: tuple[str, ...]
+
+    def __new__(cls, text: str, *parameters: str) -> Self:
+        remark = super().__new__(cls, text)
+        remark.parameters = parameters
+        return remark
+
+
+def on_command_line(text: str) -> str:
+    """A remark as the command line shows it, with its options; any other text as it is."""
+    return _with_options(text, text.parameters) if isinstance(text, Remark) else text
+
+
 class IrnscaleError(Exception):
     """Base of all errors that users are meant to see: `what` happened and, as `hint`, what to do.
 
@@ -52,11 +87,7 @@ class IrnscaleError(Exception):
     @property
     def on_command_line(self) -> tuple[str, str]:
         """`what` and `hint` with the `parameters` of the Python API that they name as options."""
-        what, hint = self.what, self.hint
-        for name in self.parameters:
-            option = f"--{name.replace('_', '-')}"
-            what, hint = (text.replace(f"{name}=", f"{option} ").replace(f"`{name}`", option) for text in (what, hint))
-        return what, hint
+        return _with_options(self.what, self.parameters), _with_options(self.hint, self.parameters)
 
     @property
     def line(self) -> str:

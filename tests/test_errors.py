@@ -5,11 +5,13 @@ from __future__ import annotations
 import ast
 import io
 import json
+import pickle
 import re
 import struct
 import zlib
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from commandline import picture, runner
@@ -17,7 +19,8 @@ from PIL import Image
 from test_images_write import picture as made
 
 import irnscale
-from irnscale.errors import IrnscaleError, UsageError
+from irnscale.cli.main import group
+from irnscale.errors import IrnscaleError, Remark, UsageError, on_command_line
 from irnscale.images.read import read_picture
 from irnscale.images.segments import attached
 from irnscale.images.write import check_format_limits, check_options, check_transparency, write_bytes_atomic
@@ -89,13 +92,13 @@ OF_IMAGES = [
     (lambda: check_format_limits("webp", 20000, 1), "png or tiff with `format`", "png or tiff with --format"),
     (lambda: check_transparency(CLEAR, "jpg"), "or webp with `format`", "or webp with --format"),
     (lambda: write_bytes_atomic(b"", Path(__file__), overwrite=False), "add `overwrite` to", "add --overwrite to"),
-    (lambda: super_resolution("irn-x4"), "leave `sr` out, or `model`)", "leave --sr out, or --model)"),
-    (lambda: irnscale.load("irn-sr-x4"), "with `sr` and model=irn-sr-x4)", "with --sr and --model irn-sr-x4)"),
-    (lambda: irnscale.load(5), "and named with `model`)", "and named with --model)"),
+    (lambda: super_resolution("irn-x4"), "leave `sr` out, or `model`)", "leave --sr out, or -m)"),
+    (lambda: irnscale.load("irn-sr-x4"), "with `sr` and model=irn-sr-x4)", "with --sr and -m irn-sr-x4)"),
+    (lambda: irnscale.load(5), "and named with `model`)", "and named with -m)"),
     (
         lambda: recorded("irn-x9", "0" * 16, 4),
         ".safetensors with `model`; `ig",
-        ".safetensors with --model; --ignore-p",
+        ".safetensors with -m; --ignore-p",
     ),
     (lambda: attached(b"", b"", "gif"), "leave `attach` out", "leave --attach out"),
 ]
@@ -119,25 +122,95 @@ def test_16_bits_without_imagecodecs(monkeypatch):
     assert caught.value.line.endswith("or choose --format tiff)")
 
 
-@pytest.mark.parametrize("folder", ["images", "engine", "detail", "zoo"])
-def test_no_option_is_named_by_what_the_api_calls(folder):
+SPEAK_IT = {"errors.py", "bench/kernels.py", "bench/large.py", "experiments/page.py"}
+"""Modules that translate, that run commands, or that show which command was run."""
+
+
+def test_no_option_is_named_by_what_the_api_calls():
     """Strings but docstrings, and but advice to run a command."""
-    for path in (Path(irnscale.__file__).parent / folder).glob("*.py"):
-        tree = ast.parse(path.read_text())
-        bare = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-        whole = [node for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)]
-        bare |= {id(value) for node in whole for value in node.values}
-        texts = ["".join(v.value if isinstance(v, ast.Constant) else "x" for v in node.values) for node in whole]
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in bare:
-                texts.append(node.value)
-        for text in texts:
-            said = re.sub(r"`irnscale [^`]*`", "", text)
-            named = re.search(r"(?<![\w-])(?:--[a-z]|-[a-zA-Z0](?![\w-]))", said)
-            assert not named, f"{path.name}: {text}"
+    root = Path(irnscale.__file__).parent
+    paths = [path.relative_to(root) for path in root.rglob("*.py")]
+    paths = [path for path in paths if path.parts[0] != "cli" and path.as_posix() not in SPEAK_IT]
+    assert len(paths) > 150
+    for path in paths:
+        for text in texts_of((root / path).read_text()):
+            assert not names_an_option(text), f"{path}: {text}"
+
+
+def test_an_option_in_a_text_is_seen():
+    (text,) = texts_of('def f(x):\n    """Not -x."""\n    raise UsageError(f"{x}: leave --sr out")')
+    assert names_an_option(text)
+    assert names_an_option("leave `scale` out, or -s, or `model`")
+    assert not names_an_option("find . -print0, or `irnscale up --sr small.png`, or irn-sr-x4 or a - b")
+
+
+def texts_of(source: str) -> list[str]:
+    """All strings of a source but docstrings; an f-string in one piece."""
+    tree = ast.parse(source)
+    bare = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    whole = [node for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)]
+    bare |= {id(value) for node in whole for value in node.values}
+    texts = ["".join(v.value if isinstance(v, ast.Constant) else "x" for v in node.values) for node in whole]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in bare:
+            texts.append(node.value)
+    return texts
+
+
+def names_an_option(text: str) -> bool:
+    """Outside of commands, which are in backticks and have blanks."""
+    said = re.sub(r"`[^`]*`", lambda match: "" if " " in match[0] else match[0], text)
+    return re.search(r"(?<![\w-])(?:--[a-z]|-[a-zA-Z0](?![\w-]))", said) is not None
 
 
 def test_only_what_is_named_is_translated():
     error = UsageError("tile=4.png: device=x and `tile`", "tile=2", parameters=("tile",))
     assert error.line == "--tile 4.png: device=x and --tile (--tile 2)"
     assert UsageError("tile=4.png", "`tile`").line == "tile=4.png (`tile`)"
+
+
+def test_options_as_they_are_best_known():
+    named = ("scale", "jpeg_resistant", "max_pixels")
+    text = "scale=3 or downscale=3, jpeg_resistant=False, jpeg_resistant=True, `max_pixels`, max_pixels=9"
+    shown = "-s 3 or downscale=3, --no-jpeg-resistant, --jpeg-resistant, --max-pixels, --max-pixels 9"
+    assert UsageError(text, parameters=named).line == shown
+    assert on_command_line(Remark(text, *named)) == shown
+    assert on_command_line(text) == text
+
+
+def test_a_remark_is_told_from_another_process_too():
+    remark = pickle.loads(pickle.dumps(Remark("`scale`", "scale")))
+    assert (remark, on_command_line(remark)) == ("`scale`", "-s")
+
+
+def test_remarks_name_the_parameter_to_the_api_and_the_option_on_the_command_line(capfdbinary, monkeypatch, tmp_path):
+    Image.new("L", (32, 32), 99).save(tmp_path / "gray.png")
+    written = irnscale.down_file(tmp_path / "gray.png", tmp_path / "small.png", scale=2)
+    assert any("gray=color" in text for text in written.warnings)
+    assert not any("--" in text for text in written.warnings)
+    monkeypatch.chdir(tmp_path)
+    result = runner(capfdbinary, monkeypatch)("down", "gray.png", "-s", 2, "--json")
+    assert any("the three of --gray color" in line for line in result.lines), result.lines
+    assert "--gray color" in json.loads(result.text.splitlines()[0])["warnings"][0]
+
+
+def test_every_parameter_that_is_named_is_an_option():
+    known = options_of(group)
+    assert {"--scale", "--max-memory", "-0"} <= known
+    for path in Path(irnscale.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.keyword) and node.arg == "parameters" and isinstance(node.value, ast.Tuple):
+                names = [name.value for name in node.value.elts if isinstance(name, ast.Constant)]
+                for name in names:
+                    assert UsageError(f"`{name}`", parameters=(name,)).line in known, f"{path.name}: {name}"
+
+
+def options_of(command: click.Command) -> set[str]:
+    """Those of a command and of all commands in it."""
+    found = {text for option in command.params for text in (*option.opts, *option.secondary_opts)}
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        found = found.union(
+            *(options_of(command.get_command(context, name)) for name in command.list_commands(context))
+        )
+    return found

@@ -190,7 +190,7 @@ def test_a_picture_that_ends_every_worker_is_given_up(photos, monkeypatch):
     error = outcomes[1].error
     assert isinstance(error, DeviceError)
     assert "1.png" in error.what
-    assert "--max-memory" in error.hint
+    assert "`max_memory`" in error.hint
     assert [path.name for path in written] == ["0_down2x.png", "2_down2x.png", "3_down2x.png"]
 
 

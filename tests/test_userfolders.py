@@ -90,7 +90,7 @@ def test_a_cache_that_cannot_be_kept(homeless, monkeypatch, tmp_path):
     cache = open_cache(None)
     cache.put("key", row)
     assert cache.get("key") is row, "the user's own is dispensable"
-    with pytest.raises(OutputError, match="--no-cache"):
+    with pytest.raises(OutputError, match="`no_cache`"):
         open_cache(tmp_path / "file").put("key", row)
 
 

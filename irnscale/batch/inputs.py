@@ -108,14 +108,20 @@ def collect(selection: Selection, *, avoid: Path | None = None) -> Found:
     if selection.inputs.count(STREAM) > 1:
         raise UsageError("stdin (-) can be read only once", "name it once")
     if selection.null and selection.files_from is None:
-        raise UsageError("-0 belongs to --files-from", "for example: find . -print0 | ... --files-from - -0")
+        raise UsageError(
+            "`null` belongs to `files_from`",
+            "for example: find . -print0 | ... files_from=- `null`",
+            parameters=("files_from", "null"),
+        )
     named, listed = list(selection.inputs), []
     if selection.files_from is not None:
         if selection.files_from == STREAM and STREAM in named:
             raise UsageError("stdin (-) can be read only once", "give the list in a file")
         listed = read_list(selection.files_from, selection.null)
     elif not named:
-        raise UsageError("no INPUT is given", "name pictures, - for stdin, or use --files-from")
+        raise UsageError(
+            "no INPUT is given", "name pictures, - for stdin, or use `files_from`", parameters=("files_from",)
+        )
     items: dict[tuple[str, Path], Item] = {}
     searched: set[str] = set()  # files found, for a folder may be given together with one in it
     empty: list[str] = []
@@ -147,7 +153,8 @@ def parse_shard(text: str | None) -> tuple[int, int]:
         return 1, 1
     match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
     if not match or not 1 <= int(match[1]) <= int(match[2]):
-        raise UsageError(f"--shard {text}: not of the form I/N with I from 1 to N", "for example --shard 1/8")
+        what = f"shard={text}: not of the form I/N with I from 1 to N"
+        raise UsageError(what, "for example shard=1/8", parameters=("shard",))
     return int(match[1]), int(match[2])
 
 
@@ -157,7 +164,9 @@ def read_source(item: Item, *, searched: bool = True) -> bytes:
         raise item.problem
     if item.source is not None:
         if searched and os.path.isdir(item.source):  # noqa: PTH112 - Path.is_dir raises for long names
-            raise InputError(f"{item.label}: is a folder", "add -r to take the pictures in it")
+            raise InputError(
+                f"{item.label}: is a folder", "add `recursive` to take the pictures in it", parameters=("recursive",)
+            )
         return read_bytes(item.source, item.label)
     if sys.stdin.isatty():
         raise UsageError("stdin is a terminal", "pipe a picture in, or name a file")

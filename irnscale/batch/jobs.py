@@ -38,16 +38,18 @@ class Naming:
         bare = _FIELDS.sub("", self.template)
         known = "the fields are {stem}, {scale}, {ext}, {in_ext} and {sample}"
         if unknown := fields - {"stem", "scale", "ext", "in_ext", "sample"}:
-            raise UsageError(f"--name {self.template}: knows no field {{{sorted(unknown)[0]}}}", known)
+            raise self._wrong(f"knows no field {{{sorted(unknown)[0]}}}", known)
         if "{" in bare or "}" in bare:
-            raise UsageError(f"--name {self.template}: has a single brace", known)
+            raise self._wrong("has a single brace", known)
         if "/" in bare or os.sep in bare or "\0" in bare:
-            raise UsageError(f"--name {self.template}: is not a file name", "give the folder with -o")
+            raise self._wrong("is not a file name", "give the folder with `target`")
         if "ext" not in fields and not re.search(r"\.[A-Za-z0-9]+$", self.template):
-            raise UsageError(f"--name {self.template}: has no extension", "end it with .{ext}")
+            raise self._wrong("has no extension", "end it with .{ext}")
         if self.samples > 1 and "sample" not in fields:
-            what = f"--name {self.template}: is one name for {self.samples} samples"
-            raise UsageError(what, "put {sample} into it, the number of each")
+            raise self._wrong(f"is one name for {self.samples} samples", "put {sample} into it, the number of each")
+
+    def _wrong(self, what: str, hint: str) -> UsageError:
+        return UsageError(f"name={self.template}: {what}", hint, parameters=("name", "target"))
 
     def __call__(self, stem: str, scale: int, in_ext: str = "", *, apart: int = 0, sample: int = 1) -> str:
         """The name for an input of this stem and extension at this scale, and for one of its samples.
@@ -94,7 +96,7 @@ class Job:
 
     @property
     def root(self) -> Path | None:
-        """The folder that `-o` names, where outputs of other folders go too."""
+        """The folder that was named, where outputs of other folders go too."""
         if self.folder is None or not self.item.below.parts:
             return self.folder
         return self.folder.parents[len(self.item.below.parts) - 1]
@@ -117,7 +119,8 @@ def samples_of(jobs: Sequence[Job], samples: int) -> list[Job]:
             raise UsageError("stdin can be read once, not for several samples", "save it to a file first")
         if job.folder is None:
             what = "-" if job.target is None else str(job.target)
-            raise UsageError(f"-o {what} is one place for {samples} samples", "give a folder with -o")
+            what = f"target={what} is one place for {samples} samples"
+            raise UsageError(what, "give a folder with `target`", parameters=("target",))
     return [replace(job, sample=number) for job in jobs for number in range(1, samples + 1)]
 
 
@@ -132,14 +135,15 @@ def plan(items: Sequence[Item], options: Output, name: Names) -> list[Job]:
     if to == "":
         raise UsageError("an empty file name", "is a shell variable unset?")
     if to == STREAM and several:
-        raise UsageError("-o - takes a single input", "give a folder with -o")
+        raise UsageError("target=- takes a single input", "give a folder with `target`", parameters=("target",))
     if to not in (None, STREAM) and several and not is_folder(str(to)):
         count = f"there are {len(items)} inputs" if len(items) > 1 else "the input is a folder"
-        what = f"-o {to} is not a folder, and {count}"
+        what = f"target={to} is not a folder, and {count}"
         remedy = "name a folder" if os.path.exists(str(to)) else "create it first, or end it with /"  # noqa: PTH110
-        raise UsageError(what, remedy)
+        raise UsageError(what, remedy, parameters=("target",))
     if options.name is not None and (to == STREAM or (to is not None and not is_folder(to))):
-        raise UsageError(f"--name contradicts -o {to}", "give a folder with -o, or leave --name out")
+        remedy = "give a folder with `target`, or leave `name` out"
+        raise UsageError(f"`name` contradicts target={to}", remedy, parameters=("name", "target"))
     return [Job(item, *_place(item, to), name) for item in items]
 
 
@@ -197,21 +201,25 @@ class Targets:
                 return self._place(job, target)
         except (OSError, ValueError) as error:  # a name that is too long, a folder that may not be searched
             reason = getattr(error, "strerror", None) or error
-            raise OutputError(f"{target}: cannot be written: {reason}", "choose another -o") from error
+            what = f"{target}: cannot be written: {reason}"
+            raise OutputError(what, "choose another `target`", parameters=("target",)) from error
 
     def _place(self, job: Job, target: Path) -> Path:
         if target.is_dir():
-            raise OutputError(f"{target}: is a folder", "name a file with -o")
+            raise OutputError(f"{target}: is a folder", "name a file with `target`", parameters=("target",))
         real = os.path.realpath(target)
         if target.exists() and not target.is_file():
-            raise OutputError(f"{target}: is a device or a pipe", "name a file with -o, or - for stdout")
+            remedy = "name a file with `target`, or - for stdout"
+            raise OutputError(f"{target}: is a device or a pipe", remedy, parameters=("target",))
         if real in self._inputs and not (real in self._found and self._is_own(target)):
-            raise OutputError(f"{target}: the output would replace the input {self._inputs[real]}", "choose another -o")
+            what = f"{target}: the output would replace the input {self._inputs[real]}"
+            raise OutputError(what, "choose another `target`", parameters=("target",))
         if real in self._taken:
             what = f"{target}: both {self._taken[real]} and {job.label} would be written there"
-            raise OutputError(what, "give one of them a file of its own with -o")
+            raise OutputError(what, "give one of them a file of its own with `target`", parameters=("target",))
         if target.exists() and not self._overwrite:
-            raise OutputError(f"{target}: already exists", "use --overwrite to replace it, or --skip-existing")
+            remedy = "use `overwrite` to replace it, or `skip_existing`"
+            raise OutputError(f"{target}: already exists", remedy, parameters=("overwrite", "skip_existing"))
         if job.folder is None and not target.parent.is_dir():
             raise OutputError(f"{target.parent}: no such folder", "create it first")
         self._taken[real] = job.label
@@ -234,4 +242,4 @@ class Targets:
             target.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             what = f"{target.parent}: cannot create the folder: {error.strerror}"
-            raise OutputError(what, "choose another -o") from error
+            raise OutputError(what, "choose another `target`", parameters=("target",)) from error

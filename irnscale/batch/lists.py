@@ -29,18 +29,20 @@ def read_list(path: str, null: bool) -> list[str]:
         data = sys.stdin.buffer.read() if path == STREAM else Path(path).read_bytes()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"--files-from {path}: cannot be read: {reason}", "check the path") from error
+        what = f"files_from={path}: cannot be read: {reason}"
+        raise UsageError(what, "check the path", parameters=("files_from",)) from error
     if null:
         entries = data.removeprefix(codecs.BOM_UTF8).split(b"\0")
     else:
         try:
             entries = _lines(_plain(data))
         except UnicodeDecodeError as error:
-            what = f"--files-from {path}: is UTF-16 or UTF-32 that is cut off or damaged"
-            raise UsageError(what, "write it again") from error
+            what = f"files_from={path}: is UTF-16 or UTF-32 that is cut off or damaged"
+            raise UsageError(what, "write it again", parameters=("files_from",)) from error
     names = [os.fsdecode(entry) for entry in entries if entry]
     if any("\0" in name for name in names):
-        raise UsageError(f"--files-from {path}: its names are separated by null bytes", "add -0")
+        what = f"files_from={path}: its names are separated by null bytes"
+        raise UsageError(what, "add `null`", parameters=("files_from", "null"))
     names = names if null else [_meant(name) for name in names]
     return ["./-" if name == STREAM else name for name in names]
 

@@ -42,9 +42,9 @@ class Output:
 
     def resolve_format(self) -> str:
         """The format to write: `-f`, else by the extension of `-o` or `--name`, else PNG. Raises UsageError."""
-        option, path = "-o", self.output
+        parameter, path = "target", self.output
         if path in (None, STREAM) or is_folder(str(path)):
-            option, path = "--name", self.name
+            parameter, path = "name", self.name
         named = None
         if path is not None:
             suffix = Path(path).suffix
@@ -52,11 +52,13 @@ class Output:
             named = format_from_name(path) if known else None
             if known and named is None and self.format is None:
                 kinds = ", ".join(f".{name}" for name in FORMATS)
-                remedy = f"use one of {kinds}" + (", or end it with / for a folder" if option == "-o" else "")
-                raise UsageError(f"{option} {path}: cannot write {suffix} files", remedy)
+                remedy = f"use one of {kinds}" + (", or end it with / for a folder" if parameter == "target" else "")
+                what = f"{parameter}={path}: cannot write {suffix} files"
+                raise UsageError(what, remedy, parameters=(parameter,))
         chosen = canonical_format(self.format) if self.format else (named or "png")
         if self.format and named and named != chosen:
-            raise UsageError(f"-f {self.format} contradicts {option} {path}", "leave one of them out")
+            what = f"format={self.format} contradicts {parameter}={path}"
+            raise UsageError(what, "leave one of them out", parameters=("format", parameter))
         return chosen
 
     @property
@@ -125,4 +127,6 @@ def write_target(data: bytes, target: Path | None, *, overwrite: bool, stdout: i
         with open(stdout, "wb", closefd=False) as stream:
             stream.write(data)
     except OSError as error:
-        raise OutputError(f"stdout: could not write: {error.strerror}", "use -o FILE") from error
+        raise OutputError(
+            f"stdout: could not write: {error.strerror}", "name a file with `target`", parameters=("target",)
+        ) from error

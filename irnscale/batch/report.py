@@ -12,7 +12,7 @@ from typing import Any
 
 from irnscale.batch.jobs import Job
 from irnscale.batch.lists import STREAM
-from irnscale.errors import ExitCode, IrnscaleError, OutputError, UsageError
+from irnscale.errors import ExitCode, IrnscaleError, OutputError, UsageError, on_command_line
 from irnscale.images.atomic import write_bytes_atomic
 
 
@@ -77,7 +77,7 @@ class Outcome:
             "model": self.model,
             **self.facts,
             "seconds": None if self.seconds is None else round(self.seconds, 3),
-            "warnings": list(dict.fromkeys(self.notes)) or None,
+            "warnings": list(dict.fromkeys(map(on_command_line, self.notes))) or None,
         }
         return {key: value for key, value in found.items() if value is not None}
 
@@ -145,15 +145,15 @@ def check_report(path: Path, inputs: Iterable[Path]) -> None:
     Raises UsageError for stdout.
     """
     if str(path) == STREAM:
-        raise UsageError("--report - is no file", "name one, or use --json for stdout")
+        raise UsageError("report=- is no file", "name one, or use `json` for stdout", parameters=("report", "json"))
     if not path.parent.is_dir():
         raise OutputError(f"{path.parent}: no such folder", "create it first")
     if path.is_dir():
-        raise OutputError(f"{path}: is a folder", "give a file name with --report")
+        raise OutputError(f"{path}: is a folder", "give a file name with `report`", parameters=("report",))
     if not path.exists():
         return
     if not path.is_file():
-        raise OutputError(f"{path}: is a device or a pipe", "give a file name with --report")
+        raise OutputError(f"{path}: is a device or a pipe", "give a file name with `report`", parameters=("report",))
     try:
         with path.open("rb") as file:
             first = json.loads(file.readline(1 << 20) or b"{}")
@@ -161,4 +161,5 @@ def check_report(path: Path, inputs: Iterable[Path]) -> None:
     except (OSError, ValueError):
         known = False
     if not known or any(os.path.realpath(path) == os.path.realpath(source) for source in inputs):
-        raise OutputError(f"{path}: exists and is no report of irnscale", "choose another name with --report")
+        what = f"{path}: exists and is no report of irnscale"
+        raise OutputError(what, "choose another name with `report`", parameters=("report",))

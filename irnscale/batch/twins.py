@@ -50,7 +50,8 @@ def tell_apart(
             path = jobs[index].path(actual(index) or scales[0])
             problem = OutputError(
                 f"{path}: both {settled[index].label} and {other} would be written there",
-                "run each of them alone, with an -o or --name of its own",
+                "run each of them alone, with its own `target` or `name`",
+                parameters=("target", "name"),
             )
             settled[index] = replace(settled[index], problem=problem)
     told = [_told(settled, actual), _told_of_folders(settled, sorted(below), actual)]

@@ -14,7 +14,7 @@ from irnscale import batch
 from irnscale.cli.detailing import ATTACH, DETAIL
 from irnscale.cli.options import DEBUG, DEVICE, PRECISION, TILE
 from irnscale.cli.scoring import LPIPS, METRICS, NIQE, chosen_scores
-from irnscale.errors import ExitCode, InputError, IrnscaleError, UsageError
+from irnscale.errors import ExitCode, InputError, IrnscaleError, UsageError, on_command_line
 from irnscale.jobs.choosing import Wanted
 
 if TYPE_CHECKING:
@@ -103,9 +103,9 @@ def command(
         raise UsageError(what, "measure a folder with `irnscale evaluate`")
     wanted, lossy = Wanted(scale, model, jpeg_resistant), is_lossy(format_, quality)
     models = wanted.models(lossy=lossy)
-    said = wanted.chosen_for_loss(models)
+    said = wanted.chosen_for_loss(format_, models)
     if said is not None:
-        click.echo(f"irnscale: {format_} is lossy: {said}", err=True)
+        click.echo(f"irnscale: {on_command_line(said)}", err=True)
 
     from irnscale.engine.memory import keep_freed_memory
     from irnscale.engine.rescaler import Rescaler

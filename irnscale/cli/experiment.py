@@ -71,7 +71,8 @@ def evaluate(
         return ExitCode.OK
     if listed:
         for one in EXPERIMENTS:
-            click.echo(f"{one.name}: {one.title} ({one.where})" + (f"; needs {one.needs}" if one.needs else ""))
+            needs = " ".join(f"--{name} {what}" for name, what in one.needs.items())
+            click.echo(f"{one.name}: {one.title} ({one.where})" + (f"; needs {needs}" if needs else ""))
             click.echo("\n".join(f"    {claim}" for claim in one.claims))
         return ExitCode.OK
     if name is None:

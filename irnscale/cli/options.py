@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from irnscale.batch import Output, Selection, place_of
-from irnscale.errors import UsageError, one_line
+from irnscale.errors import UsageError, on_command_line, one_line
 from irnscale.jobs.backends import BACKENDS
 from irnscale.jobs.settings import Message, Settings
 
@@ -186,7 +186,7 @@ class Common:
             if message.text in self._said:
                 return
             self._said.add(message.text)
-        {"say": self.say, "note": self.note, "warn": self.warn}[message.level](message.text)
+        {"say": self.say, "note": self.note, "warn": self.warn}[message.level](on_command_line(message.text))
 
 
 def shared(function: F) -> F:

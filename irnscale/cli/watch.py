@@ -19,7 +19,7 @@ import click
 from irnscale.batch import Job, Outcome, Report, Status
 from irnscale.cli.main import fail
 from irnscale.cli.options import Common
-from irnscale.errors import OutputError, UsageError, one_line
+from irnscale.errors import OutputError, UsageError, on_command_line, one_line
 
 if TYPE_CHECKING:
     from irnscale.engine.executor import Progress
@@ -67,7 +67,7 @@ class Watcher:
         self.report.add(outcome)
         with self._beside_the_bar():
             for note in dict.fromkeys(outcome.notes):
-                common.warn(f"{outcome.job.label}: {note}")
+                common.warn(f"{outcome.job.label}: {on_command_line(note)}")
             if outcome.error is not None:
                 text, label = outcome.error.line, one_line(outcome.job.label)
                 if common.debug:

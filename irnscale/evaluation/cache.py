@@ -122,7 +122,8 @@ class Cache:
     def _give_up(self, error: OSError) -> None:
         if not self._dispensable:
             what = f"{self._path}: cannot keep results there: {error.strerror}"
-            raise OutputError(what, "name another folder with --cache, or give --no-cache") from error
+            hint = "name another folder with `cache`, or give `no_cache`"
+            raise OutputError(what, hint, parameters=("cache", "no_cache")) from error
         self._path = None
 
 

@@ -85,9 +85,8 @@ def small_cheats(
     rated = [(house().distance(_levels(x)), k) for k, x in enumerate(bicubics)]
     best = sorted(pair for pair in rated if not math.isnan(pair[0]))
     if len(best) < 2:
-        raise InputError(
-            "NIQE needs small pictures of at least 96 pixels a side, two of them", "take a smaller --scale"
-        )
+        what = "NIQE needs small pictures of at least 96 pixels a side, two of them"
+        raise InputError(what, "take a smaller `scale`", parameters=("scale",))
     made: dict[str, list[Tensor]] = {"bicubic": bicubics}
     for name, reduce in (shrink or {}).items():
         made[name] = [as_8bit(reduce(x)) / 255 for x in photographs]

@@ -28,7 +28,7 @@ from irnscale.images.read import read_picture
 from irnscale.metrics import as_8bit
 
 _FIELDS = re.compile(r"\{(in|out|scale|width|height)\}")
-_HINT = "for example NAME='program --scale {scale} {in} {out}'"
+_HINT = "for example `NAME='program --scale {scale} {in} {out}'`"
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,8 @@ def update_card(model: Model, summaries: Iterable[Summary], digest: str, more: S
     summaries = list(summaries)
     scores = scores_of(summaries, digest, more)
     if not scores:
-        raise UsageError(f"{model.card.name}: nothing was measured for its card", "name the model with -m")
+        what = f"{model.card.name}: nothing was measured for its card"
+        raise UsageError(what, "name the model with `model`", parameters=("model",))
     path = model.weights.with_suffix(".json")
     card = read_card(path)
     if card.sha256 != model.card.sha256:

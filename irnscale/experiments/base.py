@@ -39,9 +39,9 @@ class Setting:
     def needs(self, *, training: bool) -> None:
         """Raise UsageError where folders are missing."""
         if not self.val:
-            raise UsageError("no photographs to measure on", "add --val FOLDER")
+            raise UsageError("no photographs to measure on", "add val=FOLDER", parameters=("val",))
         if training and not self.data:
-            raise UsageError("no photographs to train on", "add --data FOLDER")
+            raise UsageError("no photographs to train on", "add data=FOLDER", parameters=("data",))
 
 
 @dataclass
@@ -131,9 +131,9 @@ class Experiment:
     published: Callable[[Published], bool] = lambda _: False
 
     @property
-    def needs(self) -> str:
-        """The options that it cannot do without."""
-        return "--data PHOTOS --val OTHERS" if self.trains else "--val PHOTOS" if self.measures else ""
+    def needs(self) -> dict[str, str]:
+        """The fields of `Setting` that it cannot do without, each with what belongs there."""
+        return {"data": "PHOTOS", "val": "OTHERS"} if self.trains else {"val": "PHOTOS"} if self.measures else {}
 
     def rows(self) -> list[Published]:
         """The published rows that stand beside ours."""

@@ -40,7 +40,7 @@ def _summaries(
     found: list[Summary] = []
     for folder in setting.val:
         if not folder.is_dir():
-            raise UsageError(f"{folder}: not a folder", "give --val folders of photographs")
+            raise UsageError(f"{folder}: not a folder", "give `val` folders of photographs", parameters=("val",))
         setting.say(f"{folder.name}: {', '.join(m.name for m in methods)}")
         options = {"cache": open_cache(None, kept=False), "ruler": Ruler(rounded), "limit": setting.limit}
         found += evaluate(folder, methods, [codec or Codec()], **options)
@@ -91,7 +91,9 @@ def _bicubic(setting: Setting) -> Result:
         if (s.set, s.scale) in known
     }
     if not off:
-        raise UsageError("no published row of bicubic for these folders", "give --val Set5 --val Set14")
+        raise UsageError(
+            "no published row of bicubic for these folders", "give val=Set5 val=Set14", parameters=("val",)
+        )
     words = ", ".join(f"{name} x{scale} {d:+.3f} dB" for (name, scale), d in off.items())
     good = all(abs(d) <= TOLERANCE for d in off.values())
     judged = [_verdict(BICUBIC.claims[0], good, f"luma rounded as MATLAB does: {words}; without DIV2K")]

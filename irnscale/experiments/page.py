@@ -52,7 +52,8 @@ def elsewhere() -> list[dict[str, str]]:
 def _section(experiment: Experiment, result: Result | None) -> list[str]:
     lines = [f"## {experiment.name}", "", f"{experiment.title} ({experiment.where}).", ""]
     if result is None:
-        command = f"irnscale evaluate experiment {experiment.name} {experiment.needs}".strip()
+        needs = [f"--{name} {what}" for name, what in experiment.needs.items()]
+        command = " ".join(["irnscale evaluate experiment", experiment.name, *needs])
         return [*lines, f"Not run here: `{command}`."]
     lines += [
         f"`{result.command}`, irnscale {result.version}; {result.seconds / 60:.1f} minutes besides trainings.",

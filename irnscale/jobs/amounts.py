@@ -45,7 +45,7 @@ def detail_bits(given: str | None, scale: int, *, lossy: bool, jpeg_resistant: b
         return 0
     if lossy:
         what = f"detail={given} is carried by the last bits of the pixels, which a lossy format changes"
-        raise _detail_error(what, "use png, tiff, or webp without -q")
+        raise _detail_error(what, "use png, tiff, or webp without `quality`")
     if available() is None:
         raise _detail_error("`detail` needs a Pillow that has AVIF or WebP", "install one, or use detail=none")
     if given is not None:
@@ -58,4 +58,4 @@ def _attach_error(what: str, hint: str) -> UsageError:
 
 
 def _detail_error(what: str, hint: str) -> UsageError:
-    return UsageError(what, hint, parameters=("detail",))
+    return UsageError(what, hint, parameters=("detail", "quality"))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from irnscale.errors import ModelError, UsageError
+from irnscale.errors import ModelError, Remark, UsageError
 
 if TYPE_CHECKING:
     from irnscale.zoo import Model
@@ -16,7 +16,7 @@ SCALES = (2, 3, 4, 8, 16)
 
 @dataclass(frozen=True)
 class Wanted:
-    """-s, -m and --jpeg-resistant as given; None where they are not."""
+    """Scale, model and whether it is to be JPEG-resistant, as given; None where they are not."""
 
     scale: int | None
     model: str | None
@@ -25,9 +25,9 @@ class Wanted:
     def models(self, *, lossy: bool) -> Sequence[Model]:
         """The models, in the order of downscaling. Does not import torch.
 
-        Without -m those that ship for the scale (4 unless given). Where the small image is `lossy` (JPEG, AVIF, WebP
-        with a quality), those that survive it, unless they are declined or there are none for the scale: the detail
-        that a plain model hides in the lowest bits is what such formats throw away.
+        Without a `model` those that ship for the scale (4 unless given). Where the small image is `lossy` (JPEG, AVIF,
+        WebP with a quality), those that survive it, unless they are declined or there are none for the scale: the
+        detail that a plain model hides in the lowest bits is what such formats throw away.
 
         Raises UsageError for an unknown scale or options that contradict each other, ModelError for a model that is
         not installed.
@@ -46,24 +46,27 @@ class Wanted:
         models = find_all(self.model)
         own = combined_scale(models)
         if self.scale is not None and self.scale != own:
-            raise UsageError(f"-s {self.scale} contradicts -m {self.model}, which is x{own}", "leave -s out")
+            what = f"scale={self.scale} contradicts model={self.model}, which is x{own}"
+            raise UsageError(what, "leave `scale` out", parameters=("scale", "model"))
         resistant = all(m.card.jpeg_resistant for m in models)
         if self.jpeg_resistant is not None and self.jpeg_resistant != resistant:
-            option = "--jpeg-resistant" if self.jpeg_resistant else "--no-jpeg-resistant"
-            raise UsageError(f"{option} contradicts -m {self.model}", "leave one of them out")
+            what = f"jpeg_resistant={self.jpeg_resistant} contradicts model={self.model}"
+            raise UsageError(what, "leave one of them out", parameters=("jpeg_resistant", "model"))
         return models
 
-    def chosen_for_loss(self, models: Sequence[Model]) -> str | None:
-        """What to say where `models` are JPEG-resistant for the sake of a lossy format alone, else None."""
+    def chosen_for_loss(self, format: str, models: Sequence[Model]) -> Remark | None:
+        """What to say of a lossy `format` where `models` are JPEG-resistant for its sake alone, else None."""
         if self.model is not None or self.jpeg_resistant is not None:
             return None
         if not all(m.card.jpeg_resistant for m in models):
             return None
         names = "+".join(m.card.name for m in models)
-        return f"{names}, which survives it, is used; --no-jpeg-resistant takes the plain one"
+        said = f"{format} is lossy: {names}, which survives it, is used; jpeg_resistant=False takes the plain one"
+        return Remark(said, "jpeg_resistant")
 
 
 def check_scale(scale: int | None) -> None:
     """Raise UsageError for a scale that no model has."""
     if scale is not None and scale not in SCALES:
-        raise UsageError(f"-s {scale}: no such scale", f"choose one of {', '.join(map(str, SCALES))}")
+        what = f"scale={scale}: no such scale"
+        raise UsageError(what, f"choose one of {', '.join(map(str, SCALES))}", parameters=("scale",))

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from irnscale.batch import Naming
-from irnscale.errors import UsageError
+from irnscale.errors import Remark, UsageError
 from irnscale.jobs.amounts import DETAILS, MOST_EFFORT, detail_bits, parse_attach
 from irnscale.jobs.choosing import Wanted
 from irnscale.jobs.settings import Message, Settings, Tell
@@ -139,11 +139,13 @@ class Down:
         if picture.record is not None and picture.record.kind == "down":
             notes.append("is itself a small image made by `irnscale down`")
         if picture.depth > 8 and self.settings.files.depth is None:
+            kept = "; `up` gives all of them back with depth=16"
+            less = ", and what `up` makes of it (depth=16 keeps 16)"
             notes.append(
-                f"has {picture.depth} bits per channel; the small image gets 8; `up --depth 16` gives all of them back"
-                if self._exact
-                else f"has {picture.depth} bits per channel; the small image gets 8, and what `up` makes of it "
-                "(--depth 16 keeps 16)"
+                Remark(
+                    f"has {picture.depth} bits per channel; the small image gets 8{kept if self._exact else less}",
+                    "depth",
+                )
             )
         return notes
 
@@ -152,8 +154,11 @@ class Down:
         if not picture.gray or self._in_colour:
             return []
         return [
-            "is gray, and its small image has one channel to hide detail in: with the three of --gray color the "
-            "result gains some 6 dB"
+            Remark(
+                "is gray, and its small image has one channel to hide detail in: with the three of gray=color the "
+                "result gains some 6 dB",
+                "gray",
+            )
         ]
 
     def compute(
@@ -202,16 +207,16 @@ class Down:
         what = Attach(parse_attach(self.attach), self._exact)
         found = attach(rescaler, original, small, record, what, self.settings.files.encode)
         if found[0].attachment is None:
-            text = "--attach: not even the least quality fits into so few bytes, and nothing is attached"
-            tell(Message("warn", text))
+            text = f"attach={self.attach}: not even the least quality fits into so few bytes, and nothing is attached"
+            tell(Message("warn", Remark(text, "attach")))
         return found
 
     def _tell_of_loss(self, format: str, jpeg_resistant: bool, tell: Tell) -> None:
         if not jpeg_resistant:
             text = (
                 f"{format} is lossy and changes the pixels that `up` restores from: several dB are lost (use png, "
-                "webp without -q, or tiff, or a JPEG-resistant model)"
+                "webp without `quality`, or tiff, or a JPEG-resistant model)"
             )
-            tell(Message("warn", text, once=True))
-        elif (said := self._wanted.chosen_for_loss(self._models)) is not None:
-            tell(Message("note", f"{format} is lossy: {said}", once=True))
+            tell(Message("warn", Remark(text, "quality"), once=True))
+        elif (said := self._wanted.chosen_for_loss(format, self._models)) is not None:
+            tell(Message("note", said, once=True))

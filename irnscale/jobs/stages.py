@@ -230,7 +230,7 @@ class Rescaling:
         same = _origin(record) == (self._task.kind, hashlib.sha256(data).hexdigest(), choice.digest)
         if not same and not self._settings.files.overwrite:
             what = f"{target}: exists, and was made from another input or with other settings"
-            raise OutputError(what, "add --overwrite to replace such files too")
+            raise OutputError(what, "add `overwrite` to replace such files too", parameters=("overwrite",))
         return same
 
     def _rescaler(self, choice: Choice, outcome: Outcome) -> Rescaler:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from irnscale.batch import Naming
-from irnscale.errors import InputError, ModelError, UsageError
+from irnscale.errors import InputError, ModelError, Remark, UsageError
 from irnscale.images.formats import FORMATS, is_lossy
 from irnscale.images.orientation import turned_size
 from irnscale.images.record import SCALES
@@ -50,14 +50,15 @@ class Up:
 
     def __post_init__(self) -> None:
         if self.samples > 1 and not self.temperature:
-            raise UsageError(
-                f"--samples {self.samples} of --temperature 0 are all the same", "add --temperature 0.8, or any other"
-            )
+            what = f"samples={self.samples} of temperature=0 are all the same"
+            raise UsageError(what, "add temperature=0.8, or any other", parameters=("samples", "temperature"))
         if self.seed + self.samples > 2**64:
-            raise UsageError(f"--seed {self.seed} leaves none for {self.samples} samples", "choose a smaller one")
+            what = f"seed={self.seed} leaves none for {self.samples} samples"
+            raise UsageError(what, "choose a smaller one", parameters=("seed",))
         check_scale(self.scale)
         if self.ignore and self.require:
-            raise UsageError("--ignore-provenance contradicts --require-provenance", "leave one of them out")
+            what = "`ignore_provenance` contradicts `require_provenance`"
+            raise UsageError(what, "leave one of them out", parameters=("ignore_provenance", "require_provenance"))
         if self.sr:
             _check_sr(self.scale, self.settings)
 
@@ -92,21 +93,22 @@ class Up:
         if record is not None and record.kind == "up":
             raise InputError(
                 f"{label}: was written by `irnscale up`: it is the restored picture already",
-                "give the small one, or use --ignore-provenance",
+                "give the small one, or use `ignore_provenance`",
+                parameters=("ignore_provenance",),
             )
         assistant: Model | None = None
         if self.sr:
             if record is not None:
                 raise UsageError(
-                    f"{label}: was made by `irnscale down`, which --sr is not for",
-                    "leave --sr out, or use --ignore-provenance",
+                    f"{label}: was made by `irnscale down`, which `sr` is not for",
+                    "leave `sr` out, or use `ignore_provenance`",
+                    parameters=("sr", "ignore_provenance"),
                 )
             base, assistant = super_resolution(_wanted_sr(self.scale, settings))
             models: Sequence[Model] = [base]
             if self.scale is not None and base.card.scale != self.scale:
-                raise UsageError(
-                    f"-s {self.scale} contradicts -m {settings.model}, which is x{base.card.scale}", "leave -s out"
-                )
+                what = f"scale={self.scale} contradicts model={settings.model}, which is x{base.card.scale}"
+                raise UsageError(what, "leave `scale` out", parameters=("scale", "model"))
         elif record is None:
             foreign = not self.ignore and not self.temperature
             lossy = _is_lossy(format)
@@ -114,7 +116,8 @@ class Up:
         else:
             models = _from_record(label, record, self.scale, settings)
         if self.temperature and models[0].task == "super-resolution" and not models[0].samples:
-            raise UsageError(f"--temperature is of the noise that {models[0].card.name} does without", "leave it out")
+            what = f"`temperature` is of the noise that {models[0].card.name} does without"
+            raise UsageError(what, "leave it out", parameters=("temperature",))
         name, digest = "+".join(m.card.name for m in models), combined_digest(models)
         text = f"up {name} {digest} {settings.files.settings} size={self.wanted} ignore={self.ignore}"
         if assistant is not None:
@@ -132,8 +135,8 @@ class Up:
     def size(self, choice: Choice, header: Header | Picture) -> tuple[int, int]:
         """Of the upright result: the recorded size, unless the picture was resized since; the wanted one; or all.
 
-        Record and --size speak of the picture as it is stored; --size may also be said as a viewer has turned it since.
-        Raises UsageError where --size contradicts the record, InputError where it is not possible.
+        Record and wanted size speak of the picture as it is stored; the latter may also be that of the picture as a
+        viewer has turned it since. Raises UsageError where it contradicts the record, InputError where it cannot be.
         """
         record, wanted = None if self.ignore else header.record, self.wanted
         stored = header.stored_size
@@ -144,8 +147,9 @@ class Up:
             recorded = record.width, record.height
             if wanted is not None and recorded not in (wanted, turned_size(wanted, header.orientation)):
                 raise UsageError(
-                    f"--size {wanted[0]}x{wanted[1]} contradicts its record: {record.width}x{record.height}",
-                    "leave --size out, or use --ignore-provenance",
+                    f"`size` {wanted[0]}x{wanted[1]} contradicts its record: {record.width}x{record.height}",
+                    "leave `size` out, or use `ignore_provenance`",
+                    parameters=("size", "ignore_provenance"),
                 )
             if stored == (record.lr_width, record.lr_height):
                 size = recorded
@@ -223,14 +227,16 @@ class Up:
         if choice.models[0].task == "super-resolution":
             if self.settings.model is not None:
                 return []
-            return [
+            said = (
                 f"has no irnscale record and is enlarged by super-resolution, {choice.name}; where `irnscale down` "
-                f"made it and its record was lost, more is restored by -m {_default_name(choice.scale)}"
-            ]
-        return [
+                f"made it and its record was lost, more is restored by model={_default_name(choice.scale)}"
+            )
+            return [Remark(said, "model")]
+        said = (
             "has no irnscale record; in a small image that `irnscale down` did not make there is nothing to restore, "
             "and a sharpened one comes out worse than with an ordinary resizer" + _sr_hint(choice)
-        ]
+        )
+        return [Remark(said, "sr")]
 
     def _detail_doubts(self, record: Provenance, picture: Picture) -> list[str]:
         from irnscale.detail.finding import doubts
@@ -238,10 +244,12 @@ class Up:
         if not self.with_detail:
             return []
         if self.temperature:
-            return ["its detail is left out: it belongs to what is restored without --temperature"]
+            said = "its detail is left out: it belongs to what is restored without `temperature`"
+            return [Remark(said, "temperature")]
         layer = self._exact_layer(picture)
         if layer is not None and layer.complete and layer.depth == 16 and self.settings.files.depth != 16:
-            return ["the lossless layer gives 16 bits per channel back, of which 8 are kept (--depth 16 keeps all)"]
+            said = "the lossless layer gives 16 bits per channel back, of which 8 are kept (depth=16 keeps all)"
+            return [Remark(said, "depth")]
         return doubts(picture, record, exact=layer is not None and layer.complete)
 
     def compute(
@@ -274,13 +282,16 @@ class Up:
 
 def _check_sr(scale: int | None, settings: Settings) -> None:
     if scale is None and settings.model is None:
-        raise UsageError("--sr needs to know by how much to enlarge", "say it: --sr -s 4")
+        raise UsageError(
+            "`sr` needs to know by how much to enlarge", "say it: `sr` scale=4", parameters=("sr", "scale")
+        )
     if settings.jpeg_resistant is not None:
-        raise UsageError("--sr chooses the model, and --jpeg-resistant does too", "leave one of them out")
+        what = "`sr` chooses the model, and `jpeg_resistant` does too"
+        raise UsageError(what, "leave one of them out", parameters=("sr", "jpeg_resistant"))
 
 
 def _wanted_sr(scale: int | None, settings: Settings) -> int | str:
-    """The model that -m names, or the scale."""
+    """The model that was named, or the scale."""
     if settings.model is not None:
         return settings.model
     assert scale is not None
@@ -307,7 +318,7 @@ def _sr_hint(choice: Choice) -> str:
         super_resolution(choice.scale)
     except ModelError:
         return ""
-    return "; --sr is for such images"
+    return "; `sr` is for such images"
 
 
 def _default_name(scale: int) -> str:
@@ -329,10 +340,13 @@ def _without_record(
 
     if required:
         raise InputError(
-            f"{label}: has no irnscale record, and --require-provenance is given", "leave the option out, and give -s"
+            f"{label}: has no irnscale record, and `require_provenance` is given",
+            "leave that out, and give `scale`",
+            parameters=("require_provenance", "scale"),
         )
     if settings.model is None and scale is None:
-        raise UsageError(f"{label}: has no irnscale record that names the scale", "say it: -s 2, -s 4, -s 8 or -s 16")
+        what = f"{label}: has no irnscale record that names the scale"
+        raise UsageError(what, "say it: scale=2, scale=4, scale=8 or scale=16", parameters=("scale",))
     if foreign and not lossy and scale is not None and settings.model is None and settings.jpeg_resistant is None:
         try:
             found, _ = super_resolution(scale)
@@ -357,23 +371,26 @@ def _from_record(label: str, record: Provenance, scale: int | None, settings: Se
     from irnscale.zoo import combined_digest, find_all
     from irnscale.zoo import recorded as find_recorded
 
-    remedy = "leave the option out, or use --ignore-provenance"
+    remedy, ignore = "leave that out, or use `ignore_provenance`", "ignore_provenance"
     if scale is not None and scale != record.scale:
-        raise UsageError(f"{label}: -s {scale} contradicts its record, which says x{record.scale}", remedy)
+        what = f"{label}: scale={scale} contradicts its record, which says x{record.scale}"
+        raise UsageError(what, remedy, parameters=("scale", ignore))
     if settings.jpeg_resistant is not None and settings.jpeg_resistant != record.jpeg_resistant:
-        said = "--jpeg-resistant" if settings.jpeg_resistant else "--no-jpeg-resistant"
-        what = "a JPEG-resistant" if record.jpeg_resistant else "a plain"
-        raise UsageError(f"{label}: {said} contradicts its record, which names {what} model ({record.model})", remedy)
+        said, kind = f"jpeg_resistant={settings.jpeg_resistant}", "JPEG-resistant" if record.jpeg_resistant else "plain"
+        what = f"{label}: {said} contradicts its record, which names a {kind} model ({record.model})"
+        raise UsageError(what, remedy, parameters=("jpeg_resistant", ignore))
     if settings.model is not None and settings.model != record.model:
         models = find_all(settings.model)
         if combined_digest(models) == record.digest:
             return models
         if not settings.model.endswith(".safetensors"):
-            raise UsageError(f"{label}: -m {settings.model} contradicts its record, which says {record.model}", remedy)
+            what = f"{label}: model={settings.model} contradicts its record, which says {record.model}"
+            raise UsageError(what, remedy, parameters=("model", ignore))
         raise ModelError(
             f"{label}: was made with other weights of {record.model} ({record.digest}) than the given ones "
             f"({combined_digest(models)}), written by irnscale {record.version}",
-            "leave -m out or give the .safetensors of those; --ignore-provenance tries anyway, at a loss",
+            "leave `model` out or give the .safetensors of those; `ignore_provenance` tries anyway, at a loss",
+            parameters=("model", ignore),
         )
     try:
         return find_recorded(record.model, record.digest, record.scale)

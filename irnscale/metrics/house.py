@@ -32,7 +32,7 @@ def frozen(data: bytes) -> Features:
     """The house features, of the bytes of their file. Raises ModelError where these are any other."""
     if hashlib.sha256(data).hexdigest() != SHA256:
         what = f"{_FILE}: is not the network that all house scores are made by"
-        raise ModelError(what, "install irnscale anew: pip install --force-reinstall --no-deps irnscale")
+        raise ModelError(what, "install irnscale anew: `pip install --force-reinstall --no-deps irnscale`")
     return from_bytes(data, _FILE)
 
 

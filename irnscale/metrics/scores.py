@@ -150,13 +150,13 @@ def _lr_psnr_score(files: Files) -> Score:
 
 
 def _diversity_score(files: Files) -> Score:
-    what = "deviation over the draws of --temperature, in grey levels"
+    what = "deviation over the draws of a temperature, in grey levels"
     return Score("diversity", "diversity", what, True, 2, "diversity 1", of_draws=diversity)
 
 
 def _lpips_score(files: Files) -> Score:
     if files.lpips is None:
-        raise UsageError("LPIPS needs AlexNet's weights", "name their file with --lpips")
+        raise UsageError("LPIPS needs AlexNet's weights", "name their file with `lpips`", parameters=("lpips",))
     backbone = lpips.read_backbone(files.lpips)
 
     def of(seen: Seen) -> float:
@@ -216,8 +216,8 @@ def _brisque(files: Files) -> _Alone:
 
 def _niqe(files: Files) -> _Alone:
     if files.niqe is None:
-        hint = "name them with --niqe FILE, or choose niqe-house, which does not compare with papers"
-        raise UsageError("NIQE needs its authors' numbers", hint)
+        hint = "name their file with `niqe`, or choose niqe-house, which does not compare with papers"
+        raise UsageError("NIQE needs its authors' numbers", hint, parameters=("niqe",))
     return _of_niqe(niqe.from_file(files.niqe))
 
 

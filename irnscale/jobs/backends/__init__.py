@@ -83,8 +83,12 @@ def backend(name: str) -> Backend:
 def check(name: str, workers: int | None, scheduler: str | None) -> None:
     """Raise UsageError for options that belong to another backend."""
     if scheduler is not None and name != "dask":
-        raise UsageError(f"--scheduler is of no use to --backend {name}", "add --backend dask, or leave it out")
+        what, hint = f"`scheduler` is of no use to backend={name}", "add backend=dask, or leave it out"
+        raise UsageError(what, hint, parameters=("scheduler", "backend"))
     if workers is not None and name == "threads":
-        raise UsageError("--workers is of no use to --backend threads", "use -j, or --backend devices")
+        what, hint = "`workers` is of no use to backend=threads", "use `threads`, or backend=devices"
+        raise UsageError(what, hint, parameters=("workers", "backend", "threads"))
     if workers is not None and scheduler is not None:
-        raise UsageError("--scheduler has workers of its own", "leave --workers out")
+        raise UsageError(
+            "`scheduler` has workers of its own", "leave `workers` out", parameters=("scheduler", "workers")
+        )

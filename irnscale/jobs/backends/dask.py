@@ -67,8 +67,9 @@ def _distributed() -> Any:
     try:
         return import_module("distributed")
     except ImportError as error:
-        remedy = "pip install 'irnscale[dask]', or use --backend devices"
-        raise UsageError("--backend dask needs Dask's package `distributed`", remedy) from error
+        remedy = "pip install 'irnscale[dask]', or use backend=devices"
+        what = "backend=dask needs Dask's package `distributed`"
+        raise UsageError(what, remedy, parameters=("backend",)) from error
 
 
 @contextmanager
@@ -81,13 +82,15 @@ def _client(running: Running, jobs: int) -> Iterator[tuple[Any, int | None]]:
         try:
             client = distributed.Client(running.scheduler, timeout=_PATIENCE, set_as_default=False)
         except (OSError, ValueError, TimeoutError) as error:
-            what = f"--scheduler {running.scheduler}: no Dask scheduler answers there"
-            raise DeviceError(what, "start one with `dask scheduler`, or leave --scheduler out") from error
+            what = f"scheduler={running.scheduler}: no Dask scheduler answers there"
+            hint = "start one with `dask scheduler`, or leave `scheduler` out"
+            raise DeviceError(what, hint, parameters=("scheduler",)) from error
         try:
             yield client, None
         except distributed.comm.CommClosedError as error:
-            what = f"--scheduler {running.scheduler}: the connection was lost"
-            raise DeviceError(what, "see whether it still runs, and start again with --skip-existing") from error
+            what = f"scheduler={running.scheduler}: the connection was lost"
+            hint = "see whether it still runs, and start again with `skip_existing`"
+            raise DeviceError(what, hint, parameters=("scheduler", "skip_existing")) from error
         finally:
             with suppress(OSError):  # a scheduler that is slow to say goodbye has done its work all the same
                 client.close(timeout=_PATIENCE)

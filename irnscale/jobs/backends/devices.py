@@ -185,8 +185,8 @@ class _Pool:
             self._stillborn += 1
             if self._stillborn >= _STILLBORN:
                 code = worker.process.exitcode
-                what = f"the processes of --backend devices end as soon as they start (exit code {code})"
-                raise DeviceError(what, "use --backend threads")
+                what = f"the processes of backend=devices end as soon as they start (exit code {code})"
+                raise DeviceError(what, "use backend=threads", parameters=("backend",))
         elif again:
             self._running.tell(
                 Message("warn", f"a worker process was ended; {len(again)} pictures are done by another")

@@ -76,7 +76,7 @@ def refuse_streams(batch: Batch) -> None:
     """Raise UsageError where a picture comes from stdin or goes to stdout, which only this process has."""
     if batch.streams:
         what = "stdin and stdout belong to this process, and the workers of a backend have none"
-        raise UsageError(what, "name files, or use --backend threads")
+        raise UsageError(what, "name files, or use backend=threads", parameters=("backend",))
 
 
 class InOrder:
@@ -107,7 +107,8 @@ class InOrder:
 def lost(job: Job) -> Outcome:
     """The outcome of a job at which its worker was ended again and again."""
     what = f"{job.label}: the worker was ended whenever it came to this picture"
-    error = DeviceError(what, "is there memory enough? try fewer --workers, or --max-memory")
+    hint = "is there memory enough? try fewer `workers`, or `max_memory`"
+    error = DeviceError(what, hint, parameters=("workers", "max_memory"))
     return Outcome(job, Status.FAILED, error=error)
 
 
