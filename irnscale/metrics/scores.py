@@ -216,7 +216,7 @@ def _brisque(files: Files) -> _Alone:
 
 def _niqe(files: Files) -> _Alone:
     if files.niqe is None:
-        hint = "name their file with `niqe`, or choose niqe-house, which does not compare with papers"
+        hint = "name them with niqe=FILE, or choose niqe-house, which does not compare with papers"
         raise UsageError("NIQE needs its authors' numbers", hint, parameters=("niqe",))
     return _of_niqe(niqe.from_file(files.niqe))
 
