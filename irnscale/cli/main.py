@@ -79,9 +79,16 @@ def fail(message: str) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code; no exception leaves it."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    debug = "--debug" in arguments
-    if not debug:
+    if "--debug" not in arguments:
         warnings.simplefilter("ignore")
+        return _main(arguments, debug=False)
+    from irnscale.cli.debugging import log_on_stderr
+
+    with log_on_stderr():
+        return _main(arguments, debug=True)
+
+
+def _main(arguments: list[str], *, debug: bool) -> int:
     try:
         if not {"-h", "--help", "--version"} & set(arguments):
             _check_working_folder()

@@ -35,7 +35,7 @@ MAX_MEMORY = click.option(
     metavar="SIZE",
     help="Keep within so much memory, such as 800M or 2G, besides that of torch itself.",
 )
-DEBUG = click.option("--debug", is_flag=True, help="Show Python's traceback of an error.")
+DEBUG = click.option("--debug", is_flag=True, help="Say what is decided on the way; show errors with their traceback.")
 
 _SHARED = [
     click.argument("inputs", nargs=-1, metavar="INPUT..."),

@@ -5,15 +5,20 @@ from __future__ import annotations
 import torch
 
 from irnscale.errors import DeviceError, UsageError
+from irnscale.logs import logger
+
+_log = logger(__name__)
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device for `--device auto|cpu|cuda[:N]|mps`; "auto" takes CUDA where it is, else the CPU.
+    """The device called `name`, auto, cpu, cuda[:N] or mps; "auto" takes CUDA where it is, else the CPU.
 
     Raises UsageError for a name torch does not know, DeviceError for a device that is not there.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        chosen = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        _log.debug("device=auto: %s", chosen)
+        return chosen
     try:
         device = torch.device(name)
     except RuntimeError as error:

@@ -58,6 +58,9 @@ class Plan:
         """For JSON."""
         return asdict(self) | {"total_bytes": self.total_bytes}
 
+    def __str__(self) -> str:
+        return self.describe()
+
     def describe(self) -> str:
         """One line for people."""
         order = {

@@ -8,6 +8,9 @@ from pathlib import Path
 import torch
 
 from irnscale.errors import DeviceError, UsageError
+from irnscale.logs import logger
+
+_log = logger(__name__)
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
@@ -24,17 +27,18 @@ def cpu_multiplies_bfloat16() -> bool:
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """The dtype for `--precision name` on `device`; "auto" takes bfloat16 where it is native.
+    """The number format called `name` on `device`; "auto" takes bfloat16 where it is native.
 
     Raises UsageError for an unknown name and DeviceError for one that the device has no instructions for.
     """
     if name not in PRECISIONS:
-        raise UsageError(f"precision {name!r} is not one of {', '.join(PRECISIONS)}")
+        raise UsageError(f"precision={name}: not one of {', '.join(PRECISIONS)}", parameters=("precision",))
     if device.type == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
         native = device.type == "cpu" and cpu_multiplies_bfloat16()
     if name == "auto":
+        _log.debug("%s %s bfloat16", device, "computes" if native else "only emulates")
         return torch.bfloat16 if native else torch.float32
     if name == "float16" and device.type == "cpu":
         raise DeviceError("float16 convolutions are not available on the CPU", "use bfloat16 or float32")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from dataclasses import dataclass, field
 
 import torch
@@ -11,8 +13,12 @@ from irnscale.engine.cuda import GraphedSubnets, wants_graphs
 from irnscale.engine.fused import FusedSubnets, fuses
 from irnscale.engine.packed import PackedSubnets, packs
 from irnscale.engine.subnets import ModuleSubnets, Subnets, as_dense
+from irnscale.kernels import use_triton
+from irnscale.logs import logger
 from irnscale.networks.network import Flow
 from irnscale.networks.step import Program
+
+_log = logger(__name__)
 
 Modules = tuple[nn.Module, ...]
 
@@ -43,6 +49,11 @@ class Prepared:
             self.subnets[modules] = subnets if pool is None else GraphedSubnets(subnets, pool)
             if self.lowered:
                 self.exact[modules] = ModuleSubnets(modules)
+        for way, count in Counter(type(subnets).__name__ for subnets in self.subnets.values()).items():
+            _log.debug("%s on %s: %d groups of subnets as %s", type(self.net).__name__, self.device, count, way)
+        if _log.isEnabledFor(logging.DEBUG):
+            kernels = "Triton" if use_triton(next(self.net.parameters())) else "plain torch"
+            _log.debug("%s on %s: kernels in %s", type(self.net).__name__, self.device, kernels)
 
     def _subnets(self, modules: Modules) -> Subnets:
         dtype = self.dtype or self.trunk_dtype

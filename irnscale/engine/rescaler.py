@@ -24,6 +24,7 @@ from irnscale.engine.precision import choose_precision
 from irnscale.engine.prepared import Prepared
 from irnscale.errors import DeviceError, InputError, ModelError, UsageError
 from irnscale.kernels import philox_normal
+from irnscale.logs import logger
 from irnscale.networks.network import IMAGE_CHANNELS, AssistingNetwork, Flow, RescalingNetwork
 from irnscale.networks.step import Program
 from irnscale.sizes import check_original_size, parse_memory
@@ -36,6 +37,8 @@ from irnscale.zoo import (
     load_network,
     super_resolution,
 )
+
+_log = logger(__name__)
 
 ATTEMPTS, LESS = 4, 0.75
 """How often a sample that is not finite is drawn, each time at so much of the temperature; then without noise."""
@@ -82,10 +85,11 @@ class Rescaler:
         used = [*models, assistant] if assistant else models
         allowed = set.intersection(*(m.card.automatic for m in used))
         if precision == "auto" and str(self.dtype).removeprefix("torch.") not in allowed:
+            _log.info("%s costs too much, by the cards of the models: float32", self.dtype)
             self.dtype = torch.float32
         self.tile = tile
         self.max_memory = parse_memory(max_memory) if isinstance(max_memory, str) else max_memory
-        self._warn = warn or _python_warning
+        self._warn = _logged(warn or _python_warning)
         self.networks: list[RescalingNetwork] = []
         self.enlarging: Enlarging | None = None
         if len(models) == 1 and models[0].task == "super-resolution" and assistant is None:
@@ -106,6 +110,10 @@ class Rescaler:
         used_networks: list[Flow] = [*self.networks, *([self.flow] if self.flow is not None else [])]
         self._prepared = {net: Prepared(net, self.dtype) for net in used_networks}
         self.scale = combined_scale(models)
+        for model in used:
+            _log.info(
+                "%s, %s, on %s in %s: %s", model.card.name, model.card.digest, self.device, self.dtype, model.weights
+            )
 
     @property
     def name(self) -> str:
@@ -317,6 +325,7 @@ class Rescaler:
         width, height = source.width * self.scale, source.height * self.scale
         sizes = source.bytes_per_pixel, sinks[0].bytes_per_pixel
         plan = self._enlarging_plan(net, width, height, *sizes, held=held, samples=source.samples, draws=len(sinks))
+        _log.debug("plan: %s", plan)
         return net.draw(
             source,
             sinks,
@@ -373,6 +382,7 @@ class Rescaler:
     ) -> None:
         """One network over an image, into `result`, or rounded into the sink."""
         plan = self._plan(stage, samples)
+        _log.debug("plan: %s", plan)
         columns = plan.order == "columns"
         axis = 3 if columns else 2
         mapped = plan.trunk == "mapped file"
@@ -502,7 +512,17 @@ def _rows_of(image: Tensor) -> Reader:
 
 
 def _python_warning(text: str) -> None:
-    warnings.warn(text, stacklevel=2)
+    warnings.warn(text, stacklevel=3)
+
+
+def _logged(warn: Warn) -> Warn:
+    """`warn`, and the log is told too: of every fallback."""
+
+    def both(text: str) -> None:
+        _log.info("%s", text)
+        warn(text)
+
+    return both
 
 
 def load(

@@ -19,6 +19,7 @@ from irnscale.images.read import read_header, read_picture
 from irnscale.images.write import check_transparency, encoding_notes
 from irnscale.jobs.settings import Message, Tell
 from irnscale.jobs.task import Choice, Task
+from irnscale.logs import logger
 from irnscale.sizes import parse_memory
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ PIXELS_IN_MEMORY = 2 * 10**8
 BYTES_PER_PIXEL = 10
 """While a picture is read or written: its file, the decoder's pixels and ours."""
 PIXELS_IN_A_BATCH = 8 * 10**6
+_log = logger(__name__)
+
 _TRIES, _PAUSE = 20, 0.1  # seconds
 
 
@@ -95,6 +98,8 @@ class Rescaling:
             return None
         choice = self._task.choose(label, header.record, header.format, sample=job.sample)
         outcome.scale, outcome.model, outcome.facts = choice.scale, choice.name, dict(choice.facts)
+        whose = "as recorded" if header.record else "as chosen"
+        _log.debug("%s: %s by %s, %s", label, self._task.kind, choice.name, whose)
         outcome.new_size = size = self._task.size(choice, header)
         check_format_limits(self._format, *size)
         if not settings.dry_run:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from irnscale.errors import ModelError, OutputError
+from irnscale.logs import logger
 from irnscale.networks.family import Task, find_family
 from irnscale.userfolders import data_folder
 from irnscale.zoo.cards import ModelCard, file_sha256, read_card
@@ -21,6 +22,8 @@ from irnscale.zoo.names import family, generation
 
 if TYPE_CHECKING:
     from irnscale.networks.network import AssistingNetwork, Network, RescalingNetwork, SuperResolutionNetwork
+
+_log = logger(__name__)
 
 ARCHIVE = "irnscale_models_archive"
 ARCHIVE_COMMAND = "`pip install ./archive` in irnscale's repository"
@@ -98,6 +101,7 @@ def installed(broken: dict[Path, ModelError] | None = None) -> list[Model]:
             except ModelError as error:
                 if broken is None:
                     raise
+                _log.info("%s is left out: %s", path, error)
                 broken[path] = error
                 continue
             found.append(Model(card, path.with_suffix(".safetensors"), folder == shipped, folder == archive))
@@ -313,6 +317,7 @@ def _load(model: Model) -> Network:
     from safetensors.torch import load_file
 
     verify(model)
+    _log.debug("%s, of the family %s, is read from %s", model.card.name, model.card.kind, model.weights)
     family = find_family(model.card.kind)
     try:
         config = family.config(**model.card.architecture)

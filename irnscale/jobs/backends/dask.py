@@ -23,6 +23,9 @@ from irnscale.jobs.backends import Running, default_workers, share_of_memory, to
 from irnscale.jobs.backends.worker import Assignment, InOrder, elsewhere, lost, refuse_streams
 from irnscale.jobs.planning import Batch
 from irnscale.jobs.settings import Message, Settings
+from irnscale.logs import logger
+
+_log = logger(__name__)
 
 if TYPE_CHECKING:
     from irnscale.engine.rescaler import Rescaler
@@ -96,6 +99,7 @@ def _client(running: Running, jobs: int) -> Iterator[tuple[Any, int | None]]:
                 client.close(timeout=_PATIENCE)
         return
     processes = min(running.workers or default_workers(), jobs)
+    _log.info("a cluster of %d processes on this machine, for %d pictures", processes, jobs)
     # memory_limit=0: Dask's nanny would end workers by its own guess at what a picture may take
     options: dict[str, Any] = {"n_workers": processes, "threads_per_worker": 1, "memory_limit": 0}
     with (

@@ -20,6 +20,9 @@ from irnscale.jobs.backends import Running, default_workers, share_of_memory, to
 from irnscale.jobs.backends.worker import Assignment, InOrder, lost, refuse_streams
 from irnscale.jobs.planning import Batch
 from irnscale.jobs.settings import Message, Settings
+from irnscale.logs import logger
+
+_log = logger(__name__)
 
 _MOST_DEATHS = 2
 """At a picture that a process had for itself: the picture is given up."""
@@ -38,6 +41,7 @@ def run(batch: Batch, running: Running, emit: Callable[[Outcome], None]) -> None
         return
     refuse_streams(batch)
     places = _places(settings, running.workers, len(batch.jobs))
+    _log.info("%d processes for %d pictures, on %s", len(places), len(batch.jobs), ", ".join(dict.fromkeys(places)))
     pool = _Pool(batch, running, places, InOrder(batch.jobs, emit))
     try:
         pool.work()
