@@ -63,6 +63,24 @@ def test_scores_on_a_card(run, folder, tmp_path):
     assert added == {"Tiny, JPEG 30 4:2:0", "Tiny, bicubic LR", "Tiny, JPEG 30 4:2:0, bicubic LR"}
 
 
+def test_scores_with_detail_are_apart(run, folder, tmp_path):
+    """Beside those of the network alone, which stay as they are; of attached detail nothing is kept."""
+    path = copied_model(tmp_path / "models").with_suffix(".json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"scores": {}}))
+    options = ("--detail", "1,2,exact", "--attach", "2K", "--update-card", "--json")
+    result = run("evaluate", "--data", folder, "-m", "own", *options)
+    assert result.code == 0, result.lines
+    rows = {row["codec"]: row for row in map(json.loads, result.text.splitlines())}
+    card = read_card(path)
+    keys = ("detail_psnr_y", "detail_ssim_y", "lr_psnr_y", "lr_ssim_y")
+    assert set(card.scores) == {"Tiny", "Tiny, 1 bit of detail", "Tiny, 2 bits of detail"}
+    assert card.scores["Tiny, 2 bits of detail"] == {key: round(rows["png, 2 bits"][key], 4) for key in keys}
+    assert card.scores["Tiny"]["psnr_y"] == round(rows["png"]["psnr_y"], 4)
+    row = card.scores["Tiny, 1 bit of detail"]
+    told = f"{row['detail_psnr_y']:.2f}/{row['detail_ssim_y']:.4f} | {row['lr_psnr_y']:.1f}"
+    assert f"| `own`, 1 bit | {told} |\n" in model_tables([card], ["Tiny"])
+
+
 def test_what_a_number_format_costs(run, folder, tmp_path):
     """The card keeps the difference of the means, and no score of the methods that are compared."""
     weights = copied_model(tmp_path / "models")

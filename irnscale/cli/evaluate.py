@@ -142,8 +142,9 @@ def command(debug: bool, **values: Any) -> int:
     It is run without a shell, once per picture, and its seconds include its start. With a --method-down
     it is given the very file that the other wrote. Results are kept by the command and the files it names.
 
-    --update-card keeps HR and LR luma of the models named with -m; those that are JPEG-resistant are measured through
-    JPEG 30, 50, 70, 80 and 90 too, unless --jpeg says otherwise. With --precision-costs the card also keeps what
+    --update-card keeps HR and LR luma of the models named with -m, in rows of their own those with --detail in the last
+    bits; models that are JPEG-resistant are measured through JPEG 30, 50, 70, 80 and 90 too, unless --jpeg says
+    otherwise. With --precision-costs the card also keeps what
     bfloat16 loses; a model that loses more than 0.03 dB on any set is run in float32 unless told otherwise.
 
     \b

@@ -52,6 +52,7 @@ class Method:
     "super-resolution" where the small picture is bicubic. `compared`: the number format of the convolutions, of a
     method that is only there to be compared with itself in another format. `travel`: both ways through a file of the
     method's own, stored as `stored` says, for small pictures that carry more than pixels; `codec`s are not asked then.
+    `bits`: of each sample, where these carry detail and nothing is attached.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Method:
     compared: str = ""
     travel: Travel | None = field(default=None, compare=False)
     stored: str = ""
+    bits: int = 0
 
 
 def model_method(rescaler: Rescaler) -> Method:
@@ -98,7 +100,8 @@ def with_detail(rescaler: Rescaler, storage: Storage) -> Method:
     kept = storage.format if storage.quality is None else f"{storage.format} q{storage.quality} {storage.subsampling}"
     identity = f"detail 2 {storage!r} {plain.identity}"
     name, stored = f"{plain.name} + detail", f"{kept}, {storage.name}"
-    return replace(plain, name=name, identity=identity, travel=go, stored=stored)
+    bits = 0 if storage.amount is not None or storage.exact else storage.bits
+    return replace(plain, name=name, identity=identity, travel=go, stored=stored, bits=bits)
 
 
 def super_resolution(rescaler: Rescaler) -> Method:

@@ -10,6 +10,7 @@ from pathlib import Path
 from irnscale.errors import InputError, OutputError, UsageError
 from irnscale.evaluation.codecs import Codec
 from irnscale.evaluation.loop import Summary
+from irnscale.evaluation.trip import Storage
 from irnscale.images.atomic import write_bytes_atomic
 from irnscale.metrics.scores import Score
 from irnscale.zoo import Model, ModelCard, read_card
@@ -29,12 +30,26 @@ def score_key(name: str, codec: Codec, *, bicubic_lr: bool = False) -> str:
     return name + stored + (", bicubic LR" if bicubic_lr else "")
 
 
+def detail_key(name: str, bits: int) -> str:
+    """Under which name a card keeps a set's scores with detail in the last bits of lossless pixels."""
+    return f"{name}, {Storage(bits=bits).name} of detail"
+
+
 def scores_of(summaries: Iterable[Summary], digest: str, more: Sequence[Score] = ()) -> dict[str, dict[str, float]]:
-    """The scores of the model with this digest, in the form of `ModelCard.scores`: luma's, and `more`."""
+    """The scores of the model with this digest, in the form of `ModelCard.scores`: luma's, and `more`.
+
+    Detail in the last bits has rows of its own; what is attached to files, of a size that was asked for, has none.
+    """
     found = {}
     for summary in summaries:
         method = summary.method
-        if method.weights != digest or method.draws > 1 or method.compared or method.travel:
+        if method.weights != digest or method.draws > 1 or method.compared:
+            continue
+        if method.travel:
+            if method.bits:
+                found[detail_key(summary.set, method.bits)] = {
+                    name: round(summary.mean[name], 4) for name in ("detail_psnr_y", "detail_ssim_y", *_KEPT[2:])
+                }
             continue
         key = score_key(summary.set, summary.codec, bicubic_lr=method.task == "super-resolution")
         found[key] = {name: round(summary.mean[name], 4) for name in _KEPT} | {
@@ -85,15 +100,27 @@ def update_card(model: Model, summaries: Iterable[Summary], digest: str, more: S
 
 
 def model_tables(cards: Sequence[ModelCard], sets: Sequence[str] = ("Set5", "Set14", "Kodak24")) -> str:
-    """The README's tables in Markdown: HR and LR of every model, then JPEG, then super-resolution, where measured."""
-    lines = [
-        f"| model | {' | '.join(f'{name} HR' for name in sets)} | {' | '.join(f'{name} LR' for name in sets)} |",
-        "|---" * (1 + 2 * len(sets)) + "|",
-    ]
+    """The README's tables in Markdown, of what was measured.
+
+    HR and LR of the network alone, the same with detail, then through JPEG, then super-resolution.
+    """
+    columns = [f"{name} {side}" for side in ("HR", "LR") for name in sets]
+    lines = [f"| model | {' | '.join(columns)} |", "|---" * (1 + 2 * len(sets)) + "|"]
     for card in cards:
         if any(name in card.scores for name in sets):
             cells = [_pair(card, name) for name in sets] + [_one(card, name, "lr_psnr_y", 1) for name in sets]
             lines.append(f"| `{card.name}` | {' | '.join(cells)} |")
+    detailed = [
+        (f"`{card.name}`, {Storage(bits=bits).name}", card, [detail_key(name, bits) for name in sets])
+        for card in cards
+        for bits in (1, 2, 3)
+    ]
+    detailed = [row for row in detailed if any(key in row[1].scores for key in row[2])]
+    if detailed:
+        lines += ["", f"| with detail in the last bits | {' | '.join(columns)} |", lines[1]]
+    for title, card, keys in detailed:
+        cells = [_pair(card, key, "detail_") for key in keys] + [_one(card, key, "lr_psnr_y", 1) for key in keys]
+        lines.append(f"| {title} | {' | '.join(cells)} |")
     for card in cards:
         rows = [(name, [score_key(name, Codec(q)) for q in JPEG_QUALITIES]) for name in sets]
         rows = [(name, keys) for name, keys in rows if any(key in card.scores for key in keys)]
@@ -118,8 +145,10 @@ def _one(card: ModelCard, key: str, value: str, digits: int) -> str:
     return f"{row[value]:.{digits}f}" if value in row else "-"
 
 
-def _pair(card: ModelCard, key: str) -> str:
-    return f"{_one(card, key, 'psnr_y', 2)}/{_one(card, key, 'ssim_y', 4)}" if key in card.scores else "-"
+def _pair(card: ModelCard, key: str, kind: str = "") -> str:
+    if key not in card.scores:
+        return "-"
+    return f"{_one(card, key, f'{kind}psnr_y', 2)}/{_one(card, key, f'{kind}ssim_y', 4)}"
 
 
 def with_block(text: str, block: str, name: str) -> str:
