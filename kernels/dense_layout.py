@@ -100,7 +100,7 @@ class DenseLayout:
 
     @cached_property
     def shapes(self) -> tuple[tuple[int, int, int, int], ...]:
-        """Of the five weights."""
+        """Shapes (out, in, 3, 3) of the five weights, in order."""
         outs = (self.growth,) * (LAYERS - 1) + (self.out,)
         return tuple((o, self.channels + k * self.growth, 3, 3) for k, o in enumerate(outs))
 

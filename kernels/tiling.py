@@ -31,7 +31,7 @@ The kernels wait for memory, not for arithmetic, so it costs nothing."""
 
 
 def jit(function: Callable[..., Any]) -> Any:
-    """`triton.jit`, typed."""
+    """`triton.jit` as type checkers understand it."""
     return triton.jit(function)
 
 
@@ -126,6 +126,7 @@ class Plan:
 
     @property
     def grid(self) -> tuple[int]:
+        """The launch grid: one program for each tile of each sample."""
         return (self.n * self.tiles,)
 
     @property

@@ -53,11 +53,11 @@ SUFFIXES = frozenset(
 
 @dataclass(frozen=True)
 class Item:
-    """One input. `below` is where the tree of outputs has it: its folder relative to that which `--recursive` started
-    from, or as its name in `--files-from` has it.
+    """One input.
 
-    `found` says that it was found in a folder rather than named. `problem` is why it cannot be read, where
-    that is known already.
+    label: what messages call it. source: its file; None: stdin. below: the folder of its output, relative to the folder
+    of all outputs: where it was found in a tree, or as its name in a list says. found: it was found in a folder rather
+    than named. problem: why it cannot be read, where that is known already.
     """
 
     label: str

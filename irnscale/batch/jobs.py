@@ -66,7 +66,7 @@ class Naming:
 
 
 class Names(Protocol):
-    """What `Naming` does."""
+    """A function that names outputs, as `Naming` does."""
 
     def __call__(self, stem: str, scale: int, in_ext: str = "", *, apart: int = 0, sample: int = 1) -> str:
         """The name of an output."""
@@ -168,7 +168,7 @@ class Inputs:
 
     @classmethod
     def of(cls, jobs: Sequence[Job]) -> Inputs:
-        """Those of all jobs."""
+        """The inputs that the jobs of a run have, but stdin."""
         # os.path.realpath and not Path.resolve, which raises for loops of links
         real = [(os.path.realpath(job.item.source), job) for job in jobs if job.item.source is not None]
         found = frozenset(path for path, job in real if job.item.found)

@@ -56,7 +56,7 @@ class PixelBudget:
             self._pass(ticket)
 
     def close(self) -> None:
-        """Wake all who wait, to end."""
+        """End all waiting: those who wait raise Cancelled."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

@@ -17,7 +17,7 @@ from irnscale.images.atomic import write_bytes_atomic
 
 
 class Status(StrEnum):
-    """How an input fared."""
+    """What became of an input, as `--json` says it."""
 
     DONE = "done"
     SKIPPED = "skipped"
@@ -51,7 +51,7 @@ class Outcome:
 
     @property
     def line(self) -> str:
-        """For people who watch."""
+        """One line for people: "a.png -> b.png  640x480 -> 160x120  0.31 s", or why it was skipped."""
         if self.status is Status.SKIPPED:
             return f"{self.job.label}: skipped, {self.reason}"
         arrow = "would become" if self.status is Status.PLANNED else "->"
@@ -105,12 +105,12 @@ class Report:
         self.outcomes.append(outcome)
 
     def count(self, status: Status) -> int:
-        """How many inputs fared so."""
+        """How many inputs have this status so far."""
         return sum(outcome.status is status for outcome in self.outcomes)
 
     @property
     def code(self) -> int:
-        """The exit code so far."""
+        """The exit code of what has ended so far."""
         return exit_code(self.outcomes)
 
     @property

@@ -43,7 +43,7 @@ class Measured:
     sent: int
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The fields as an object for JSON: names to numbers and strings."""
         return asdict(self)
 
 

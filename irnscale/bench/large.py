@@ -41,7 +41,7 @@ class Process:
 
 @dataclass(frozen=True)
 class Large:
-    """Both directions of one size."""
+    """Both directions of one size, measured, and how well it came back."""
 
     width: int
     height: int
@@ -51,11 +51,11 @@ class Large:
     psnr: float
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The fields as an object for JSON: names to numbers and strings."""
         return asdict(self)
 
     def lines(self) -> list[str]:
-        """For people."""
+        """Lines for people: the size, then seconds and peak memory of each direction, then PSNR."""
         megapixels = self.width * self.height / 1e6
         limit = f", --max-memory {self.max_memory}" if self.max_memory else ""
         found = [f"x{self.scale}, {self.width}x{self.height} ({megapixels:.1f} megapixels){limit}"]

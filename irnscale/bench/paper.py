@@ -54,7 +54,7 @@ def run_paper(net: RescalingNetwork, x: Tensor, *, rev: bool = False) -> Tensor:
 
 
 def paper_pass(net: RescalingNetwork, x: Tensor, *, rev: bool = False) -> Tensor:
-    """`run_paper` with gradients."""
+    """As `run_paper`, with gradients: image (N, 3, H, W) -> (N, 3 s^2, H/s, W/s), or back with `rev`."""
     modules = list(net.module_list)
     for module in reversed(modules) if rev else modules:
         if isinstance(module, HaarTransform):

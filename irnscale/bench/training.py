@@ -53,7 +53,7 @@ class TrainingStep:
     loss_difference: float
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The fields as an object for JSON: names to numbers and strings."""
         return asdict(self)
 
 

@@ -29,6 +29,7 @@ class EvaluateCommand(click.Command):
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
+        """See `click.Command`; what looks like a subcommand is parsed by it."""
         if args and args[0] in COMMANDS:
             other: click.Command = import_module(COMMANDS[args[0]]).evaluate
             return other.make_context(f"{info_name} {args[0]}", args[1:], parent, **extra)

@@ -60,6 +60,7 @@ class Request:
 
 
 def numbers(option: str, text: str, allowed: Sequence[int]) -> list[int]:
+    """Whole numbers out of `allowed`, joined by commas: "30,50" as [30, 50]. Raises UsageError, naming the option."""
     try:
         found = sorted({int(part) for part in text.split(",")})
     except ValueError:

@@ -46,9 +46,11 @@ class LazyGroup(click.Group):
     """Imports a subcommand's module only when it runs; --help and `info` must not import torch."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """See `click.Group`: the names of all commands, none of them imported."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """See `click.Group`: the command of a name, imported now; None where there is none."""
         if cmd_name not in COMMANDS:
             return None
         module = import_module(f"irnscale.cli.{cmd_name}")
@@ -56,6 +58,7 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """See `click.Group`: the list in --help, from `COMMANDS` alone."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
@@ -72,7 +75,7 @@ def group() -> None:
 
 
 def fail(message: str) -> None:
-    """One line on stderr."""
+    """Write "irnscale: error: ..." to stderr, on one line."""
     click.echo(f"irnscale: error: {one_line(message)}", err=True)
 
 

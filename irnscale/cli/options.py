@@ -141,6 +141,7 @@ class RescaleCommand(click.Command):
     """A command with the shared options. `--strip` may stand alone, which click has no type for."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """See `click.Command`; a `--strip` that stands alone means metadata."""
         end = args.index("--") if "--" in args else len(args)
         options = ["--strip=metadata" if arg == "--strip" else arg for arg in args[:end]]
         return super().parse_args(ctx, options + args[end:])
@@ -176,7 +177,7 @@ class Common:
             click.echo(f"irnscale: {one_line(message)}", err=True)
 
     def warn(self, message: str) -> None:
-        """What people should know."""
+        """What people should know, as a warning on stderr; nothing with --quiet."""
         if not self.quiet:
             click.echo(f"irnscale: warning: {one_line(message)}", err=True)
 

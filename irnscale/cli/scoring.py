@@ -20,7 +20,7 @@ LPIPS = click.option("--lpips", type=_PATH, metavar="FILE", help="AlexNet as tor
 
 
 def chosen_scores(metrics: str, niqe: Path | None, lpips: Path | None) -> Chosen:
-    """What --metrics names. Raises UsageError or InputError."""
+    """The scores that --metrics names, with the files that they read. Raises UsageError or InputError."""
     from irnscale.errors import UsageError
     from irnscale.metrics.scores import Files, chosen
 

@@ -14,7 +14,7 @@ from irnscale.cli.options import DEBUG, DEVICE
 from irnscale.errors import ExitCode, UsageError, one_line
 
 PATH = click.Path(path_type=Path)
-DATA_HELP = "Folder or .tar of photographs; repeatable. Or one pack. Needed but by glow-*."
+DATA_HELP = "Folder or .tar of photographs; repeatable. Or one pack. Required, except for the glow-* recipes."
 
 
 class RecipeOrCommand(click.Group):

@@ -62,7 +62,7 @@ class Watcher:
                 self.report.write(self._common.report, seconds, interrupted=interrupted)
 
     def emit(self, outcome: Outcome) -> None:
-        """A job has ended."""
+        """Tell of a job that has ended: its notes, its line or error, its object of --json, and the bar."""
         common = self._common
         self.report.add(outcome)
         with self._beside_the_bar():

@@ -41,12 +41,12 @@ def neutral_digit(bits: int) -> int:
 
 
 def split(samples: Samples, bits: int) -> tuple[Samples, npt.NDArray[np.uint8]]:
-    """Samples -> (cells, digits)."""
+    """Samples -> (cells, digits): the upper bits shifted down, and the lower `bits` of each sample."""
     return samples >> bits, (samples & ((1 << bits) - 1)).astype(np.uint8)
 
 
 def joined(cells: Samples, digits: npt.NDArray[np.uint8], bits: int) -> Samples:
-    """(cells, digits) -> samples."""
+    """The inverse of `split`: (cells, digits) of one shape -> samples of the cells' dtype."""
     samples: Samples = (cells << bits) | digits.astype(cells.dtype)
     return samples
 

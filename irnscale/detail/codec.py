@@ -40,7 +40,7 @@ def available() -> int | None:
 
 
 def has(codec: int) -> bool:
-    """Whether this Pillow decodes it."""
+    """Whether this Pillow decodes that codec."""
     return codec in CODECS and bool(features.check(CODECS[codec].lower()))
 
 

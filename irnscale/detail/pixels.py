@@ -35,12 +35,12 @@ class Layer:
 
     @property
     def size(self) -> int:
-        """Bytes of payload."""
+        """Bytes of payload in all sound tiles together."""
         return sum(map(len, self.payloads.values()))
 
     @property
     def missing(self) -> int:
-        """Tiles without a sound payload."""
+        """How many tiles have no sound payload."""
         return len(self.tiles) - len(self.payloads)
 
     def without_payloads(self) -> Layer:

@@ -23,12 +23,12 @@ class Tile:
 
     @property
     def area(self) -> int:
-        """Pixels of the small picture."""
+        """How many pixels of the small picture it covers."""
         return (self.right - self.left) * (self.bottom - self.top)
 
     @property
     def small(self) -> tuple[slice, slice]:
-        """(rows, columns) of the small picture."""
+        """Its (rows, columns) of the small picture, as slices."""
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
     def large(self, scale: int, width: int, height: int) -> tuple[slice, slice]:

@@ -34,7 +34,7 @@ class Source:
 
     @property
     def bytes_per_pixel(self) -> float:
-        """What the image takes in memory."""
+        """Bytes that a pixel of the image takes in memory."""
         return 3.0 * self._pixels.itemsize
 
     def read(self, first: int, last: int, *, columns: bool, device: torch.device, levels: bool = False) -> Tensor:
@@ -85,7 +85,7 @@ class Sink:
 
     @property
     def bytes_per_pixel(self) -> float:
-        """What the result takes in memory."""
+        """Bytes that a pixel of the result takes in memory."""
         return 3.0 * self._result.itemsize
 
     @property
@@ -114,7 +114,7 @@ class Sink:
         self._result[:, y : y + whole.shape[1], x : x + whole.shape[2]] = whole
 
     def finish(self) -> Any:
-        """The image."""
+        """What was written, as the kind of image that was given: PIL image, array or tensor, batch or single."""
         result = self._result
         if isinstance(result, Tensor):
             return result[0] if self._image.dim() == 3 else result

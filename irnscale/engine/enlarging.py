@@ -44,7 +44,7 @@ class TilePlan(Plan):
     """How a network for super-resolution runs over one image."""
 
     def describe(self) -> str:
-        """One line for people."""
+        """One line for people: model, size, device, precision, tiles and bytes."""
         limit = "" if self.limit is None else f" of {format_memory(self.limit)} allowed"
         return (
             f"{self.model} {self.direction} {self.width}x{self.height} on {self.device} in {self.precision}: tiles of "

@@ -67,7 +67,7 @@ class Region:
 
     @property
     def positions(self) -> int:
-        """How many."""
+        """How many positions it has: rows times columns."""
         return (self.bottom - self.top) * (self.right - self.left)
 
     def with_halo(self, halo: int, length: int, width: int) -> Region:
@@ -97,7 +97,7 @@ class Running:
 
     @property
     def complete(self) -> int:
-        """Rows that all steps are done with."""
+        """How many rows, from the first, all steps are done with."""
         return self.done[-1] if self.done else self.window.filled
 
 

@@ -121,8 +121,8 @@ class PackedBlock:
 def layer_of(source: Tensor, weight: Tensor, bias: Tensor, have: Sides, want: Sides, activate: bool = True) -> Tensor:
     """One convolution from a source that reaches as far as `have` to a result that reaches as far as `want`.
 
-    Where both reach equally far is the image's border, and zeros are padded. oneDNN pads both sides alike; what
-    that gives too much is cut off.
+    Where both reach equally far is the image's border, and zeros are padded. oneDNN pads both sides alike; the surplus
+    is cropped.
     """
     short = [int(a == b) for a, b in zip(have, want, strict=True)]
     if weight.shape[3] == 1:
@@ -154,6 +154,6 @@ class PackedSubnets:
 
 
 def packs(modules: Sequence[nn.Module], dtype: torch.dtype) -> bool:
-    """Whether subnets can be run this way."""
+    """Whether these subnets can be run by `PackedSubnets`."""
     on_cpu = all(w.device.type == "cpu" for net in modules for w in net.parameters())
     return on_cpu and dtype in (torch.float32, torch.bfloat16) and bool(as_dense(modules))

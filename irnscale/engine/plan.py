@@ -55,14 +55,14 @@ class Plan:
         return self.picture_bytes + window + self.tile_bytes + TEMPORARIES
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The fields and `total_bytes` as an object for JSON; sizes are in bytes."""
         return asdict(self) | {"total_bytes": self.total_bytes}
 
     def __str__(self) -> str:
         return self.describe()
 
     def describe(self) -> str:
-        """One line for people."""
+        """One line for people: model, size, device, precision, tiles, order, where the trunk lives, bytes."""
         order = {
             "plain": "one half-step after the other on the whole image",
             "rows": f"one sweep from top to bottom in bands of {self.band * self.scale} rows",

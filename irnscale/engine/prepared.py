@@ -71,7 +71,7 @@ class Prepared:
 
     @property
     def device(self) -> torch.device:
-        """Where it runs."""
+        """The device that the weights are on, where it runs."""
         device: torch.device = next(self.net.parameters()).device
         return device
 

@@ -132,7 +132,7 @@ class Rescaler:
 
     @property
     def draws(self) -> bool:
-        """Whether it has `samples`."""
+        """Whether it draws `samples`, one picture for each seed."""
         return self.enlarging is not None and self.enlarging.samples
 
     @property

@@ -26,7 +26,7 @@ class Border(NamedTuple):
     right: int
 
     def crop(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) without it."""
+        """A tensor (N, C, H, W) without the border."""
         return x[:, :, self.top : x.shape[2] - self.bottom, self.left : x.shape[3] - self.right]
 
 

@@ -46,7 +46,7 @@ class Box:
 
     @property
     def slices(self) -> tuple[slice, slice]:
-        """Of an array (H, W, ...)."""
+        """The (rows, columns) of an array (H, W, ...) that it covers."""
         return slice(self.y, self.y + self.height), slice(self.x, self.x + self.width)
 
     def moved(self, x: int, y: int) -> Box:
@@ -89,7 +89,7 @@ class Edit:
 
     @property
     def how(self) -> str:
-        """The normalisation."""
+        """The name of the normalisation: that which was asked for, else the usual one of the mode."""
         return self.normalise or USUAL[self.mode]
 
 

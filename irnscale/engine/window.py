@@ -29,12 +29,12 @@ class Window:
 
     @property
     def channels(self) -> int:
-        """Of all planes together."""
+        """Channels of all planes together, for each position."""
         return sum(plane.shape[3] for plane in self.planes.values())
 
     @property
     def room(self) -> int:
-        """Rows that can be appended."""
+        """How many rows can be appended now."""
         return self.capacity - (self.filled - self.top)
 
     def view(self, plane: str, first: int, last: int, left: int = 0, right: int | None = None) -> Tensor:

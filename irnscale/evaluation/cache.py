@@ -69,7 +69,7 @@ class Cache:
 
     @staticmethod
     def key(method: Method, photograph: Photograph, codec: Codec, ruler: Ruler, draw: int = 0) -> str:
-        """What identifies a row."""
+        """64 hexadecimal digits that identify a row: they change with all that its scores depend on."""
         device = None if ruler.device is None else str(ruler.device)
         what = (method.identity, method.scale, codec.name, draw)
         parts = (PROTOCOL, *what, photograph.digest, photograph.multiple, ruler.rounded_luma, device, ruler.crop)

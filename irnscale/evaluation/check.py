@@ -62,7 +62,7 @@ class Checked:
     pixels: dict[str, Tensor] = field(repr=False, compare=False)
 
     def record(self) -> dict[str, Any]:
-        """The object of `--json`."""
+        """The object of `--json`: the input, its scores (PSNR in dB) and the warnings."""
         values = {key: value for key, value in vars(self).items() if key not in ("pixels", "label", "notes", "more")}
         values |= self.more
         numbers = {k: None if isinstance(v, float) and v != v else v for k, v in values.items()}

@@ -49,7 +49,7 @@ class Codec:
 
     @property
     def name(self) -> str:
-        """As tables show it."""
+        """What tables call it, such as "png" or "jpg q90 4:2:0"."""
         if self.quality is None:
             return "png" if self.format == "png" else "webp lossless"
         chroma = "" if self.format == "webp" else f" {self.subsampling}"

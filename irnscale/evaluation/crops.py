@@ -75,7 +75,7 @@ def crops_of(folder: Path, results: Sequence[Summary], number: int, multiple: in
 
 
 def _judge(results: Sequence[Summary]) -> Summary:
-    """Whose scores say which photographs are worth a look: the first model's, if there is one."""
+    """The summary by which photographs are picked: the first model's, or the last method's where there is none."""
     return next((summary for summary in results if summary.method.weights), results[-1])
 
 

@@ -187,7 +187,7 @@ def as_markdown(curves: Sequence[Curve]) -> str:
 
 
 def as_csv(curves: Sequence[Curve]) -> bytes:
-    """A line per point."""
+    """A CSV file in UTF-8, one line per point: curve, setting, bits per pixel, luma PSNR (dB) and SSIM."""
     lines = ["curve,setting,bpp,psnr_y,ssim_y"]
     for curve in curves:
         for p in curve.points:

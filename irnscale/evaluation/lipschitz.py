@@ -40,12 +40,12 @@ class Range:
     high: float = -math.inf
 
     def see(self, x: Tensor) -> None:
-        """Widen it by the values of `x`."""
+        """Widen the range by the values of `x`."""
         self.low, self.high = min(self.low, float(x.min())), max(self.high, float(x.max()))
 
     @property
     def largest(self) -> float:
-        """The largest absolute value."""
+        """The largest absolute value of both ends."""
         return max(abs(self.low), abs(self.high))
 
 
@@ -99,7 +99,7 @@ class Stretch:
     round_trip_noise: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: no infinities."""
+        """The fields as an object for JSON, which has no infinities: they become None."""
         found: dict[str, Any] = _finite(asdict(self))
         return found
 

@@ -46,7 +46,7 @@ class Summary:
 
     @property
     def scale(self) -> int:
-        """That of the method."""
+        """Side of the large picture over side of the small one, of the method."""
         return self.method.scale
 
     @property

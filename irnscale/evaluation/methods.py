@@ -71,7 +71,7 @@ class Method:
 
 
 def model_method(rescaler: Rescaler) -> Method:
-    """A model, both ways, z = 0."""
+    """A model in both directions, with z = 0."""
 
     def restore(x: Tensor, draw: int) -> Tensor:
         return rescaler.up(x)
@@ -182,7 +182,7 @@ def _same_again(x: Tensor, draw: int) -> Tensor:
 
 
 def baselines(scale: int) -> list[Method]:
-    """Ordinary resizers, both ways."""
+    """Bicubic and Lanczos, each in both directions, by `scale`: what a model is compared with."""
 
     def lanczos(x: Tensor, height: int, width: int) -> Tensor:
         planes = [Image.fromarray(plane.numpy()) for plane in x[0].float().cpu()]  # mode F: nothing is rounded

@@ -46,7 +46,7 @@ def table(titles: Sequence[str], rows: Iterable[Sequence[str]], *, classes: Sequ
 
 
 def paragraph(text: str) -> str:
-    """Text as a paragraph."""
+    """Text as a paragraph of HTML, escaped."""
     return f"<p>{escape(text)}</p>"
 
 

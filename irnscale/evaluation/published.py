@@ -32,7 +32,7 @@ class Published:
 
 @cache
 def published() -> tuple[Published, ...]:
-    """All of them, in the file's order."""
+    """All published rows, in the file's order."""
     data = json.loads((resources.files("irnscale") / "assets" / "published.json").read_text(encoding="utf-8"))
     found = []
     for row in data["rows"]:

@@ -61,7 +61,7 @@ class Ruler:
 
     @property
     def name(self) -> str:
-        """As JSON has it."""
+        """How JSON says it: "rounded" or "unrounded" luma."""
         return "rounded" if self.rounded_luma else "unrounded"
 
     def compare(self, a: Tensor, b: Tensor, *, crop: int, y_channel: bool, gray: bool) -> tuple[float, float]:
@@ -80,7 +80,7 @@ class Ruler:
         return min(ratio, LARGEST_PSNR), likeness
 
     def row(self, photograph: Photograph, made: Made) -> Row:
-        """The fields of `FIELDS`."""
+        """The scores of a photograph and what was made of it, by the names in `FIELDS`."""
         hr, gray = photograph.pixels, photograph.gray
         scale = hr.shape[2] // made.small.shape[2]
         reference = as_8bit(bicubic_down(hr, scale)).float() / 255
@@ -108,7 +108,7 @@ class Shrunk:
 
 
 def shrink(shrink_it: Rescale, photograph: Photograph) -> Shrunk:
-    """Run the first direction."""
+    """The small picture of a photograph, unrounded, and the seconds that it took."""
     started = time.perf_counter()
     pixels = shrink_it(photograph.pixels)
     return Shrunk(pixels, time.perf_counter() - started)

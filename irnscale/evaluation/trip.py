@@ -40,7 +40,7 @@ class Storage:
 
     @property
     def name(self) -> str:
-        """As tables show it, without the format."""
+        """How tables name it, without the format."""
         parts = [f"{self.bits} bit{'s' * (self.bits > 1)}"] if self.bits else []
         if self.amount is not None:
             attached = self.amount.bytes

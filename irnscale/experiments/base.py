@@ -97,7 +97,7 @@ class Result:
 
     @staticmethod
     def path(out: Path, name: str) -> Path:
-        """Where it is kept."""
+        """The file of an experiment's result in the folder `out`."""
         return out / f"{name}.json"
 
     @classmethod
@@ -184,6 +184,7 @@ def _cells(row: Row, columns: dict[str, str]) -> list[str]:
 
 
 def number(key: str, value: float | None) -> str:
+    """A value of a table as text, with as many digits as a score of this name deserves; "-" where there is none."""
     if value is None or math.isnan(value):
         return "-"
     if "ssim" in key or ("psnr" not in key and 0 < abs(value) < 0.1):

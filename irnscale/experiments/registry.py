@@ -28,7 +28,7 @@ EXPERIMENTS = (
 
 
 def find_experiment(name: str) -> Experiment:
-    """By name. Raises UsageError naming all."""
+    """The experiment of a name. Raises UsageError that names all."""
     for experiment in EXPERIMENTS:
         if experiment.name == name:
             return experiment

@@ -116,7 +116,8 @@ _PAGE = (b"<!doctype html", b"<html")
 class _Libtiff:
     """libtiff prints what it dislikes about a file to stderr, past Python; Pillow has no switch for it.
 
-    Its functions are found through Pillow's module, whose library it is; where they are not, it talks.
+    Its functions are found through Pillow's own module, which is linked with it; if they cannot be found, libtiff keeps
+    printing.
     """
 
     _NAMES = ("TIFFSetErrorHandler", "TIFFSetWarningHandler")

@@ -28,5 +28,5 @@ def turn_back(array: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
 
 
 def turned_size(size: tuple[int, int], orientation: int) -> tuple[int, int]:
-    """(width, height) after `turn_upright` or `turn_back`."""
+    """(width, height) after `turn_upright` or `turn_back` by this EXIF orientation."""
     return (size[1], size[0]) if orientation >= 5 else size

@@ -49,10 +49,12 @@ class Picture:
 
     @property
     def height(self) -> int:
+        """Rows of the upright picture."""
         return int(self.pixels.shape[0])
 
     @property
     def width(self) -> int:
+        """Columns of the upright picture."""
         return int(self.pixels.shape[1])
 
     @property

@@ -71,7 +71,7 @@ def full_range(pixels: Pixels) -> Pixels:
 
 
 def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """(kind, content) up to the pixels."""
+    """(kind, content) of each chunk of a PNG before the pixels."""
     at = 8
     while at + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)

@@ -47,7 +47,7 @@ class PlainText(minidom.Text):
     """
 
     def writexml(self, writer: Any, indent: str = "", addindent: str = "", newl: str = "") -> None:
-        """As `minidom` calls it."""
+        """Write the text to `writer`; `minidom` calls it with these arguments."""
         writer.write(indent + escape(self.data) + newl)
 
 
@@ -105,7 +105,7 @@ def rdf_of(document: minidom.Document) -> minidom.Element:
 
 
 def elements(document: minidom.Document) -> Iterator[minidom.Element]:
-    """All of them, from the outermost."""
+    """All elements of the document, the outermost first."""
     yield from document.getElementsByTagName("*")
 
 
@@ -125,7 +125,7 @@ def _says_nothing(description: minidom.Element) -> bool:
 
 
 def remove(element: minidom.Element) -> None:
-    """Take it out of its document."""
+    """Take an element out of its document."""
     if element.parentNode is not None:
         element.parentNode.removeChild(element)
 

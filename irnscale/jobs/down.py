@@ -98,12 +98,12 @@ class Down:
 
     @property
     def scales(self) -> Sequence[int]:
-        """The one scale of all inputs."""
+        """The one scale that all inputs have."""
         return (self._choice.scale,)
 
     @property
     def samples(self) -> int:
-        """One."""
+        """One small image is made of each input."""
         return 1
 
     @property
@@ -118,7 +118,7 @@ class Down:
         return self._choice.settings
 
     def choose(self, label: str, record: Provenance | None, format: str | None = None, *, sample: int = 1) -> Choice:
-        """The same for all."""
+        """The models of the options: the same for all inputs."""
         return self._choice
 
     def size(self, choice: Choice, header: Header) -> tuple[int, int]:
@@ -126,11 +126,11 @@ class Down:
         return -(-header.width // choice.scale), -(-header.height // choice.scale)
 
     def recover(self, label: str, data: bytes, header: Header) -> Header:
-        """As it is."""
+        """The header as it is: `down` needs no record."""
         return header
 
     def prepare(self, label: str, picture: Picture, tell: Tell) -> Picture:
-        """As it is."""
+        """The picture as it is: all of it goes into the network."""
         return picture
 
     def notes(self, choice: Choice, picture: Picture) -> list[str]:
@@ -171,7 +171,7 @@ class Down:
         progress: Progress | None,
         samples: Sequence[int] = (1,),
     ) -> list[tuple[Picture, Provenance]]:
-        """See `engine.pictures.shrink_all`."""
+        """The small images and their records, with the detail that was asked for. See `engine.pictures.shrink_all`."""
         from irnscale.detail.finding import describe_detail
         from irnscale.engine.pictures import shrink_all
 

@@ -143,7 +143,7 @@ class Rescaling:
         )
 
     def compute(self, group: list[Loaded], outcomes: list[Outcome]) -> list[Finished]:
-        """The network."""
+        """Run the network over a group of pictures of one size. Raises DeviceError, ModelError, InputError."""
         first = group[0]
         rescaler = self._rescaler(first.choice, outcomes[0])
         for loaded in group:
@@ -182,7 +182,7 @@ class Rescaling:
         return [(picture, replace(record, settings_digest=first.choice.digest))]
 
     def store(self, result: Finished, job: Job, outcome: Outcome) -> None:
-        """Encode and write."""
+        """Encode the result with its record, and write it. Raises OutputError, UsageError."""
         files = self._settings.files
         outcome.notes.extend(encoding_notes(result.picture, self._format))
         data = files.encode(result.picture, result.record)
@@ -197,11 +197,11 @@ class Rescaling:
         outcome.status = Status.DONE
 
     def discard(self, ticket: int) -> None:
-        """Make room for others."""
+        """Give the room of this ticket's pixels to others."""
         self._budget.give(ticket)
 
     def close(self) -> None:
-        """Let nobody wait any more."""
+        """End all waiting for room: the run ends."""
         self._budget.close()
 
     def _is_done_before(self, target: Path | None, data: bytes, choice: Choice) -> bool:

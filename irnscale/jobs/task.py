@@ -34,7 +34,7 @@ class Choice:
 
     @property
     def name(self) -> str:
-        """As the record has it."""
+        """What the record calls the models: their names, joined by +."""
         return self.assistant.card.name if self.assistant else "+".join(m.card.name for m in self.models)
 
     @property

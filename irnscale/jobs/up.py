@@ -69,7 +69,7 @@ class Up:
 
     @property
     def scales(self) -> Sequence[int]:
-        """All that a record may name."""
+        """All scales that a record may name."""
         return SCALES
 
     @property
@@ -262,7 +262,10 @@ class Up:
         progress: Progress | None,
         samples: Sequence[int] = (1,),
     ) -> list[tuple[Picture, Provenance]]:
-        """See `engine.pictures.restore_all` and `restore_samples`."""
+        """The large images and their records, one for each input and sample.
+
+        See `engine.pictures.restore_all` and `restore_samples`.
+        """
         from irnscale.engine.pictures import restore_all, restore_samples
 
         if self.ignore:

@@ -57,7 +57,7 @@ class DenseBlock(nn.Module):
 
     @property
     def convolutions(self) -> list[nn.Conv2d]:
-        """conv1 to conv5."""
+        """The five convolutions, conv1 to conv5, in order."""
         return [self.conv1, self.conv2, self.conv3, self.conv4, self.conv5]
 
     @property

@@ -47,11 +47,13 @@ class ConstantFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, bias: Tensor, n: int, height: int, width: int, dtype: torch.dtype) -> Tensor:
+        """The bias at every place, (n, out, height, width), channels last."""
         ctx.dtype, ctx.bias_dtype = dtype, bias.dtype
         return bias.to(dtype).view(1, -1, 1, 1).expand(n, -1, height, width).contiguous(memory_format=CHANNELS_LAST)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Backward:
+        """The gradient of the bias (out,), summed over samples and places."""
         later = grads[0].to(ctx.dtype, memory_format=CHANNELS_LAST)
         return later.sum(dim=(0, 2, 3)).to(ctx.bias_dtype), None, None, None, None
 
@@ -61,6 +63,7 @@ class DenseFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, dtype: torch.dtype, slope: float, *parameters: Tensor) -> Tensor:
+        """Run the block in `dtype`, keeping what each layer read; `parameters`: five weights, then five biases."""
         weights = [w.to(dtype, memory_format=CHANNELS_LAST) for w in parameters[:5]]
         biases = [b.to(dtype) for b in parameters[5:]]
         features, y = dense_features(x, weights, biases, slope)
@@ -71,6 +74,7 @@ class DenseFunction(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Backward:
+        """Gradients of x and of all parameters; None for these where none of them is trained."""
         features, weights = ctx.saved_tensors[:5], ctx.saved_tensors[5:]
         learning = any(ctx.needs_input_grad[3:])
         ends = [f.shape[1] for f in features]

@@ -51,7 +51,7 @@ class Family:
 
     @property
     def kind(self) -> str:
-        """Its name."""
+        """Its name: what cards and recipes call it."""
         return self.config.kind
 
 
@@ -73,6 +73,6 @@ def find_family(kind: str) -> Family:
 
 
 def own_families() -> list[Family]:
-    """Those of irnscale, by name."""
+    """The families that irnscale brings, by name."""
     names = [module.name for module in pkgutil.iter_modules(import_module(PACKAGE).__path__)]
     return [find_family(name) for name in sorted(names)]

@@ -68,5 +68,5 @@ class IRN(RescalingNetwork):
 
     @property
     def codec_modules(self) -> list[InvertibleModule]:
-        """The modules of `codec_blocks`."""
+        """The couplings of `codec_blocks`, which the inverse alone runs."""
         return list(self.module_list)[self._codec_start :]

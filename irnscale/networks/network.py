@@ -133,7 +133,7 @@ class RescalingNetwork(Flow):
         return self.enlarge(*self.recover(lr, z))
 
     def zeros(self, lr: Tensor) -> Tensor:
-        """z = 0 for `lr`."""
+        """z = 0 for `lr` (N, 3, h, w): (N, 3 s^2 - 3, h, w) of its dtype."""
         n, _, h, w = lr.shape
         return lr.new_zeros(n, IMAGE_CHANNELS * (self.scale**2 - 1), h, w)
 
@@ -148,15 +148,15 @@ class AssistingNetwork(Flow):
 
     @property
     def scale(self) -> int:
-        """It keeps the size."""
+        """1: the small picture keeps its size."""
         return 1
 
     def assist(self, lr: Tensor) -> Tensor:
-        """AN(LR)."""
+        """A foreign small picture (N, 3, h, w) in [0, 1] -> AN(LR), what the inverse of the other network is given."""
         return self.through(list(self.module_list), lr, False)
 
     def undo(self, lr: Tensor) -> Tensor:
-        """AN^-1(LR')."""
+        """The inverse of `assist`: LR' (N, 3, h, w) -> AN^-1(LR')."""
         return self.through(list(self.module_list), lr, True)
 
 
@@ -225,7 +225,7 @@ class SamplingNetwork(SuperResolutionNetwork):
         raise NotImplementedError
 
     def encoded(self, lr: Tensor) -> list[Tensor]:
-        """Both after each other."""
+        """`features` and then `conditions` of LR (N, 3, h, w)."""
         return self.conditions(self.features(lr))
 
     def log_density(self, hr: Tensor, conditions: Sequence[Tensor]) -> Tensor:

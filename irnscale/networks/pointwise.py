@@ -49,7 +49,7 @@ class ActNorm(Layer):
         return (result,), (-log_det if rev else log_det).expand(x0.shape[0])
 
     def output_dims(self, input_dims: list[Shape]) -> list[Shape]:
-        """The same."""
+        """Shapes without the batch; they stay as they are."""
         return input_dims
 
 
@@ -68,5 +68,5 @@ class ChannelRotation(Layer):
         return (x0.roll(-self.by if rev else self.by, dims=1),), x0.new_zeros(x0.shape[0])
 
     def output_dims(self, input_dims: list[Shape]) -> list[Shape]:
-        """The same."""
+        """Shapes without the batch; they stay as they are."""
         return input_dims

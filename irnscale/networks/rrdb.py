@@ -37,7 +37,7 @@ class RRDB(nn.Module):
     """Pixels on each side that one output pixel depends on."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
+        """Features (N, C, h, w) -> the same shape, residually."""
         r = x
         for block in self.blocks:
             r = torch.add(r, block(r).to(r.dtype), alpha=SHARE)
@@ -134,7 +134,7 @@ class RRDBNet(SuperResolutionNetwork):
         return 3 * CHANNELS * self.scale**2
 
     def forward(self, x: Tensor) -> Tensor:
-        """Enlarge; see the class."""
+        """LR (N, 3, h, w) in [0, 1] -> (N, 3, scale h, scale w), unclamped."""
         features, _ = self.encoder(x)
         result: Tensor = self.head(self.encoder, features[-1])
         return result

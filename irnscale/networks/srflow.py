@@ -73,7 +73,7 @@ class SRFlow(SamplingNetwork):
 
     @property
     def channels_per_sample(self) -> int:
-        """What is not a condition."""
+        """Channels of what each sample has for itself: all but the conditions."""
         return self.scale**2 // 4 * (3 * self.flow.config.hidden + 10 * 12)
 
     def encoder_parameters(self) -> list[nn.Parameter]:
@@ -163,7 +163,7 @@ class SRFlow(SamplingNetwork):
         return self.flow.encode(hr, conditions, jac=False)[0]
 
     def decode(self, latents: Sequence[Tensor], conditions: Sequence[Tensor]) -> Tensor:
-        """The inverse of `encode`."""
+        """The inverse of `encode`: latents, given the conditions of LR -> HR (N, 3, H, W), unclamped."""
         return self.flow.decode(latents, conditions)
 
     def log_density(self, hr: Tensor, conditions: Sequence[Tensor]) -> Tensor:

@@ -109,7 +109,7 @@ class Layer(InvertibleModule):
         return [Step(lambda changing, _: self._at_each_place(changing, rev))]
 
     def to_levels(self, y: Tensor) -> Tensor:
-        """The inverse as uint8."""
+        """The inverse of the layer, rounded to 8 bits: y -> uint8 grey levels."""
         raise NotImplementedError
 
     def _at_each_place(self, changing: Sequence[Tensor], rev: bool) -> None:
@@ -136,7 +136,7 @@ class Level:
 
     @property
     def channels(self) -> int:
-        """Of the whole state."""
+        """Channels of all planes of the state together."""
         return sum(plane.channels for plane in self.planes)
 
     @cached_property
@@ -167,12 +167,12 @@ class Program:
 
     @property
     def halo(self) -> int:
-        """The largest of any step."""
+        """Positions around a place that any of its steps reads, at most."""
         return max((step.halo for level in self.levels for step in level.steps), default=0)
 
     @property
     def channels_alive(self) -> int:
-        """The most of any step."""
+        """The most channels that any of its steps has in memory for each position."""
         return max((step.channels_alive for level in self.levels for step in level.steps), default=0)
 
     def work(self, height: int, width: int) -> int:

@@ -26,7 +26,7 @@ class AttentionBlock(nn.Module):
         self.conv3 = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
+        """Features (N, channels, h, w) -> the same shape, residually."""
         y = self.conv3(F.silu(self.conv2(F.silu(self.conv1(x)))))
         return x + 2 * F.silu(y)  # y * sigmoid(y)
 
@@ -86,7 +86,7 @@ class SRNet(SuperResolutionNetwork):
         return 12 * self.config.channels
 
     def forward(self, x: Tensor) -> Tensor:
-        """Enlarge; see the class."""
+        """LR (N, 3, h, w) in [0, 1] -> (N, 3, scale h, scale w), unclamped."""
         dtype = self.compute_dtype or self.head.weight.dtype
         lowered = dtype != self.head.weight.dtype
         with torch.autocast(x.device.type, dtype if lowered else None, enabled=lowered):

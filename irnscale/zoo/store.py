@@ -62,7 +62,7 @@ class Model:
 
 
 def shipped_folder() -> Path:
-    """The `irnscale.checkpoints` package's folder."""
+    """The folder of the package `irnscale.checkpoints`, with the models that irnscale brings."""
     return Path(str(resources.files("irnscale.checkpoints")))
 
 

@@ -46,7 +46,7 @@ class Running:
 
 
 class Backend(Protocol):
-    """A module of this package."""
+    """What a module of this package offers."""
 
     def run(self, batch: Batch, running: Running, emit: Callable[[Outcome], None]) -> None:
         """Do all jobs and `emit` their outcomes, in this thread and in the order of the jobs.

@@ -40,7 +40,7 @@ Done = tuple[list[Outcome], list[Message]]
 
 
 def run(batch: Batch, running: Running, emit: Callable[[Outcome], None]) -> None:
-    """See `Backend`."""
+    """Do all jobs by a Dask cluster, its workers reading and writing the files. See `Backend`."""
     settings = batch.task.settings
     if settings.dry_run or not batch.jobs:
         from irnscale.jobs.backends import threads

@@ -32,7 +32,7 @@ _PATIENCE = 10  # seconds for a process to end
 
 
 def run(batch: Batch, running: Running, emit: Callable[[Outcome], None]) -> None:
-    """See `Backend`."""
+    """Do all jobs by processes of this machine, one for each GPU. See `Backend`."""
     settings = batch.task.settings
     if settings.dry_run or not batch.jobs:
         from irnscale.jobs.backends import threads

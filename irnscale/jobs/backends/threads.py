@@ -12,7 +12,7 @@ from irnscale.jobs.stages import Rescaling
 
 
 def run(batch: Batch, running: Running, emit: Callable[[Outcome], None]) -> None:
-    """See `Backend`."""
+    """Do all jobs by threads of this process. See `Backend`."""
     guard = targets(batch.task, batch.inputs)
     stages = Rescaling(batch.task, guard, running.tell, stdout=running.stdout, tiles=running.tiles)
     threads = batch.task.settings.threads

@@ -88,7 +88,7 @@ class InOrder:
         self._next = 0
 
     def add(self, index: int, outcome: Outcome) -> None:
-        """The job of this index has ended."""
+        """Take the outcome of the job of this index; emit all that are next in order."""
         job = self._jobs[index]
         outcome.job = job
         if outcome.target is not None and outcome.scale is not None:

@@ -79,7 +79,7 @@ class IRNConfig(NetworkConfig):
 
     @property
     def levels(self) -> int:
-        """Number of downsampling levels."""
+        """How often the sides are reduced: by 2 each time, or once by 3."""
         return 1 if self.scale == 3 else int(math.log2(self.scale))
 
 

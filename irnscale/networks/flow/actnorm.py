@@ -65,7 +65,7 @@ class ActNorm(InvertibleModule):
         return (y,), (-log_det if rev else log_det).expand(x0.shape[0])
 
     def output_dims(self, input_dims: list[Shape]) -> list[Shape]:
-        """The same."""
+        """Shapes without the batch; they stay as they are."""
         return input_dims
 
 

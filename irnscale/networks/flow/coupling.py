@@ -30,7 +30,7 @@ class ConditionalCoupling(BaseCouplingBlock):
 
     @torch.no_grad()
     def initialise(self, x: Tensor, c: Sequence[Tensor] = ()) -> None:
-        """See `Subnet.initialise`."""
+        """Set the subnet's normalisations from a batch x (N, C, H, W) and its condition. See `Subnet.initialise`."""
         self.subnet.initialise(x[:, : self.split_len1], c[0] if self.conditional else None)
 
     def forward(

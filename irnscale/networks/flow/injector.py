@@ -28,7 +28,7 @@ class AffineInjector(InvertibleModule):
 
     @torch.no_grad()
     def initialise(self, x: Tensor, c: Sequence[Tensor]) -> None:
-        """See `Subnet.initialise`."""
+        """Set the subnet's normalisations from the condition of a batch. See `Subnet.initialise`."""
         self.subnet.initialise(None, c[0])
 
     def forward(
@@ -39,5 +39,5 @@ class AffineInjector(InvertibleModule):
         return (y,), log_det
 
     def output_dims(self, input_dims: list[Shape]) -> list[Shape]:
-        """The same."""
+        """Shapes without the batch; they stay as they are."""
         return input_dims

@@ -63,7 +63,7 @@ class FlowConfig:
         return max(0, self.levels - (1 if self.splits == "all" else 2))
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The fields as an object for JSON: names to numbers and strings."""
         return asdict(self)
 
 

@@ -25,7 +25,7 @@ class ZeroConv(nn.Module):
         self.log_gain = nn.Parameter(torch.zeros(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
+        """(N, inputs, H, W) -> (N, outputs, H, W), in the dtype of x."""
         gain = (GAIN * self.log_gain).exp()
         weight, bias = self.weight * gain.view(-1, 1, 1, 1), self.bias * gain
         return F.conv2d(x, weight.to(x.dtype), bias.to(x.dtype), padding=1)

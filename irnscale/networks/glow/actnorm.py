@@ -28,12 +28,14 @@ class ActNorm(FlowLayer):
         self.register_buffer("initialised", torch.tensor(False))  # in the state dict, so that loading ends it too
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x -> (y, log|det dy/dx|); the first batch sets bias and scale."""
         if not self.initialised:
             self._initialise(x.detach())
         y = (x + per_channel(self.bias, x)) * per_channel(self.log_scale, x).exp()
         return y, self._log_det(x)
 
     def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """y -> (x, log|det dx/dy|). Raises RuntimeError before there were statistics."""
         if not self.initialised:
             raise RuntimeError("ActNorm has no statistics yet: run a batch forward first, or load weights")
         x = y * (-per_channel(self.log_scale, y)).exp() - per_channel(self.bias, y)

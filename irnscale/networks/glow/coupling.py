@@ -28,11 +28,13 @@ class AffineCoupling(FlowLayer):
         self.subnet = subnet_constructor(self.split, 2 * self.rest)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x -> (y, log|det dy/dx|), of the shape of x and (N,)."""
         x1, x2 = x[:, : self.split], x[:, self.split :]
         log_g, t = self._coefficients(x1)
         return torch.cat((x1, x2 * log_g.exp() + t), dim=1), log_g.flatten(1).sum(1)
 
     def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """y -> (x, log|det dx/dy|), of the shape of y and (N,)."""
         y1, y2 = y[:, : self.split], y[:, self.split :]
         log_g, t = self._coefficients(y1)
         return torch.cat((y1, (y2 - t) * (-log_g).exp()), dim=1), -log_g.flatten(1).sum(1)

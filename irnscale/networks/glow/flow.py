@@ -68,7 +68,7 @@ class GlowConfig:
         return partial(fully_connected if self.subnet == "fc" else convolutional, hidden=self.hidden)
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The fields as an object for JSON: names to numbers and strings."""
         return asdict(self)
 
 

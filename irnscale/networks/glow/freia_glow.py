@@ -38,6 +38,7 @@ class CheckedActNorm(blocks.ActNorm):
     """
 
     def forward(self, x: tuple[Tensor, ...], rev: bool = False, jac: bool = True) -> tuple[list[Tensor], Tensor]:
+        """As FrEIA's: ((result,), log-determinant). See the class for what it refuses."""
         if self.init_on_next_batch:
             if rev:
                 raise RuntimeError("ActNorm has no statistics yet: run a batch forward first, or load weights")
@@ -71,10 +72,12 @@ class FreiaGlow(Glow):
         self.inn.to(torch.get_default_dtype())
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Pictures (N, 1, size, size) -> (latents, log-determinant (N,)). See `Glow`."""
         z, log_det = self.inn(x)
         return z, log_det
 
     def decode(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Latents -> (pictures (N, 1, size, size), log-determinant (N,)). See `Glow`."""
         x, log_det = self.inn(z, rev=True)
         return x, log_det
 

@@ -12,10 +12,11 @@ class FlowLayer(nn.Module):
     """
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x -> (y, log|det dy/dx|), the latter (N,)."""
         raise NotImplementedError
 
     def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Undo `forward`."""
+        """Undo `forward`: y -> (x, log|det dx/dy|), the latter (N,)."""
         raise NotImplementedError
 
 

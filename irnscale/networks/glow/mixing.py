@@ -32,10 +32,12 @@ class InvertibleConv1x1(FlowLayer):
         self.weight = nn.Parameter(random_rotation(channels), requires_grad=learned)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x -> (y, log|det dy/dx|), the latter (N,)."""
         return _mix(x, self.weight), self._log_det(x)
 
     def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
         # Where it is not learned, it is the rotation that it began as.
+        """y -> (x, log|det dx/dy|), the latter (N,)."""
         back = torch.linalg.inv(self.weight) if self.weight.requires_grad else self.weight.T
         return _mix(y, back), -self._log_det(y)
 
@@ -59,9 +61,11 @@ class Permutation(FlowLayer):
         self.register_buffer("back", order.argsort())
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x -> (y, log|det dy/dx|), the latter (N,)."""
         return x[:, self.order], x.new_zeros(x.shape[0])
 
     def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """y -> (x, log|det dx/dy|), the latter (N,)."""
         return y[:, self.back], y.new_zeros(y.shape[0])
 
 
@@ -69,9 +73,11 @@ class Squeeze(FlowLayer):
     """(N, C, H, W) -> (N, 4C, H/2, W/2): 2x2 pixels become 4 channels. Source: Dinh et al. 2017, section 3.6."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x -> (y, log|det dy/dx|), the latter (N,)."""
         return F.pixel_unshuffle(x, 2), x.new_zeros(x.shape[0])
 
     def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """y -> (x, log|det dx/dy|), the latter (N,)."""
         return F.pixel_shuffle(y, 2), y.new_zeros(y.shape[0])
 
 

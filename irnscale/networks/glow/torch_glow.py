@@ -19,6 +19,7 @@ class FlowSequence(FlowLayer):
         self.layers = nn.ModuleList(layers)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x through all layers -> (y, the sum of their log-determinants (N,))."""
         total = x.new_zeros(x.shape[0])
         for layer in self.layers:
             x, log_det = layer(x)
@@ -26,6 +27,7 @@ class FlowSequence(FlowLayer):
         return x, total
 
     def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """y through all inverses, last layer first -> (x, the sum of their log-determinants (N,))."""
         total = y.new_zeros(y.shape[0])
         for layer in reversed(self.layers):
             assert isinstance(layer, FlowLayer)
@@ -58,11 +60,13 @@ class TorchGlow(Glow):
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         # Neither the reshaping nor the squeeze changes a volume.
+        """Pictures (N, 1, size, size) -> (latents, log-determinant (N,)). See `Glow`."""
         x = x.flatten(1) if self.config.subnet == "fc" else self.squeeze(x)[0]
         z, log_det = self.flow(x)
         return z, log_det
 
     def decode(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Latents -> (pictures (N, 1, size, size), log-determinant (N,)). See `Glow`."""
         x, log_det = self.flow.inverse(z)
         size = self.config.size
         return x.reshape(-1, 1, size, size) if self.config.subnet == "fc" else self.squeeze.inverse(x)[0], log_det
