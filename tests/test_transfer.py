@@ -351,7 +351,7 @@ def test_profiles_that_differ_are_told(run):
         (("source.png", "target.png", "--at", "-1,2"), 2, "not of the form X,Y"),
         (("source.png", "target.png", "--box", "50,0,7,8"), 2, "--box 50,0,7,8: is not within the picture of 56x48"),
         (("source.png", "target.png", "--at", "80,0", "--box", "0,0,8,8"), 2, "is not within the target of 83x67"),
-        (("source.png", "target.png", "-s", "2"), 2, "--scale 2 contradicts narrow, which is x4"),
+        (("source.png", "target.png", "-s", "2"), 2, "-s 2 contradicts narrow, which is x4"),
         (("target.png", "--restore", "-s", "4"), 2, "has no meaning for restore"),
         (("target.png", "--restore", "--at", "1,1"), 2, "has no meaning for restore"),
         (("source.png", "target.png", "-m", "irn-x4"), 3, "irn-x4: has no latents to transfer"),
@@ -382,7 +382,7 @@ def test_which_model_is_taken(run, network, tmp_path):
     save_model(tmp_path / "models", "other", network.config, network.state_dict())
     result = run("transfer", "source.png", "target.png")
     assert result.code == 2
-    assert "several models with latents: narrow, other (name one with --model)" in result.lines[0]
+    assert "several models with latents: narrow, other (name one with -m)" in result.lines[0]
     assert run("transfer", "source.png", "target.png", "-m", "other").code == 0
     for path in (tmp_path / "models").iterdir():
         path.unlink()
