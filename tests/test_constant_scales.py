@@ -123,7 +123,7 @@ def test_places_are_those_of_the_weights():
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_training_step(photos, tmp_path, precision, save_memory):
     """The gradients of everything else are those of the network that runs all of its blocks."""
-    recipe = replace(TINY, inv_per_ds=2, constant_scales=[2], precision=precision, save_memory=save_memory)
+    recipe = TINY.but(inv_per_ds=2, constant_scales=[2], precision=precision, save_memory=save_memory)
     trainers = [Trainer(recipe, out=tmp_path / str(k), device=CPU) for k in range(2)]
     hr, lr = batch(photos)
     grads = []
@@ -142,18 +142,18 @@ def test_a_training_step(photos, tmp_path, precision, save_memory):
     names = [name for name in own.parameters.shapes if name.startswith("module_list.2.s.")]
     assert names == ["module_list.2.s.conv5.bias"]
     before = own.weights()[names[0]].clone()
-    own.train_step(hr, lr, 1e-3)
+    own.train_step((hr, lr), 1e-3)
     assert not own.weights()["module_list.2.s.conv5.weight"].any()
     assert not torch.equal(before, own.weights()[names[0]])
 
 
 def test_a_run_and_its_model(photos, tmp_path, irnscale):
-    recipe = replace(TINY, inv_per_ds=[2], constant_scales=[2], budget="2")
+    recipe = TINY.but(inv_per_ds=[2], constant_scales=[2], budget="2")
     out = tmp_path / "run"
     train(out, photos, recipe)
     with pytest.raises(UsageError, match="constant_scales"):
-        Trainer(replace(recipe, constant_scales=[]), out=out, device=CPU, resume=True)
-    Trainer(replace(recipe, inv_per_ds=2), out=out, device=CPU, resume=True)
+        Trainer(recipe.but(constant_scales=[]), out=out, device=CPU, resume=True)
+    Trainer(recipe.but(inv_per_ds=2), out=out, device=CPU, resume=True)
     assert irnscale("models", "export", out, "--name", "mine").code == 0
     model = find("mine")
     assert model.card.architecture["constant_scales"] == [2]

@@ -65,17 +65,17 @@ def test_a_family_that_cannot_be_imported(toy):
 
 def test_a_family_that_a_recipe_does_not_know(toy):
     with pytest.raises(UsageError, match="family=nowhere: is not installed"):
-        Recipe(family="nowhere")
+        Recipe.of(family="nowhere")
     with pytest.raises(UsageError, match="family=toy and blocks name two families"):
-        Recipe(family="toy", scale=2, blocks=6)
+        Recipe.of(family="toy", scale=2, blocks=6)
     with pytest.raises(UsageError, match=r"network.depth: a network of the family toy has no such key.*scale, width"):
-        Recipe(family="toy", scale=2, network={"depth": 3})
+        Recipe.of(family="toy", scale=2, network={"depth": 3})
     with pytest.raises(UsageError, match="scale of a toy must be 2, got 4"):
-        Recipe(family="toy")
+        Recipe.of(family="toy", scale=4)
 
 
 def test_recipes_from_before_families_keep_theirs():
-    found = {load_recipe(name, []).trained.kind for name in ("irn-x4", "irn-sr-x4", "sr-x4")}
+    found = {load_recipe(name, []).family.kind for name in ("irn-x4", "irn-sr-x4", "sr-x4")}
     assert found == {"irn", "assistant", "sr"}
 
 

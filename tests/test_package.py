@@ -67,7 +67,7 @@ def test_the_archive_is_of_this_version():
     assert not archived & {p.stem for p in (ROOT / "checkpoints").glob("*.safetensors")}
 
 
-EVERYWHERE = {"_version", "errors", "freia", "logs", "sizes", "userfolders"}
+EVERYWHERE = {"_version", "errors", "freia", "logs", "plugins", "sizes", "userfolders"}
 """Modules of the top that import nothing of ours, or `errors` alone."""
 MAY_IMPORT = {
     "kernels": set(),
@@ -93,9 +93,9 @@ MAY_IMPORT = {
 TYPES_OF = {"images": {"detail.pixels"}, "": {"engine", "errors", "jobs"}}
 """Beyond those, what is imported for its types alone: a picture has layers; `import irnscale` loads on use what it
 names."""
-LOOKUPS = {"irnscale.networks.families", "irnscale.train.objective"}
+LOOKUPS = {"irnscale.networks.families"}
 """Where one of many is looked up, what is found imports what is beside the lookup: a family its network, which has a
-configuration of the family's file; an objective, which derives from `Objective`."""
+configuration of the family's file."""
 
 
 def _within(place: str, allowed: set[str]) -> bool:

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 
 import pytest
 import torch
@@ -18,16 +17,16 @@ from irnscale.errors import InputError, UsageError
 from irnscale.images.bicubic import bicubic_down
 from irnscale.train import checkpoints as store
 from irnscale.train.loop import MAX_BAD_STEPS
-from irnscale.train.objective import draw, objective_of
+from irnscale.train.objective import objective_of
 from irnscale.train.trainer import Trainer
 
 
 def test_the_loss_decreases(tmp_path):
-    trainer = Trainer(replace(TINY, growth=8), out=tmp_path / "run", device=CPU)
+    trainer = Trainer(TINY.but(growth=8), out=tmp_path / "run", device=CPU)
     x = torch.arange(16.0)
     hr = (0.5 + 0.3 * torch.sin(2.2 * x)).expand(2, 3, 16, 16)  # fine stripes: lost on bicubic
     lr = bicubic_down(hr, 2)
-    values = [trainer.train_step(hr, lr, 4e-3)["loss"] for _ in range(40)]
+    values = [trainer.train_step((hr, lr), 4e-3)["loss"] for _ in range(40)]
     assert values[-1] < 0.6 * values[0]
     with trainer.averaged() as objective:
         assert objective(hr, lr, {})["loss"].mean().item() < 0.6 * values[0]
@@ -35,7 +34,7 @@ def test_the_loss_decreases(tmp_path):
 
 def test_a_run_leaves_checkpoint_and_log(photos, tmp_path):
     said: list[str] = []
-    final = train(tmp_path / "run", photos, replace(TINY, budget="20"), val=[photos], say=said.append)
+    final = train(tmp_path / "run", photos, TINY.but(budget="20"), val=[photos], say=said.append)
     assert names(tmp_path / "run") == [final.name, "log.jsonl", "samples"]
     assert re.fullmatch(r"\d{8}T\d{6}Z_0013_[\d.]+_[0-9a-f]{8}", final.name), (
         "<timestamp>_<epoch>_<recent loss>_<run id>"
@@ -49,17 +48,17 @@ def test_a_run_leaves_checkpoint_and_log(photos, tmp_path):
     start, step, score = records(tmp_path / "run")
     assert start["recipe"]["name"] == "tiny"
     assert (step["step"], score["step"]) == (20, 20)
-    assert step["rate"] < TINY.initial_lr
+    assert step["rate"] < TINY.optim.initial_lr
     assert 20 < score["psnr_y"] < 60 < 2 * score["lr_psnr_y"]
     assert any("psnr_y" in line for line in said)
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "muon"])
 def test_resuming_changes_nothing(photos, tmp_path, optimizer):
-    recipe = replace(TINY, budget="8", optimizer=optimizer, weight_decay=1e-3, zerosample=False, lr_cells=[1, 4])
+    recipe = TINY.but(budget="8", optimizer=optimizer, weight_decay=1e-3, zerosample=False, lr_cells=[1, 4])
     whole = train(tmp_path / "whole", photos, recipe)
     # Stopped after every third step, with the schedule of the whole run.
-    monkeyed = replace(recipe, checkpoint_minutes=0)
+    monkeyed = recipe.but(checkpoint_minutes=0)
     for stop_at in (3, 6, 9):
         part = train_until(tmp_path / "parts", photos, monkeyed, stop_at, resume=stop_at > 3)
     state = store.load_state(part)
@@ -93,48 +92,48 @@ def train_until(out, photos, recipe, stop_at, **options):
 
 @pytest.mark.parametrize("spent", ["4", "0.001s"])
 def test_a_used_up_budget_says_so(photos, tmp_path, spent):
-    final = train(tmp_path, photos, replace(TINY, budget="4"))
+    final = train(tmp_path, photos, TINY.but(budget="4"))
     said: list[str] = []
-    again = train(tmp_path, tmp_path / "no-data", replace(TINY, budget=spent), resume=True, say=said.append)
+    again = train(tmp_path, tmp_path / "no-data", TINY.but(budget=spent), resume=True, say=said.append)
     assert again == final
     assert len(said) == 1
     assert "used up" in said[0]
 
 
 def test_the_budget_may_change_when_resuming(photos, tmp_path):
-    train(tmp_path, photos, replace(TINY, budget="3"))
+    train(tmp_path, photos, TINY.but(budget="3"))
     before = store.load_state(store.checkpoints(tmp_path)[-1])
     assert before["seconds"] > 0
-    final = train(tmp_path, photos, replace(TINY, budget=f"{before['seconds'] + 0.5}s"), resume=True)
+    final = train(tmp_path, photos, TINY.but(budget=f"{before['seconds'] + 0.5}s"), resume=True)
     state = store.load_state(final)
     assert state["step"] > 3
     assert before["seconds"] + 0.5 <= state["seconds"] < before["seconds"] + 5
 
 
 def test_an_existing_run_is_not_overwritten(photos, tmp_path):
-    train(tmp_path, photos, replace(TINY, budget="1"))
+    train(tmp_path, photos, TINY.but(budget="1"))
     with pytest.raises(UsageError, match="--resume"):
         train(tmp_path, photos)
 
 
 def test_resume_without_a_run_starts_anew(photos, tmp_path):
     said: list[str] = []
-    train(tmp_path, photos, replace(TINY, budget="1"), resume=True, say=said.append)
+    train(tmp_path, photos, TINY.but(budget="1"), resume=True, say=said.append)
     assert any("starting anew" in line for line in said)
 
 
 @pytest.mark.parametrize("change", [{"growth": 8}, {"scale": 4}, {"clamp_activation": "tanh"}])
 def test_resume_refuses_another_architecture(photos, tmp_path, change):
-    train(tmp_path, photos, replace(TINY, budget="1"))
+    train(tmp_path, photos, TINY.but(budget="1"))
     with pytest.raises(UsageError, match=next(iter(change))):
-        train(tmp_path, photos, replace(TINY, **change), resume=True)
+        train(tmp_path, photos, TINY.but(**change), resume=True)
 
 
 def test_bad_steps_are_skipped_and_counted(photos, tmp_path):
     trainer = Trainer(TINY, out=tmp_path, device=CPU)
     hr, lr = batch(photos)
     before = {k: v.clone() for k, v in trainer.weights().items()}
-    record = trainer.train_step(hr * float("nan"), lr, 1e-3)
+    record = trainer.train_step((hr * float("nan"), lr), 1e-3)
     assert record["loss"].isnan()
     assert trainer.count_bad() == 1
     assert (trainer.step, trainer.bad_steps) == (1, 1)
@@ -148,17 +147,18 @@ def test_bad_steps_are_skipped_and_counted(photos, tmp_path):
     trainer.save()
     again = Trainer(TINY, out=tmp_path, device=CPU, resume=True)
     assert (again.step, again.bad_steps) == (1, 1)
-    again.train_step(hr, lr, 1e-3)
+    again.train_step((hr, lr), 1e-3)
     assert again.optimizer.state["step"].item() == 1
     assert again.count_bad() == 0
     assert again.bad_steps == 1
 
 
 def test_too_many_bad_steps_end_the_run(photos, tmp_path, monkeypatch):
-    last = train(tmp_path, photos, replace(TINY, budget="2"))
-    monkeypatch.setattr("irnscale.train.objective.image_loss", lambda _, a, b, y: (a - b).sum((1, 2, 3)) * float("inf"))
+    last = train(tmp_path, photos, TINY.but(budget="2"))
+    infinite = "irnscale.train.objectives.rescaling.image_loss"
+    monkeypatch.setattr(infinite, lambda _, a, b, y: (a - b).sum((1, 2, 3)) * float("inf"))
     with pytest.raises(InputError, match=f"{last.name} is kept"):
-        train(tmp_path, photos, replace(TINY, budget="100", checkpoint_minutes=0), resume=True)
+        train(tmp_path, photos, TINY.but(budget="100", checkpoint_minutes=0), resume=True)
     assert store.checkpoints(tmp_path) == [last]
     (*_, bad, alert) = records(tmp_path)
     assert "non-finite" in alert["alert"]
@@ -167,13 +167,14 @@ def test_too_many_bad_steps_end_the_run(photos, tmp_path, monkeypatch):
 
 def test_sampled_z_is_a_function_of_seed_and_step(photos):
     net = objective_of(TINY).net
-    sampling = replace(TINY, zerosample=False)
+    sampling = TINY.but(zerosample=False)
     hr, lr = batch(photos)
-    values = [objective_of(sampling, net)(hr, lr, draw(sampling, 2, step=step))["loss"] for step in (3, 3, 4)]
+    objective = objective_of(sampling, net)
+    values = [objective(hr, lr, objective.draw(2, step=step))["loss"] for step in (3, 3, 4)]
     assert torch.equal(values[0], values[1])
     assert not torch.equal(values[0], values[2])
-    assert not torch.equal(draw(sampling, 2, step=3)["z"], draw(replace(sampling, seed=11), 2, step=3)["z"])
-    assert (values[0] > objective_of(TINY, net)(hr, lr, draw(TINY, 2, step=3))["loss"]).all()
+    assert not torch.equal(objective.draw(2, step=3)["z"], objective_of(sampling.but(seed=11)).draw(2, step=3)["z"])
+    assert (values[0] > objective_of(TINY, net)(hr, lr, objective_of(TINY).draw(2, step=3))["loss"]).all()
 
 
 def test_sigterm_saves_a_checkpoint(photos, tmp_path):
@@ -183,7 +184,7 @@ import torch
 from pathlib import Path
 from irnscale.train.config import Recipe
 from irnscale.train.loop import run
-recipe = Recipe(**{replace(TINY, budget="10m").to_dict()!r})
+recipe = Recipe.of(**{TINY.but(budget="10m").to_dict()!r})
 run(recipe, data=[Path({str(photos)!r})], out=Path({str(tmp_path)!r}), device=torch.device("cpu"),
     say=lambda line: print(line, file=sys.stderr))
 """

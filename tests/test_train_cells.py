@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 from training import TINY, batch
@@ -11,7 +9,7 @@ from training import TINY, batch
 from irnscale.errors import UsageError
 from irnscale.kernels import quantize
 from irnscale.train.cells import quantize_cells
-from irnscale.train.objective import draw, objective_of
+from irnscale.train.objective import objective_of
 
 
 @pytest.mark.parametrize("m", [1, 2, 4, 8, 256])
@@ -46,21 +44,23 @@ def test_every_crop_has_its_own_cells():
 
 
 def test_cells_are_drawn_by_seed_and_step():
-    recipe = replace(TINY, lr_cells=[1, 2])
-    steps = torch.stack([draw(recipe, 16, step=step)["cells"] for step in range(64)])
+    recipe = TINY.but(lr_cells=[1, 2])
+    steps = torch.stack([objective_of(recipe).draw(16, step=step)["cells"] for step in range(64)])
     assert set(steps.unique().tolist()) == {1, 2}
     assert 0.44 < (steps == 2).double().mean() < 0.56
     assert len(steps.unique(dim=0)) > 60
-    assert torch.equal(draw(recipe, 16, step=3)["cells"], steps[3])
-    assert not torch.equal(draw(replace(recipe, seed=11), 16, step=3)["cells"], steps[3])
-    thrice = torch.cat([draw(replace(TINY, lr_cells=[1, 1, 2]), 16, step=step)["cells"] for step in range(64)])
+    assert torch.equal(objective_of(recipe).draw(16, step=3)["cells"], steps[3])
+    assert not torch.equal(objective_of(recipe.but(seed=11)).draw(16, step=3)["cells"], steps[3])
+    objective = objective_of(TINY.but(lr_cells=[1, 1, 2]))
+    thrice = torch.cat([objective.draw(16, step=step)["cells"] for step in range(64)])
     assert 0.27 < (thrice == 2).double().mean() < 0.40, "what is named twice is drawn twice as often"
 
 
 def test_the_default_is_eight_bits_and_draws_nothing(photos):
-    assert draw(TINY, 4, step=0) == {}
-    sampled, both = (replace(TINY, zerosample=False, lr_cells=cells) for cells in ([1], [1, 2]))
-    assert torch.equal(draw(sampled, 4, step=5)["z"], draw(both, 4, step=5)["z"]), "what else is drawn stays the same"
+    assert objective_of(TINY).draw(4, step=0) == {}
+    sampled, both = (TINY.but(zerosample=False, lr_cells=cells) for cells in ([1], [1, 2]))
+    drawn = [objective_of(recipe).draw(4, step=5)["z"] for recipe in (sampled, both)]
+    assert torch.equal(*drawn), "what else is drawn stays the same"
     hr, reference = batch(photos)
     objective = objective_of(TINY)
     lr = objective.downscale(hr)
@@ -77,4 +77,4 @@ def test_the_default_is_eight_bits_and_draws_nothing(photos):
 @pytest.mark.parametrize("change", [{"compression_mode": True}, {"sr_mode": True}, {"assistant_of": "irn-x2"}])
 def test_cells_where_they_mean_nothing(change):
     with pytest.raises(UsageError, match="lr_cells"):
-        replace(TINY, lr_cells=[1, 2], **change)
+        TINY.but(lr_cells=[1, 2], **change)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,20 +12,19 @@ from safetensors.torch import load_file, save_file
 from training import CPU, TINY, batch, kept, names, records, train
 
 from irnscale.errors import InputError, ModelError, OutputError
-from irnscale.networks.network import RescalingNetwork
 from irnscale.train import checkpoints as store
-from irnscale.train.objective import network_of
+from irnscale.train.objective import objective_of
 from irnscale.train.trainer import Trainer
 
 
 def test_only_the_newest_checkpoints_are_kept(photos, tmp_path):
-    train(tmp_path, photos, replace(TINY, checkpoint_minutes=0))
+    train(tmp_path, photos, TINY.but(checkpoint_minutes=0))
     assert kept(tmp_path) == [5, 6]
     assert len(names(tmp_path)) == 4, "the log and the samples beside them"
 
 
 def test_a_failed_save_leaves_the_previous_checkpoint(photos, tmp_path, monkeypatch):
-    previous = train(tmp_path, photos, replace(TINY, budget="2"))
+    previous = train(tmp_path, photos, TINY.but(budget="2"))
     before = {path.name: path.read_bytes() for path in previous.iterdir()}
     for error in (OSError(28, "No space left on device"), SafetensorError("I/O error")):
 
@@ -35,7 +33,7 @@ def test_a_failed_save_leaves_the_previous_checkpoint(photos, tmp_path, monkeypa
 
         monkeypatch.setattr(store, "save_file", fail)
         with pytest.raises(OutputError, match="could not write the checkpoint"):
-            train(tmp_path, photos, replace(TINY, budget="3"), resume=True)
+            train(tmp_path, photos, TINY.but(budget="3"), resume=True)
     assert store.checkpoints(tmp_path) == [previous]
     assert names(tmp_path) == [previous.name, "log.jsonl", "samples"]
     assert {path.name: path.read_bytes() for path in previous.iterdir()} == before
@@ -61,14 +59,14 @@ def test_a_failed_rename_leaves_the_same_step(photos, tmp_path, monkeypatch):
 
 
 def test_checkpoints_come_in_shards(photos, tmp_path, monkeypatch):
-    trainer = Trainer(replace(TINY, growth=16), out=tmp_path, device=CPU)
-    trainer.train_step(*batch(photos), 1e-3)
+    trainer = Trainer(TINY.but(growth=16), out=tmp_path, device=CPU)
+    trainer.train_step(batch(photos), 1e-3)
     monkeypatch.setattr(store, "SHARD_BYTES", 50_000)
     saved = trainer.save()
     assert len(list(saved.glob("weights-*"))) > 1
     assert len(list(saved.glob("optimizer-*"))) > 1
     assert max(path.stat().st_size for path in saved.iterdir()) <= 50_000
-    again = Trainer(replace(TINY, growth=16), out=tmp_path, device=CPU, resume=True)
+    again = Trainer(TINY.but(growth=16), out=tmp_path, device=CPU, resume=True)
     for name, tensor in trainer.net.state_dict().items():
         assert torch.equal(again.net.state_dict()[name], tensor)
     with pytest.raises(ValueError, match="larger than a shard"):
@@ -88,17 +86,17 @@ def test_export_gives_the_averaged_weights(photos, tmp_path):
     tensors, state = store.export(tmp_path)
     assert state["step"] == 6
     assert {t.dtype for t in tensors.values()} == {torch.float16}
-    assert tensors.keys() == network_of(TINY, RescalingNetwork).state_dict().keys()
+    assert tensors.keys() == objective_of(TINY).net.state_dict().keys()
     assert store.export(saved)[1] == state
     with pytest.raises(InputError, match="no checkpoint"):
         store.export(tmp_path / "nothing")
 
 
 def test_the_compact_form_resumes_closely(photos, tmp_path):
-    recipe = replace(TINY, checkpoint_compact=True, schedule="constant")
+    recipe = TINY.but(checkpoint_compact=True, schedule="constant")
     whole = train(tmp_path / "whole", photos, recipe)
-    halves = train(tmp_path / "halves", photos, replace(recipe, budget="3"))
-    full = train(tmp_path / "full", photos, replace(TINY, budget="3", schedule="constant"))
+    halves = train(tmp_path / "halves", photos, recipe.but(budget="3"))
+    full = train(tmp_path / "full", photos, TINY.but(budget="3", schedule="constant"))
     sizes = [sum(path.stat().st_size for path in folder.glob("*.safetensors")) for folder in (halves, full)]
     assert sizes[0] < 0.75 * sizes[1]
     assert {t.dtype for t in store.load_sharded(halves, "ema").values()} == {torch.float16}
@@ -112,7 +110,7 @@ def test_checkpoints_of_the_first_version_are_read(photos, tmp_path):
     """A folder step-00000003, moments in bfloat16 under m.* and v.*, averages in float16."""
     trainer = Trainer(TINY, out=tmp_path / "new", device=CPU)
     for _ in range(3):
-        trainer.train_step(*batch(photos), 1e-3)
+        trainer.train_step(batch(photos), 1e-3)
     saved = trainer.save()
     old = tmp_path / "old" / "step-00000003"
     old.mkdir(parents=True)
@@ -140,12 +138,12 @@ def test_checkpoints_of_the_first_version_are_read(photos, tmp_path):
 
 
 def test_a_run_is_found_by_its_id(photos, tmp_path):
-    first = train(tmp_path / "a", photos, replace(TINY, budget="1"))
-    train(tmp_path / "b", photos, replace(TINY, budget="1"))
+    first = train(tmp_path / "a", photos, TINY.but(budget="1"))
+    train(tmp_path / "b", photos, TINY.but(budget="1"))
     run_id = store.load_state(first)["run_id"]
     assert store.find_run(run_id, tmp_path / "b") == tmp_path / "a"
     assert store.find_run(str(first), tmp_path / "b") == tmp_path / "a"
-    final = train(tmp_path / "elsewhere", photos, replace(TINY, budget="2"), resume=run_id)
+    final = train(tmp_path / "elsewhere", photos, TINY.but(budget="2"), resume=run_id)
     assert final.parent == tmp_path / "a"
     assert store.load_state(final)["step"] == 2
     assert not (tmp_path / "elsewhere").exists()
@@ -167,14 +165,14 @@ def test_a_full_disk_while_training(photos, tmp_path, monkeypatch):
         save(*args)
 
     monkeypatch.setattr(store, "save_file", full_at_first)
-    final = train(tmp_path, photos, replace(TINY, checkpoint_minutes=0), say=said.append)
+    final = train(tmp_path, photos, TINY.but(checkpoint_minutes=0), say=said.append)
     assert store.load_state(final)["step"] == 6
     assert sum("No space left" in line and "goes on" in line for line in said) == 3
     assert sum("No space left" in record.get("alert", "") for record in records(tmp_path)) == 3
 
 
 def test_a_damaged_checkpoint_is_named(photos, tmp_path):
-    saved = train(tmp_path, photos, replace(TINY, budget="1"))
+    saved = train(tmp_path, photos, TINY.but(budget="1"))
     weights = load_file(saved / "weights-00.safetensors")
     weights.pop(next(iter(weights)))
     save_file(weights, saved / "weights-00.safetensors")
@@ -190,14 +188,14 @@ def test_a_damaged_checkpoint_is_named(photos, tmp_path):
 
 def test_starting_from_a_model_file(photos, tmp_path):
     save_file(store.export(train(tmp_path / "first", photos))[0], tmp_path / "start.safetensors")
-    recipe = replace(TINY, init=str(tmp_path / "start.safetensors"))
+    recipe = TINY.but(init=str(tmp_path / "start.safetensors"))
     trainer = Trainer(recipe, out=tmp_path / "second", device=CPU)
     expected = store.export(tmp_path / "first")[0]
     assert torch.equal(trainer.average, trainer.parameters.values)
     for name, tensor in trainer.net.state_dict().items():
         assert torch.equal(tensor, expected[name].float())
     with pytest.raises(ModelError, match="does not fit the recipe"):
-        Trainer(replace(recipe, growth=8), out=tmp_path / "second", device=CPU)
+        Trainer(recipe.but(growth=8), out=tmp_path / "second", device=CPU)
     (tmp_path / "start.safetensors").write_text("nonsense")
     with pytest.raises(ModelError, match="not a safetensors file"):
         Trainer(recipe, out=tmp_path / "second", device=CPU)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -98,17 +97,17 @@ def test_logs_without_what_is_asked_for(tmp_path):
     ("every", "due"), [(8, [1, 2, 4, 8, 16, 24]), (5, [1, 2, 4, 5, 10, 15, 20]), (1, list(range(1, 25)))]
 )
 def test_validation_at_fixed_steps(every, due):
-    recipe = replace(TINY, validate_steps=every, validate_minutes=0.0)
+    recipe = TINY.but(validate_steps=every, validate_minutes=0.0)
     assert [s for s in range(1, 25) if validation_due(recipe, s, 1e9)] == due
-    assert validation_due(TINY, 3, 60 * TINY.validate_minutes + 1)
-    assert not validation_due(TINY, 3, 60 * TINY.validate_minutes - 1)
+    assert validation_due(TINY, 3, 60 * TINY.run.validate_minutes + 1)
+    assert not validation_due(TINY, 3, 60 * TINY.run.validate_minutes - 1)
 
 
 def test_real_runs_on_the_command_line(run, photos, tmp_path):
-    recipe = replace(TINY, budget="24", validate_steps=8)
-    tight = replace(recipe, name="tight", clamp_tightness=2.0)
+    recipe = TINY.but(budget="24", validate_steps=8)
+    tight = recipe.but(name="tight", clamp_tightness=2.0)
     runs = []
-    for name, which in (("a", recipe), ("b", replace(recipe, seed=11)), ("c", tight)):
+    for name, which in (("a", recipe), ("b", recipe.but(seed=11)), ("c", tight)):
         train(tmp_path / name, photos, which, val=[photos])
         runs.append(tmp_path / name)
     assert [r["step"] for r in records(runs[0]) if "psnr_y" in r] == [1, 2, 4, 8, 16, 24], "the last one once"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 from commandline import Run, picture, pixels, runner
@@ -16,7 +14,8 @@ from irnscale.train.config import Recipe, load_recipe, recipe_names
 from irnscale.train.data import Photographs
 from irnscale.train.glow.recipe import glow_recipe_names
 from irnscale.train.losses import LUMA, charbonnier_sum, image_loss, l1_sum, l2_sum
-from irnscale.train.objective import draw, loss_flip, objective_of
+from irnscale.train.objective import objective_of
+from irnscale.train.objectives.rescaling import loss_flip
 from irnscale.train.trainer import Trainer
 
 
@@ -30,9 +29,9 @@ def run(capfdbinary, monkeypatch, tmp_path) -> Run:
 def learnt(recipe: Recipe, photos, out, *, epochs: float = 0.0) -> torch.Tensor:
     """All weights after four steps."""
     trainer = Trainer(recipe, out=out, device=CPU)
-    crops = Photographs([photos], scale=recipe.scale, crop=recipe.img_size)
+    crops = Photographs([photos], scale=recipe.scale, crop=recipe.data.img_size)
     for step in range(4):
-        trainer.train_step(*crops.batch(2, seed=recipe.seed, step=step), recipe.initial_lr, epochs)
+        trainer.train_step(crops.batch(2, seed=recipe.run.seed, step=step), recipe.optim.initial_lr, epochs)
     return torch.cat([p.detach().flatten() for p in trainer.net.parameters()])
 
 
@@ -72,12 +71,12 @@ CHANGES = [
 @pytest.mark.parametrize("change", CHANGES, ids=str)
 def test_every_setting_changes_what_is_learnt(photos, tmp_path, change):
     one = learnt(TINY, photos, tmp_path / "one")
-    other = learnt(replace(TINY, **change), photos, tmp_path / "other")
+    other = learnt(TINY.but(**change), photos, tmp_path / "other")
     assert one.shape == other.shape
     assert other.isfinite().all()
     assert (one - other).abs().max() > 1e-6
     if {"zerosample", "compression_mode", "lr_cells"} & change.keys():
-        again = learnt(replace(TINY, **change), photos, tmp_path / "again")
+        again = learnt(TINY.but(**change), photos, tmp_path / "again")
         assert torch.equal(other, again), "what is drawn is a function of the recipe"
 
 
@@ -85,7 +84,7 @@ def test_settings_without_effect_have_none(photos, tmp_path):
     """The defaults of all extensions are the paper's code: naming them changes nothing."""
     plain = {"guide_norm": "l2", "recon_norm": "charbonnier", "y_channel_usage": 0.0, "clip_value_max_g": 1e9}
     one = learnt(TINY, photos, tmp_path / "one")
-    other = learnt(replace(TINY, **plain), photos, tmp_path / "other")
+    other = learnt(TINY.but(**plain), photos, tmp_path / "other")
     assert torch.equal(one, other)
 
 
@@ -93,7 +92,7 @@ def test_settings_without_effect_have_none(photos, tmp_path):
 @pytest.mark.parametrize("kind", ["xavier", "kaiming", "default"])
 def test_deviations_of_initial_weights(tmp_path, kind, zero_last):
     """Each convolution's weights against the formula of its initialisation."""
-    recipe = replace(TINY, initialisation=kind, zero_last=zero_last, growth=32, inv_per_ds=4)
+    recipe = TINY.but(initialisation=kind, zero_last=zero_last, growth=32, inv_per_ds=4)
     net = Trainer(recipe, out=tmp_path / "run", device=CPU).net
     for block in (m for m in net.modules() if isinstance(m, DenseBlock)):
         for k, conv in enumerate(block.convolutions):
@@ -116,20 +115,20 @@ def test_deviations_of_initial_weights(tmp_path, kind, zero_last):
 
 
 def test_initial_weights_are_a_function_of_the_seed_and_not_drawn_twice(photos, tmp_path):
-    recipe = replace(TINY, initialisation="kaiming", zero_last=False, budget="2")
+    recipe = TINY.but(initialisation="kaiming", zero_last=False, budget="2")
     train(tmp_path / "run", photos, recipe)
     trained = Trainer(recipe, out=tmp_path / "run", device=CPU, resume=True).net.state_dict()
     train(tmp_path / "again", photos, recipe)
     again = Trainer(recipe, out=tmp_path / "again", device=CPU, resume=True).net.state_dict()
     assert all(torch.equal(trained[k], again[k]) for k in trained)
     with pytest.raises(UsageError, match="gives all weights"):
-        replace(recipe, init="irn-x2")
+        recipe.but(init="irn-x2")
 
 
 def test_norms_and_quantised_losses_by_hand(photos):
     hr, reference = batch(photos)
     for norm, distance in (("l1", l1_sum), ("l2", l2_sum), ("charbonnier", charbonnier_sum)):
-        recipe = replace(TINY, guide_norm=norm, recon_norm=norm, quantize_guide_loss=True, quantize_recon_loss=True)
+        recipe = TINY.but(guide_norm=norm, recon_norm=norm, quantize_guide_loss=True, quantize_recon_loss=True)
         objective = objective_of(recipe)
         terms = objective(hr, reference, {})
         lr = quantize(objective.downscale(hr))
@@ -158,23 +157,23 @@ def test_irn_y_trades_colour_for_luma(photos, tmp_path):
     hr, reference = batch(photos)
     scores = {}
     for usage in (0.0, 1.0):
-        recipe = replace(TINY, y_channel_usage=usage, growth=8)
+        recipe = TINY.but(y_channel_usage=usage, growth=8)
         trainer = Trainer(recipe, out=tmp_path / str(usage), device=CPU)
         for _ in range(25):
-            trainer.train_step(hr, reference, 4e-3)
+            trainer.train_step((hr, reference), 4e-3)
         restored = trainer.objective.upscale(quantize(trainer.objective.downscale(hr)))
         scores[usage] = [image_loss("l2", restored, hr, y).sum().item() for y in (0.0, 1.0)]
     assert scores[1.0][0] / scores[1.0][1] > scores[0.0][0] / scores[0.0][1]
 
 
 def test_loss_flip_phases(photos, tmp_path):
-    recipe = replace(TINY, loss_flip_period=2.5, loss_flip_scale=4.0)
-    phases = [loss_flip(recipe, epochs) for epochs in (0, 2.4, 2.5, 4.9, 5.0, 7.4, 7.5)]
+    recipe = TINY.but(loss_flip_period=2.5, loss_flip_scale=4.0)
+    phases = [loss_flip(epochs, 2.5, recipe.objective.loss_flip_scale) for epochs in (0, 2.4, 2.5, 4.9, 5.0, 7.4, 7.5)]
     assert phases == [(1, 1), (1, 1), (1, 0.25), (1, 0.25), (0.25, 1), (0.25, 1), (1, 1)]
     hr, reference = batch(photos)
     objective = objective_of(recipe)
     for epochs, (guide, recon) in ((0, (1, 1)), (3, (1, 0.25)), (6, (0.25, 1))):
-        terms = objective(hr, reference, draw(recipe, 2, step=0, epochs=epochs))
+        terms = objective(hr, reference, objective_of(recipe).draw(2, step=0, epochs=epochs))
         expected = guide * 4 * terms["guide"] + recon * terms["recon"] + terms["distr"]
         torch.testing.assert_close(terms["loss"], expected)
     early = learnt(recipe, photos, tmp_path / "early")
@@ -206,17 +205,17 @@ def test_impossible_combinations_are_one_line(overrides, word):
 @pytest.mark.parametrize("change", [{"scale": 3}, {"scale": 8}, {"scale": 16}, {"actnorm": True}], ids=str)
 def test_every_network_learns_and_is_usable(run, photos, tmp_path, change):
     """Each kind of network trains, resumes, exports, and goes down and up, tiled too."""
-    recipe = replace(TINY, **({"img_size": 48, "budget": "4"} | change))
-    train(tmp_path / "run", photos, replace(recipe, budget="2"))
+    recipe = TINY.but(**({"img_size": 48, "budget": "4"} | change))
+    train(tmp_path / "run", photos, recipe.but(budget="2"))
     train(tmp_path / "run", photos, recipe, resume=True)
     assert run("models", "export", tmp_path / "run", "--name", "mine").code == 0
     crops = Photographs([photos], scale=recipe.scale, crop=48)
     hr, reference = crops.batch(2, seed=1, step=0)
     losses = []
     trainer = Trainer(recipe, out=tmp_path / "other", device=CPU)
-    trainer.prepare(hr)
+    trainer.prepare((hr,))
     for _ in range(8):
-        losses.append(float(trainer.train_step(hr, reference, 3e-4)["loss"]))
+        losses.append(float(trainer.train_step((hr, reference), 3e-4)["loss"]))
     assert losses[-1] < losses[0]
     photo = picture(tmp_path / "a.png", width=70, height=53)
     exact = ["--device", "cpu", "--precision", "float32", "--overwrite"]
@@ -232,11 +231,11 @@ def test_every_network_learns_and_is_usable(run, photos, tmp_path, change):
 
 
 def test_actnorm_starts_from_the_data(photos, tmp_path):
-    recipe = replace(TINY, actnorm=True)
+    recipe = TINY.but(actnorm=True)
     trainer = Trainer(recipe, out=tmp_path, device=CPU)
     hr, reference = batch(photos)
     before = trainer.objective(hr, reference, {})
-    trainer.prepare(hr)
+    trainer.prepare((hr,))
     z = trainer.net.downscale(hr)[1]
     torch.testing.assert_close(z.std((0, 2, 3), unbiased=False), torch.ones(9), rtol=1e-3, atol=0)
     after = trainer.objective(hr, reference, {})
@@ -249,12 +248,13 @@ def test_actnorm_starts_from_the_data(photos, tmp_path):
 def test_every_recipe_can_take_a_step(name):
     """With narrow networks and small crops; the assistants' frozen model is the shipped one."""
     side = 32 if "16" in name else 24
-    narrow = ["inv_per_ds=1", "growth=2", "assistant_steps=1", "batch_size=1", f"img_size={side}", "init=null"]
-    recipe = load_recipe(name, narrow)
+    narrow = {"inv_per_ds": 1, "growth": 2, "assistant_steps": 1, "batch_size": 1, "img_size": side, "init": None}
+    recipe = load_recipe(name, [])
+    recipe = recipe.but(**{key: value for key, value in narrow.items() if key in recipe.to_dict()})
     hr, reference = torch.rand(1, 3, side, side), torch.rand(1, 3, side // recipe.scale, side // recipe.scale)
     objective = objective_of(recipe)
     objective.initialise(hr)
-    terms = objective(hr, reference, draw(recipe, 1, step=0))
+    terms = objective(hr, reference, objective_of(recipe).draw(1, step=0))
     terms["loss"].sum().backward()
     assert terms["loss"].isfinite().all()
     # an SRFlow as published keeps the end of the network that its encoder is of, and does not use it
@@ -282,25 +282,30 @@ def test_recipes_are_listed(run):
 def test_faithful_recipes_are_the_papers():
     for scale in (2, 3, 4, 8, 16):
         recipe = load_recipe(f"irn-x{scale}", [])
-        assert (recipe.batch_size, recipe.img_size, recipe.budget) == (16, 144, "500000")
-        assert (recipe.initial_lr, recipe.beta1, recipe.beta2, recipe.weight_decay) == (2e-4, 0.9, 0.999, 1e-5)
-        assert (recipe.schedule, recipe.lr_gamma, recipe.clip_norm_max_g) == ("milestones", 0.5, 10.0)
-        assert (recipe.guide_weight, recipe.lambda_recon, recipe.lambda_distr) == (scale**2, 1.0, 1.0)
-        assert not recipe.zerosample
-    assert load_recipe("irn-2t-x4", []).clamp_tightness == 2
-    assert load_recipe("irn-y-x4", []).y_channel_usage == 0.5
+        assert (recipe.data.batch_size, recipe.data.img_size, recipe.run.budget) == (16, 144, "500000")
+        optim, objective = recipe.optim, recipe.objective
+        assert (optim.initial_lr, optim.beta1, optim.beta2, optim.weight_decay) == (2e-4, 0.9, 0.999, 1e-5)
+        assert (optim.schedule, optim.lr_gamma, optim.clip_norm_max_g) == ("milestones", 0.5, 10.0)
+        assert (objective.guide_weight(scale), objective.lambda_recon, objective.lambda_distr) == (scale**2, 1.0, 1.0)
+        assert not recipe.objective.zerosample
+    assert load_recipe("irn-2t-x4", []).network.clamp_tightness == 2
+    assert load_recipe("irn-y-x4", []).objective.y_channel_usage == 0.5
     irn_c = load_recipe("irn-c-x4", [])
-    assert (irn_c.qualities, irn_c.chroma, irn_c.compression_gradient) == ((10, 99), "4:2:0", "identity")
+    assert (irn_c.objective.qualities, irn_c.objective.chroma, irn_c.objective.compression_gradient) == (
+        (10, 99),
+        "4:2:0",
+        "identity",
+    )
 
 
 @pytest.mark.parametrize("change", [{"codec_blocks": 1, "compression_mode": True}, {"actnorm": True}, {"scale": 3}])
 def test_saving_memory_gives_the_same_gradients(photos, tmp_path, change):
-    recipe = replace(TINY, img_size=24, **change)
+    recipe = TINY.but(img_size=24, **change)
     hr, reference = Photographs([photos], scale=recipe.scale, crop=24).batch(2, seed=0, step=0)
     grads = []
     for save_memory in (False, True):
-        trainer = Trainer(replace(recipe, save_memory=save_memory), out=tmp_path / str(save_memory), device=CPU)
-        trainer.prepare(hr)
-        trainer.train_step(hr, reference, 0.0)
+        trainer = Trainer(recipe.but(save_memory=save_memory), out=tmp_path / str(save_memory), device=CPU)
+        trainer.prepare((hr,))
+        trainer.train_step((hr, reference), 0.0)
         grads.append(trainer.parameters.grads.clone())
     torch.testing.assert_close(grads[0], grads[1], rtol=1e-3, atol=1e-3 * grads[0].abs().max().item())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,10 +19,10 @@ from irnscale.train.constants import constant
 from irnscale.train.data import Photographs
 from irnscale.train.initial import load_initial
 from irnscale.train.jpeg import SUBSAMPLINGS, jpeg, quantisation_tables
-from irnscale.train.objective import draw, objective_of
+from irnscale.train.objective import objective_of
 from irnscale.train.trainer import Trainer
 
-C = replace(TINY, compression_mode=True)
+C = TINY.but(compression_mode=True)
 
 
 def picture(height: int, width: int) -> torch.Tensor:
@@ -114,25 +113,26 @@ def test_unknown_names_are_refused():
 
 
 def test_draws_follow_the_recipe():
-    drawn = [draw(C, 64, step=step)["quality"] for step in (1, 1, 2)]
+    objective = objective_of(C)
+    drawn = [objective.draw(64, step=step)["quality"] for step in (1, 1, 2)]
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0], drawn[2])
-    many = torch.cat([draw(C, 64, step=step)["quality"] for step in range(50)])
+    many = torch.cat([objective.draw(64, step=step)["quality"] for step in range(50)])
     assert (many.min(), many.max()) == (10, 99)
-    assert "subsampling" not in draw(C, 4, step=0)
-    narrow = replace(C, compression_quality="30-32", compression_subsampling="random")
-    draws = draw(narrow, 64, step=0)
+    assert "subsampling" not in objective.draw(4, step=0)
+    narrow = C.but(compression_quality="30-32", compression_subsampling="random")
+    draws = objective_of(narrow).draw(64, step=0)
     assert set(draws["quality"].tolist()) == {30, 31, 32}
     assert set(draws["subsampling"].tolist()) == {0, 1, 2}
-    assert draw(TINY, 4, step=0) == {}
+    assert objective_of(TINY).draw(4, step=0) == {}
 
 
 @pytest.mark.parametrize("gradient", ["identity", "dct"])
 def test_the_objective_restores_from_the_jpeg(photos, gradient):
-    recipe = replace(C, compression_quality="30", compression_subsampling="444", compression_gradient=gradient)
+    recipe = C.but(compression_quality="30", compression_subsampling="444", compression_gradient=gradient)
     hr, lr_reference = batch(photos)
     objective = objective_of(recipe)
-    draws = draw(recipe, 2, step=0)
+    draws = objective_of(recipe).draw(2, step=0)
     terms = objective(hr, lr_reference, draws)
     net = objective.net
     lr = quantize(net.downscale(hr)[0])
@@ -147,18 +147,19 @@ def test_training_through_jpeg_helps_jpeg(photos, tmp_path):
     """Twins from one start: the one that saw JPEG restores better from JPEG."""
     hr, lr = Photographs([photos], scale=2, crop=32).batch(4, seed=0, step=0)
     scores = []
-    judged = replace(C, compression_quality="10", growth=8, img_size=32, batch_size=4)
+    judged = C.but(compression_quality="10", growth=8, img_size=32, batch_size=4)
     for mode in (True, False):
-        trainer = Trainer(replace(judged, compression_mode=mode), out=tmp_path / str(mode), device=CPU)
+        trainer = Trainer(judged.but(compression_mode=mode), out=tmp_path / str(mode), device=CPU)
         for _ in range(40):
-            trainer.train_step(hr, lr, 2e-3)
-        scores.append(objective_of(judged, trainer.net)(hr, lr, draw(judged, 4, step=0))["recon"].mean().item())
+            trainer.train_step((hr, lr), 2e-3)
+        objective = objective_of(judged, trainer.net)
+        scores.append(objective(hr, lr, objective.draw(4, step=0))["recon"].mean().item())
     assert scores[0] < 0.97 * scores[1]
 
 
 def test_validation_judges_after_jpeg(photos, tmp_path):
     said: list[str] = []
-    train(tmp_path, photos, replace(C, budget="1"), val=[photos], say=said.append)
+    train(tmp_path, photos, C.but(budget="1"), val=[photos], say=said.append)
     (line,) = [line for line in said if "psnr_y" in line]
     assert "psnr_y_q90" in line
     assert "psnr_y_q50" in line
@@ -167,7 +168,7 @@ def test_validation_judges_after_jpeg(photos, tmp_path):
 @pytest.mark.parametrize("spelling", ["420", "4:2:0", "'4:2:0'"])
 def test_spellings_of_a_subsampling(spelling):
     """YAML reads 4:2:0 as a number in base sixty."""
-    assert load_recipe("irn-x2", [f"compression_subsampling={spelling}"]).chroma == "4:2:0"
+    assert load_recipe("irn-x2", [f"compression_subsampling={spelling}"]).objective.chroma == "4:2:0"
 
 
 @pytest.mark.parametrize(
@@ -190,12 +191,10 @@ def test_wrong_values_are_one_line(wrong):
 
 def test_codec_blocks_learn_the_codec(photos, tmp_path):
     """The codec blocks' term falls, and the LR that is saved is taken before them."""
-    recipe = replace(
-        C, codec_blocks=2, lambda_codec=100.0, compression_quality="30", growth=8, img_size=32, batch_size=4
-    )
+    recipe = C.but(codec_blocks=2, lambda_codec=100.0, compression_quality="30", growth=8, img_size=32, batch_size=4)
     hr, lr = Photographs([photos], scale=2, crop=32).batch(4, seed=0, step=0)
     trainer = Trainer(recipe, out=tmp_path, device=CPU)
-    records = [trainer.train_step(hr, lr, 2e-3) for _ in range(15)]
+    records = [trainer.train_step((hr, lr), 2e-3) for _ in range(15)]
     assert records[-1]["codec"] < 0.9 * records[0]["codec"]
     net = trainer.net
     small, rest = net.downscale(hr)
@@ -204,7 +203,7 @@ def test_codec_blocks_learn_the_codec(photos, tmp_path):
     assert torch.equal(objective.downscale(hr), small)
     # By hand, where the blocks do nothing yet: three distances between LR, bicubic and their JPEGs.
     fresh = objective_of(recipe)
-    draws = draw(recipe, 4, step=0)
+    draws = objective_of(recipe).draw(4, step=0)
     terms = fresh(hr, lr, draws)
     small = fresh.downscale(hr)
     stored, reference = fresh.stored(small, draws), fresh.stored(lr, draws)
@@ -219,12 +218,12 @@ def test_codec_blocks_start_from_a_model_without_them(photos, tmp_path):
     for parameter in first.net.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     save_file(first.net.state_dict(), tmp_path / "plain.safetensors")
-    recipe = replace(C, codec_blocks=2, init=str(tmp_path / "plain.safetensors"))
+    recipe = C.but(codec_blocks=2, init=str(tmp_path / "plain.safetensors"))
     trainer = Trainer(recipe, out=tmp_path / "run", device=CPU)
     hr, _ = batch(photos)
     assert torch.equal(trainer.net.downscale(hr)[0], first.net.downscale(hr)[0])
     with pytest.raises(ModelError, match="does not fit"):
-        load_initial(objective_of(replace(recipe, inv_per_ds=2)).net, str(tmp_path / "plain.safetensors"))
+        load_initial(objective_of(recipe.but(inv_per_ds=2)).net, str(tmp_path / "plain.safetensors"))
 
 
 def test_codec_blocks_need_a_codec():

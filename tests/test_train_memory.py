@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 from torch import nn
@@ -12,10 +10,11 @@ from training import TINY
 from irnscale.networks import DenseBlock
 from irnscale.networks.dense_block import SLOPE
 from irnscale.networks.network import through
-from irnscale.train.objective import Rescaling, draw
+from irnscale.train.objective import objective_of
+from irnscale.train.objectives.rescaling import Rescaling
 from irnscale.train.reversible import through_inverses
 
-DEEP = replace(TINY, scale=4, inv_per_ds=4, growth=8, actnorm=True, compression_mode=True, codec_blocks=1)
+DEEP = TINY.but(scale=4, inv_per_ds=4, growth=8, actnorm=True, compression_mode=True, codec_blocks=1)
 
 
 def plain(block: DenseBlock, x: torch.Tensor) -> torch.Tensor:
@@ -65,7 +64,7 @@ def loss_and_gradients(saving: bool) -> tuple[torch.Tensor, list[torch.Tensor]]:
     objective.net.through = through_inverses if saving else through
     hr = torch.rand(2, 3, 16, 16, dtype=torch.float64)
     lr = torch.rand(2, 3, 4, 4, dtype=torch.float64)
-    loss = objective(hr, lr, draw(DEEP, 2, step=0))["loss"].sum()
+    loss = objective(hr, lr, objective_of(DEEP).draw(2, step=0))["loss"].sum()
     loss.backward()
     return loss, [p.grad for p in objective.parameters()]
 
@@ -99,7 +98,7 @@ def test_recomputed_activations_take_less_memory():
     kept = {}
     for saving in (False, True):
         for depth in (2, 6):
-            objective = Rescaling(replace(DEEP, inv_per_ds=depth, compression_mode=False, codec_blocks=0))
+            objective = Rescaling(DEEP.but(inv_per_ds=depth, compression_mode=False, codec_blocks=0))
             objective.net.through = through_inverses if saving else through
             saved = Saved()
             with torch.autograd.graph.saved_tensors_hooks(saved.pack, lambda tensor: tensor):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 from torch import nn
@@ -48,9 +46,9 @@ def test_flat_parameters_are_the_parameters():
 
 def test_adam_is_torch_s():
     ours, theirs = small(), small()
-    recipe = replace(TINY, weight_decay=0.1, beta2=0.99)
+    recipe = TINY.but(weight_decay=0.1, beta2=0.99)
     flat = FlatParameters(dict(ours.named_parameters()))
-    optimizer = make_optimizer(recipe, flat)
+    optimizer = make_optimizer(recipe.optim, flat)
     reference = torch.optim.Adam(theirs.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=0.1)
     for step in range(4):
         flat.grads.zero_()
@@ -65,12 +63,12 @@ def test_adam_is_torch_s():
 
 def test_muon_by_hand():
     net = small()
-    recipe = replace(TINY, optimizer="muon", weight_decay=0.1, initial_lr=2 * BIAS_RATE)
+    recipe = TINY.but(optimizer="muon", weight_decay=0.1, initial_lr=2 * BIAS_RATE)
     flat = FlatParameters(dict(net.named_parameters()))
-    optimizer = make_optimizer(recipe, flat)
+    optimizer = make_optimizer(recipe.optim, flat)
     weight, momentum = net[2].weight.clone().double(), torch.zeros(4, 36, dtype=torch.float64)
     bias = net[2].bias.detach().clone().requires_grad_()
-    reference = torch.optim.Adam([bias], lr=RATE / 2, betas=(recipe.beta1, recipe.beta2), weight_decay=0.1)
+    reference = torch.optim.Adam([bias], lr=RATE / 2, betas=(recipe.optim.beta1, recipe.optim.beta2), weight_decay=0.1)
     for step in range(3):
         flat.grads.zero_()
         backward(net, step)
@@ -100,7 +98,7 @@ def test_orthogonal_updates(shape):
 def test_a_bad_step_changes_nothing(kind):
     net = small()
     flat = FlatParameters(dict(net.named_parameters()))
-    optimizer = make_optimizer(replace(TINY, optimizer=kind, weight_decay=0.1), flat)
+    optimizer = make_optimizer(TINY.but(optimizer=kind, weight_decay=0.1).optim, flat)
     backward(net, 0)
     optimizer.step(torch.tensor(RATE), torch.ones(()))
     before = {name: value.clone() for name, value in optimizer_tensors(optimizer, flat).items()}
@@ -115,9 +113,9 @@ def test_a_bad_step_changes_nothing(kind):
 def test_both_clippings(photos, tmp_path):
     norms, largest = [], []
     for changes in ({}, {"clip_value_max_g": 0.01}, {"clip_norm_max_g": 0.5}):
-        recipe = replace(TINY, clip_norm_max_g=1e9)
-        trainer = Trainer(replace(recipe, **changes), out=tmp_path, device=CPU)
-        norms.append(trainer.train_step(*batch(photos), 0.0)["grad_norm"].item())
+        recipe = TINY.but(clip_norm_max_g=1e9)
+        trainer = Trainer(recipe.but(**changes), out=tmp_path, device=CPU)
+        norms.append(trainer.train_step(batch(photos), 0.0)["grad_norm"].item())
         largest.append(trainer.parameters.grads.abs().max().item())
         if "clip_norm_max_g" in changes:
             assert trainer.parameters.grads.norm().item() == pytest.approx(0.5, rel=1e-4)
@@ -129,7 +127,7 @@ def test_both_clippings(photos, tmp_path):
 @pytest.mark.parametrize("kind", ["adam", "muon"])
 def test_the_step_reads_no_value_back(photos, tmp_path, kind):
     """What a CUDA graph needs."""
-    recipe = replace(TINY, optimizer=kind, accumulate=2, zerosample=False, clip_value_max_g=1.0, compression_mode=True)
+    recipe = TINY.but(optimizer=kind, accumulate=2, zerosample=False, clip_value_max_g=1.0, compression_mode=True)
     trainer = Trainer(recipe, out=tmp_path, device=CPU)
     hr, lr = batch(photos)
     seen = []
@@ -137,7 +135,7 @@ def test_the_step_reads_no_value_back(photos, tmp_path, kind):
     with pytest.MonkeyPatch.context() as patch:
         for name in ("item", "tolist", "__bool__", "__float__", "__int__", "nonzero"):
             patch.setattr(torch.Tensor, name, lambda *_, name=name: seen.append(name) or original(_[0]))
-        trainer.train_step(hr, lr, 1e-3)
+        trainer.train_step((hr, lr), 1e-3)
     assert seen == []
 
 
@@ -161,13 +159,13 @@ def test_a_graph_counts_its_first_step_once(monkeypatch):
     monkeypatch.setattr(torch.cuda, "current_stream", Nothing)
     total = torch.zeros(())
 
-    def add(hr: torch.Tensor, lr_reference: torch.Tensor, draws: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        total.add_(hr.sum() + lr_reference.sum() + draws["z"].sum())
+    def add(batch: tuple[torch.Tensor, ...], draws: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        total.add_(batch[0].sum() + batch[1].sum() + draws["z"].sum())
         return {"total": total.clone()}
 
     step = GraphedStep(add, [total])
     ones, z = torch.ones(1), {"z": torch.full((1,), 10.0)}
-    assert [step(n * ones, ones, z)["total"].item() for n in (1, 2, 3)] == [12, 25, 39]
+    assert [step((n * ones, ones), z)["total"].item() for n in (1, 2, 3)] == [12, 25, 39]
 
 
 @pytest.mark.gpu
@@ -176,19 +174,19 @@ def test_the_graph_on_a_gpu(photos, tmp_path):
     device = torch.device("cuda")
     losses = []
     for graph in (False, True):
-        recipe = replace(TINY, cuda_graph=graph, zerosample=False)
+        recipe = TINY.but(cuda_graph=graph, zerosample=False)
         trainer = Trainer(recipe, out=tmp_path, device=device)
         hr, lr = (x.to(device) for x in batch(photos))
-        losses.append([trainer.train_step(hr, lr, 1e-3)["loss"].item() for _ in range(5)])
+        losses.append([trainer.train_step((hr, lr), 1e-3)["loss"].item() for _ in range(5)])
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
 def test_ema_follows_the_weights(photos, tmp_path):
-    recipe = replace(TINY, ema=0.5, init="x")
-    trainer = Trainer(replace(recipe, init=None), out=tmp_path, device=CPU)
+    recipe = TINY.but(ema=0.5, init="x")
+    trainer = Trainer(recipe.but(init=None), out=tmp_path, device=CPU)
     trainer.recipe = recipe  # with `init` the decay is constant from the first step
     start = trainer.average.clone()
-    trainer.train_step(*batch(photos), 1e-2)
+    trainer.train_step(batch(photos), 1e-2)
     torch.testing.assert_close(trainer.average, (start + trainer.parameters.values) / 2)
     with trainer.averaged() as objective:
         assert isinstance(objective, Objective)

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,8 +21,7 @@ from irnscale.train import checkpoints as store
 from irnscale.train.parallel import World
 from irnscale.train.trainer import Trainer
 
-SHARED = replace(
-    TINY,
+SHARED = TINY.but(
     budget="6",
     batch_size=4,
     zerosample=False,
@@ -108,11 +106,11 @@ def test_a_batch_that_cannot_be_shared():
 def test_pieces_have_the_gradient_of_the_whole(photos, tmp_path):
     grads = []
     for changes in ({}, {"accumulate": 2}, {"accumulate": 4}, {"accumulate": 2, "save_memory": True}):
-        recipe = replace(SHARED, **changes)
+        recipe = SHARED.but(**changes)
         trainer = Trainer(recipe, out=tmp_path / str(len(grads)), device=CPU)
         hr, lr = batch(photos, 4)
-        trainer.prepare(hr)
-        record = trainer.train_step(hr, lr, 0.0)
+        trainer.prepare((hr,))
+        record = trainer.train_step((hr, lr), 0.0)
         assert record["losses"].shape == (4,)
         grads.append(trainer.parameters.grads.clone())
     for other in grads[1:]:
@@ -122,7 +120,7 @@ def test_pieces_have_the_gradient_of_the_whole(photos, tmp_path):
 @pytest.mark.slow
 def test_a_killed_run_ends_as_if_it_had_not_been(photos, tmp_path):
     """SIGKILL at random moments, while steps or checkpoints are in progress; then --resume until the end."""
-    recipe = replace(TINY, budget="60", checkpoint_minutes=0, zerosample=False)
+    recipe = TINY.but(budget="60", checkpoint_minutes=0, zerosample=False)
     whole = train(tmp_path / "whole", photos, recipe)
     out, kills = tmp_path / "killed", 0
     rng = random.Random(1)

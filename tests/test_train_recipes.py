@@ -11,7 +11,8 @@ from conftest import synthetic_photo
 from PIL import Image
 
 from irnscale.errors import InputError, UsageError
-from irnscale.train.config import Budget, Recipe, load_recipe, recipe_from_dict, recipe_names
+from irnscale.train.budget import Budget
+from irnscale.train.config import Recipe, load_recipe, recipe_from_dict, recipe_names
 from irnscale.train.losses import charbonnier_sum, l2_sum, latent_sum
 from irnscale.train.objective import objective_of
 from irnscale.train.schedules import ema_decay, learning_rate
@@ -31,11 +32,11 @@ def folder(tmp_path) -> Path:
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_recipe_loads(name):
     recipe = load_recipe(name, [])
-    assert recipe.name == name
+    assert recipe.run.name == name
     assert recipe == recipe_from_dict(recipe.to_dict())
-    assert recipe.config().kind == recipe.trained.kind
-    if recipe.trained.task != "assistance":
-        assert recipe.config().scale == recipe.scale
+    assert recipe.network.kind == recipe.family.kind
+    if recipe.family.task != "assistance":
+        assert recipe.network.scale == recipe.scale
 
 
 def test_there_are_recipes():
@@ -44,11 +45,11 @@ def test_there_are_recipes():
 
 def test_overrides_and_files(tmp_path):
     recipe = load_recipe("irn-x4", ["budget=5000", "lambda_guide=3", "clamp_tightness=2", "zerosample=false"])
-    assert (recipe.budget, recipe.guide_weight, recipe.clamp_tightness) == ("5000", 3.0, 2.0)
-    assert recipe.zerosample is False
+    assert (recipe.run.budget, recipe.objective.guide_weight(4), recipe.network.clamp_tightness) == ("5000", 3.0, 2.0)
+    assert recipe.objective.zerosample is False
     (tmp_path / "mine.yaml").write_text("scale: 2\nbudget: 90s\n")
     recipe = load_recipe(str(tmp_path / "mine.yaml"), ["name=mine"])
-    assert (recipe.scale, recipe.guide_weight, recipe.name) == (2, 4.0, "mine")
+    assert (recipe.scale, recipe.objective.guide_weight(recipe.scale), recipe.run.name) == (2, 4.0, "mine")
 
 
 @pytest.mark.parametrize(
@@ -140,27 +141,28 @@ def test_what_is_no_budget(text):
 
 
 def test_the_rate_rises_then_falls_to_its_end():
-    recipe = Recipe(initial_lr=1e-3, final_lr=0.02, warmup=0.1)
-    rates = [learning_rate(recipe, k / 1000) for k in range(1001)]
+    recipe = Recipe.of(initial_lr=1e-3, final_lr=0.02, warmup=0.1)
+    rates = [learning_rate(recipe.optim, k / 1000) for k in range(1001)]
     assert rates[0] == pytest.approx(1e-5)
     assert max(rates) == rates[100] == pytest.approx(1e-3)
     assert rates[100:] == sorted(rates[100:], reverse=True)
-    assert rates[-1] == learning_rate(recipe, 7.0) == pytest.approx(2e-5)
-    assert learning_rate(Recipe(initial_lr=1e-3, warmup=0), 0) == pytest.approx(1e-3)
+    assert rates[-1] == learning_rate(recipe.optim, 7.0) == pytest.approx(2e-5)
+    assert learning_rate(Recipe.of(initial_lr=1e-3, warmup=0).optim, 0) == pytest.approx(1e-3)
 
 
 def test_the_rate_of_the_paper():
     recipe = load_recipe("irn-x4", ["schedule=milestones", "lr_milestones=[3,5]", "lr_gamma=0.1", "initial_lr=1"])
-    assert [learning_rate(recipe, 0.9, step) for step in range(7)] == pytest.approx([1, 1, 1, 0.1, 0.1, 0.01, 0.01])
+    rates = [learning_rate(recipe.optim, 0.9, step) for step in range(7)]
+    assert rates == pytest.approx([1, 1, 1, 0.1, 0.1, 0.01, 0.01])
     assert recipe == recipe_from_dict(json.loads(json.dumps(recipe.to_dict())))
-    assert Recipe().lr_milestones == [100_000, 200_000, 300_000, 400_000]
-    assert learning_rate(Recipe(schedule="constant", initial_lr=0.5), 0.9, 10**6) == 0.5
+    assert Recipe.of().optim.lr_milestones == [100_000, 200_000, 300_000, 400_000]
+    assert learning_rate(Recipe.of(schedule="constant", initial_lr=0.5).optim, 0.9, 10**6) == 0.5
 
 
 def test_the_average_starts_short_from_scratch_only():
-    assert ema_decay(Recipe(ema=0.999), 1) == pytest.approx(0.1)
-    assert ema_decay(Recipe(ema=0.999), 10**6) == 0.999
-    assert ema_decay(Recipe(ema=0.999, init="x4"), 1) == 0.999
+    assert ema_decay(Recipe.of(ema=0.999), 1) == pytest.approx(0.1)
+    assert ema_decay(Recipe.of(ema=0.999), 10**6) == 0.999
+    assert ema_decay(Recipe.of(ema=0.999, init="x4"), 1) == 0.999
 
 
 def test_losses_by_hand():
@@ -176,7 +178,7 @@ def test_validation(folder):
     (folder / "damaged.jpg").unlink()
     images = validation_images([folder], scale=4, limit=2)
     assert [tuple(image.shape) for image in images] == [(3, 36, 48), (3, 60, 40)]
-    objective = objective_of(Recipe(scale=4, inv_per_ds=1, growth=2)).eval()
+    objective = objective_of(Recipe.of(scale=4, inv_per_ds=1, growth=2)).eval()
     scores = validate(objective, images, torch.device("cpu"))
     assert 15 < scores["psnr_y"] < 45
     assert 20 < scores["lr_psnr_y"] < 60

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from irnscale.networks import IRN, AssistantConfig, AssistantFlow, IRNConfig
 from irnscale.train.checkpoints import export
 from irnscale.train.config import load_recipe
 from irnscale.train.losses import charbonnier_sum
-from irnscale.train.objective import draw, objective_of
+from irnscale.train.objective import objective_of
 from irnscale.train.trainer import Trainer
 from irnscale.zoo import find, load_network
 from irnscale.zoo.save import save_model
@@ -42,7 +41,7 @@ def run(capfdbinary, monkeypatch) -> Run:
     return runner(capfdbinary, monkeypatch)
 
 
-AN = replace(TINY, assistant_of="narrow", assistant_steps=2, lambda_a1=0.5, lambda_a2=0.25, lambda_a3=2.0)
+AN = TINY.but(assistant_of="narrow", assistant_steps=2, lambda_a1=0.5, lambda_a2=0.25, lambda_a3=2.0)
 
 
 def random_flow(steps: int = 3) -> AssistantFlow:
@@ -77,7 +76,7 @@ def test_losses_by_hand(photos):
     hr, reference = batch(photos)
     objective = objective_of(AN, random_flow(2).float())
     flow, base = objective.net, objective.base
-    terms = objective(hr, reference, draw(AN, 2, step=0))
+    terms = objective(hr, reference, objective_of(AN).draw(2, step=0))
     lr, made = quantize(reference), quantize(base.downscale(hr)[0])
     expected = {
         "a1": charbonnier_sum(made, flow.assist(lr)),
@@ -91,17 +90,17 @@ def test_losses_by_hand(photos):
     terms["loss"].sum().backward()
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in flow.parameters())
     assert all(p.grad is None for p in base.parameters()), "IRN is frozen"
-    only = replace(AN, lambda_a1=0.0, lambda_a2=0.0)
+    only = AN.but(lambda_a1=0.0, lambda_a2=0.0)
     assert set(objective_of(only, flow)(hr, reference, {})) == {"loss", "a3"}
 
 
 @pytest.mark.parametrize("term", ["a1", "a2", "a3"])
 def test_each_loss_falls(photos, tmp_path, term):
     weights = {f"lambda_{name}": float(name == term) for name in ("a1", "a2", "a3")}
-    trainer = Trainer(replace(AN, **weights), out=tmp_path / "run", device=CPU)
+    trainer = Trainer(AN.but(**weights), out=tmp_path / "run", device=CPU)
     hr, reference = batch(photos)
     before = {k: v.clone() for k, v in trainer.objective.base.state_dict().items()}
-    records = [trainer.train_step(hr, reference, 2e-3) for _ in range(15)]
+    records = [trainer.train_step((hr, reference), 2e-3) for _ in range(15)]
     assert records[-1][term] < 0.97 * records[0][term]
     assert records[-1]["loss"] == pytest.approx(records[-1][term])
     for name, tensor in trainer.objective.base.state_dict().items():
@@ -109,7 +108,7 @@ def test_each_loss_falls(photos, tmp_path, term):
 
 
 def test_train_export_and_use(run, photos, tmp_path, folder):
-    recipe = replace(AN, lambda_a1=0.0, lambda_a2=0.0, budget="12", initial_lr=5e-3)
+    recipe = AN.but(lambda_a1=0.0, lambda_a2=0.0, budget="12", initial_lr=5e-3)
     said: list[str] = []
     train(tmp_path / "run", photos, recipe, val=[photos], say=said.append)
     assert any("psnr_y" in line for line in said)
@@ -179,11 +178,11 @@ def test_what_sr_refuses(run, photos, tmp_path, folder):
 
 def test_the_frozen_model_may_not_change(run, photos, tmp_path, folder):
     """Weights of an assistant go with the weights of its IRN, not just with its name."""
-    train(tmp_path / "run", photos, replace(AN, budget="1"))
+    train(tmp_path / "run", photos, AN.but(budget="1"))
     net = IRN(IRNConfig(scale=2, inv_per_ds=1, growth=4))
     save_model(folder, "narrow", net.config, net.state_dict(), overwrite=True)
     with pytest.raises(UsageError, match="frozen model"):
-        train(tmp_path / "run", photos, replace(AN, budget="2"), resume=True)
+        train(tmp_path / "run", photos, AN.but(budget="2"), resume=True)
     result = run("models", "export", tmp_path / "run", "--name", "late")
     assert result.code == 3
     assert "other weights of narrow" in result.lines[-1]
@@ -207,16 +206,16 @@ def test_impossible_assistants_are_one_line(overrides, word):
 
 def test_an_assistant_needs_its_model():
     with pytest.raises(UsageError, match="scale=2"):
-        objective_of(replace(AN, scale=4))
+        objective_of(AN.but(scale=4))
     with pytest.raises(ModelError, match="nobody"):
-        objective_of(replace(AN, assistant_of="nobody"))
+        objective_of(AN.but(assistant_of="nobody"))
 
 
 def test_retrained_is_fed_bicubic(photos, tmp_path):
-    recipe = replace(TINY, sr_mode=True, growth=8, lambda_guide=0.1, lambda_distr=0.1)
+    recipe = TINY.but(sr_mode=True, growth=8, lambda_guide=0.1, lambda_distr=0.1)
     hr, reference = batch(photos)
     trainer = Trainer(recipe, out=tmp_path, device=CPU)
-    records = [trainer.train_step(hr, reference, 4e-3) for _ in range(40)]
+    records = [trainer.train_step((hr, reference), 4e-3) for _ in range(40)]
     assert records[-1]["recon"] < 0.97 * records[0]["recon"]
     objective = objective_of(recipe, trainer.net)
     terms = objective(hr, reference, {})
@@ -224,5 +223,5 @@ def test_retrained_is_fed_bicubic(photos, tmp_path):
     torch.testing.assert_close(terms["recon"], by_hand)
     assert torch.equal(objective.downscale(hr), bicubic_down(hr, 2))
     assert not objective.makes_lr
-    ordinary = objective_of(replace(recipe, sr_mode=False), trainer.net)(hr, reference, {})
+    ordinary = objective_of(recipe.but(sr_mode=False), trainer.net)(hr, reference, {})
     assert not torch.equal(ordinary["recon"], terms["recon"])

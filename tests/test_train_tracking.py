@@ -6,7 +6,6 @@ import json
 import re
 import sys
 import warnings
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -30,7 +29,7 @@ from irnscale.train.trainer import Trainer
 @pytest.fixture(scope="module")
 def whole_run(photos, tmp_path_factory):
     """Forty steps with validation, every crop challenging, and a loss that is alarming."""
-    recipe = replace(TINY, budget="45", alert_loss=1.0, challenge_factor=0.01, batch_size=2)
+    recipe = TINY.but(budget="45", alert_loss=1.0, challenge_factor=0.01, batch_size=2)
     said: list[str] = []
     out = tmp_path_factory.mktemp("tracked") / "run"
     train(out, photos, recipe, val=[photos], report=True, say=said.append)
@@ -62,7 +61,7 @@ def test_what_a_run_leaves(whole_run, photos):
     place = challenging[0]["challenging"]
     assert place["loss"] > 0.01 * place["mean"]
     data = Photographs([photos], scale=2, crop=16)
-    plan = data.plan(2, seed=TINY.seed, step=20)
+    plan = data.plan(2, seed=TINY.run.seed, step=20)
     assert place["photograph"] == data.names[plan.photo[0]]
     assert (place["top"], place["left"], place["size"]) == (plan.top[0] * 2, plan.left[0] * 2, 16)
     with Image.open(out / "challenging" / "00000021.png") as picture:
@@ -82,7 +81,7 @@ def test_the_coordinates_of_a_challenging_crop_lead_to_it(whole_run, photos):
     data = Photographs([photos], scale=2, crop=16)
     image = data.photograph(data.names.index(place["photograph"]))
     crop = image[:, place["top"] : place["top"] + 16, place["left"] : place["left"] + 16].float() / 255
-    hr = data.batch(2, seed=TINY.seed, step=20)[0][0]
+    hr = data.batch(2, seed=TINY.run.seed, step=20)[0][0]
     turned = [t.flip(f) for t in (hr, hr.transpose(1, 2)) for f in ((), (1,), (2,), (1, 2))]
     assert any(torch.equal(t, crop) for t in turned)
 
@@ -107,7 +106,7 @@ def test_pictures_by_hand(photos):
 
 
 def test_samples_without_validation_photographs(photos, tmp_path):
-    train(tmp_path, photos, replace(TINY, budget="1"))
+    train(tmp_path, photos, TINY.but(budget="1"))
     with Image.open(tmp_path / "samples" / "00000001.png") as picture:
         assert picture.size == (4 * 16 + 3 * 4, 4 * 16)
 
@@ -115,7 +114,7 @@ def test_samples_without_validation_photographs(photos, tmp_path):
 def test_tensorboard(photos, tmp_path):
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     with warnings.catch_warnings(action="ignore"):  # tensorboard's own
-        train(tmp_path, photos, replace(TINY, budget="20", alert_loss=1.0), track=("tensorboard",), val=[photos])
+        train(tmp_path, photos, TINY.but(budget="20", alert_loss=1.0), track=("tensorboard",), val=[photos])
         read = events.EventAccumulator(str(tmp_path / "tensorboard"))
         read.Reload()
     (point,) = read.Scalars("loss")
@@ -146,9 +145,9 @@ def test_weights_and_biases(photos, tmp_path, monkeypatch):
     fake = SimpleNamespace(init=lambda **o: runs.append(FakeRun(**o)) or runs[-1], Image=lambda pixels: pixels.shape)
     monkeypatch.setitem(sys.modules, "wandb", fake)
     monkeypatch.delenv("WANDB_PROJECT", raising=False)
-    recipe = replace(TINY, alert_loss=1.0)
-    final = train(tmp_path, photos, replace(recipe, budget="20"), track=("wandb",))
-    train(tmp_path, photos, replace(recipe, budget="22"), track=("wandb",), resume=True)
+    recipe = TINY.but(alert_loss=1.0)
+    final = train(tmp_path, photos, recipe.but(budget="20"), track=("wandb",))
+    train(tmp_path, photos, recipe.but(budget="22"), track=("wandb",), resume=True)
     first, second = runs
     run_id = final.name.split("_")[-1]
     for run in runs:
@@ -162,7 +161,7 @@ def test_weights_and_biases(photos, tmp_path, monkeypatch):
     assert "step 1: the loss" in first.alerts[0]
     assert [step for step, _ in second.logged] == sorted(step for step, _ in second.logged), "wandb wants rising steps"
     monkeypatch.setenv("WANDB_PROJECT", "mine")
-    train(tmp_path, photos, replace(recipe, budget="23"), track=("wandb",), resume=True)
+    train(tmp_path, photos, recipe.but(budget="23"), track=("wandb",), resume=True)
     assert "project" not in runs[-1].options
 
 
@@ -226,7 +225,7 @@ def test_a_report_of_a_resumed_run(tmp_path, monkeypatch):
 def test_validation_shows_the_averaged_weights(photos, tmp_path):
     """And puts the current ones back."""
     trainer = Trainer(TINY, out=tmp_path, device=CPU)
-    trainer.train_step(*batch(photos), 1e-1)
+    trainer.train_step(batch(photos), 1e-1)
     current = trainer.parameters.values.clone()
     with trainer.averaged() as objective:
         assert not objective.training

@@ -13,7 +13,7 @@ from irnscale.train.data import Photographs
 from irnscale.train.loop import run
 
 CPU = torch.device("cpu")
-TINY = Recipe(
+TINY = Recipe.of(
     name="tiny",
     scale=2,
     inv_per_ds=1,

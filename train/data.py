@@ -92,6 +92,18 @@ class Photographs:
     def __len__(self) -> int:
         return len(self.names)
 
+    def introduction(self) -> list[str]:
+        """See `Dataset`: how many there are, and which cannot be read."""
+        bad = self.unreadable
+        first = f"{len(self)} photographs, {self.too_small} too small, {len(bad)} unreadable"
+        return [first, *(f"unreadable: {line}" for line in bad)]
+
+    def place(self, size: int, *, seed: int, step: int, example: int) -> dict[str, Any]:
+        """See `Dataset`: the photograph, and where the crop is in it."""
+        plan = self.plan(size, seed=seed, step=step)
+        left, top = (int(side[example]) * self.scale for side in (plan.left, plan.top))
+        return {"photograph": self.names[plan.photo[example]], "left": left, "top": top, "size": self.crop}
+
     def photograph(self, index: int) -> Tensor:
         """One of them, cut to multiples of the scale, (3, H, W) uint8."""
         start, width, plane = (int(v[index]) for v in (self._offset, self._stride, self._plane))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 Tensors = dict[str, Tensor]
-Step = Callable[[Tensor, Tensor, Tensors], Tensors]
+Step = Callable[[tuple[Tensor, ...], Tensors], Tensors]
 WARM_UP = 3
 
 
@@ -29,9 +29,9 @@ class GraphedStep:
         self._inputs: Tensors = {}
         self._outputs: Tensors = {}
 
-    def __call__(self, hr: Tensor, lr_reference: Tensor, draws: Tensors) -> Tensors:
+    def __call__(self, batch: tuple[Tensor, ...], draws: Tensors) -> Tensors:
         """One step. The result is copied, so that the next replay does not overwrite it."""
-        given = {"hr": hr, "lr": lr_reference} | {f"draw.{name}": value for name, value in draws.items()}
+        given = {f"{n}": value for n, value in enumerate(batch)} | {f"draw.{name}": v for name, v in draws.items()}
         if self._graph is None:
             self._inputs = {name: value.clone() for name, value in given.items()}
             self._record()
@@ -43,7 +43,7 @@ class GraphedStep:
 
     def _run(self) -> Tensors:
         draws = {name.removeprefix("draw."): value for name, value in self._inputs.items() if "." in name}
-        return self._step(self._inputs["hr"], self._inputs["lr"], draws)
+        return self._step(tuple(value for name, value in self._inputs.items() if "." not in name), draws)
 
     def _record(self) -> None:
         before = [tensor.clone() for tensor in self._mutable]

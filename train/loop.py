@@ -10,9 +10,10 @@ from pathlib import Path
 import torch
 
 from irnscale.errors import InputError, OutputError
+from irnscale.train.budget import Budget
 from irnscale.train.checkpoints import checkpoints
-from irnscale.train.config import Budget, Recipe
-from irnscale.train.data import Photographs
+from irnscale.train.config import Recipe
+from irnscale.train.groups import Dataset
 from irnscale.train.monitor import Monitor
 from irnscale.train.parallel import World, join
 from irnscale.train.report import write_report
@@ -68,32 +69,33 @@ def _run(
     progress: bool,
     say: Say,
 ) -> Path:
-    budget = Budget.parse(recipe.budget)
+    budget = Budget.parse(recipe.run.budget)
     trainer = Trainer(recipe, out=out, device=world.device, resume=resume, world=world)
     out = trainer.out
     found = checkpoints(out)
     if found and budget.fraction(trainer.step, trainer.seconds) >= 1:
         say(
-            f"{out}: the budget of {recipe.budget} is used up (step {trainer.step}, "
+            f"{out}: the budget of {recipe.run.budget} is used up (step {trainer.step}, "
             f"{trainer.seconds / 60:.1f} minutes); give a larger --budget to go on"
         )
         return found[-1]
     if resume and not found:
         say(f"{out}: nothing to resume, starting anew")
-    photographs = Photographs(data, scale=recipe.scale, crop=recipe.img_size, device=world.device)
-    validation = validation_images(val, scale=recipe.scale, limit=recipe.validate_limit) if val and world.main else []
+    limit, size, seed = recipe.run.validate_limit, recipe.data.batch_size, recipe.run.seed
+    dataset = recipe.data.open(data, scale=recipe.scale, seed=seed, device=world.device)
+    validation = validation_images(val, scale=recipe.scale, limit=limit) if val and world.main else []
     if not trainer.step and trainer.starts_from_data:
-        trainer.prepare(photographs.batch(recipe.batch_size, seed=recipe.seed, step=0)[0])
+        trainer.prepare(dataset.batch(size, seed=seed, step=0))
 
     with ExitStack() as stack:
         stop = stack.enter_context(stop_signals())
         monitor = None
         if world.main:
             trackers = Trackers(_trackers(trainer, track), say)
-            _introduce(trainer, photographs, say)
-            monitor = Monitor(trainer, photographs, validation, trackers, budget=budget, say=say, progress=progress)
+            _introduce(trainer, dataset, say)
+            monitor = Monitor(trainer, dataset, validation, trackers, budget=budget, say=say, progress=progress)
             stack.callback(monitor.close)
-        batches = photographs.batches(recipe.batch_size, seed=recipe.seed, first=trainer.step, rows=trainer.rows)
+        batches = dataset.batches(size, seed=seed, first=trainer.step, rows=trainer.rows)
         stack.callback(batches.close)
         last_save = last_check = last_tick = time.monotonic()
         while True:
@@ -105,16 +107,16 @@ def _run(
             if streak >= MAX_BAD_STEPS:
                 raise _diverged(out, int(streak), monitor)
             with trainer.clock("data"):
-                hr, lr_reference = next(batches)
-            rate = learning_rate(recipe, fraction, trainer.step)
-            record = trainer.train_step(hr, lr_reference, rate, epochs=trainer.epoch, fraction=fraction)
-            trainer.epoch = trainer.step * recipe.batch_size / len(photographs)
+                batch = next(batches)
+            rate = learning_rate(recipe.optim, fraction, trainer.step)
+            record = trainer.train_step(batch, rate, epochs=trainer.epoch, fraction=fraction)
+            trainer.epoch = trainer.step * size / len(dataset)
             now = time.monotonic()
             trainer.seconds, last_tick = trainer.seconds + now - last_tick, now
             if not monitor:
                 continue
             monitor.step(record, rate)
-            if now - last_save > recipe.checkpoint_minutes * 60:
+            if now - last_save > recipe.run.checkpoint_minutes * 60:
                 _save_or_go_on(trainer, monitor)
                 last_save = time.monotonic()
             if validation_due(recipe, trainer.step, now - last_check):
@@ -137,22 +139,20 @@ def _run(
 
 def validation_due(recipe: Recipe, step: int, seconds: float) -> bool:
     """Whether to validate after `step`, `seconds` after the last time."""
-    if recipe.validate_steps is None:
-        return seconds > recipe.validate_minutes * 60
-    return step % recipe.validate_steps == 0 or (step < recipe.validate_steps and step.bit_count() == 1)
+    if recipe.run.validate_steps is None:
+        return seconds > recipe.run.validate_minutes * 60
+    return step % recipe.run.validate_steps == 0 or (step < recipe.run.validate_steps and step.bit_count() == 1)
 
 
 def _silent(_: str) -> None:
     """What the other processes say."""
 
 
-def _introduce(trainer: Trainer, photographs: Photographs, say: Say) -> None:
-    say(
-        f"run {trainer.run_id}: {len(photographs)} photographs, {photographs.too_small} too small, "
-        f"{len(photographs.unreadable)} unreadable; from step {trainer.step}"
-    )
-    for line in photographs.unreadable:
-        say(f"unreadable: {line}")
+def _introduce(trainer: Trainer, dataset: Dataset, say: Say) -> None:
+    first, *more = dataset.introduction()
+    say(f"run {trainer.run_id}: {first}; from step {trainer.step}")
+    for line in more:
+        say(line)
 
 
 def _trackers(trainer: Trainer, extras: tuple[str, ...]) -> list[Tracker]:

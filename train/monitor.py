@@ -10,13 +10,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from irnscale.train.config import Budget
-from irnscale.train.data import Photographs
+from irnscale.train.budget import Budget
+from irnscale.train.groups import Dataset
 from irnscale.train.hardware import hardware
-from irnscale.train.pictures import samples, strip
 from irnscale.train.tracking import Trackers
 from irnscale.train.trainer import Trainer
-from irnscale.train.validate import validate
 
 LOG_STEPS = 20
 """Steps that a record in the log is the mean of."""
@@ -28,7 +26,6 @@ SETTLED = 20
 """Steps after which the running mean is one to compare with."""
 MOST_CHALLENGING = 100
 """Pictures of challenging crops that a run keeps at most; the log names all."""
-SAMPLES = 4
 
 
 class Monitor:
@@ -37,7 +34,7 @@ class Monitor:
     def __init__(
         self,
         trainer: Trainer,
-        photographs: Photographs,
+        data: Dataset,
         validation: list[Tensor],
         trackers: Trackers,
         *,
@@ -45,7 +42,7 @@ class Monitor:
         say: Callable[[str], None],
         progress: bool,
     ) -> None:
-        self._trainer, self._photographs, self._validation = trainer, photographs, validation
+        self._trainer, self._data, self._validation = trainer, data, validation
         self._trackers, self._budget, self._say = trackers, budget, say
         self._unread: list[dict[str, Tensor]] = []
         self._window: list[dict[str, float]] = []
@@ -116,7 +113,7 @@ class Monitor:
         values["bad_steps"] = trainer.bad_steps
         if elapsed > 0:
             self._speed = elapsed / steps
-            values["images_per_second"] = round(steps * trainer.recipe.batch_size / elapsed, 3)
+            values["images_per_second"] = round(steps * trainer.recipe.data.batch_size / elapsed, 3)
         if (left := self._remaining()) is not None:
             values["seconds_left"] = round(left, 1)
         values |= {f"time_{name}_ms": round(1e3 * t / steps, 3) for name, t in trainer.clock.take().items()}
@@ -125,7 +122,7 @@ class Monitor:
 
     def _alert_on_loss(self, step: int) -> None:
         """Once whenever the running mean passes the threshold upwards."""
-        threshold, loss = self._trainer.recipe.alert_loss, self._trainer.recent_loss
+        threshold, loss = self._trainer.recipe.run.alert_loss, self._trainer.recent_loss
         if threshold is None or loss is None:
             return
         if loss > threshold and not self._alerted:
@@ -135,46 +132,32 @@ class Monitor:
     def _challenge(self, step: int, losses: list[float]) -> None:
         """Report the crops of the batch of `step` whose loss is far above the running mean."""
         recipe, mean = self._trainer.recipe, self._trainer.recent_loss
-        if recipe.challenge_factor is None or mean is None:
+        if recipe.run.challenge_factor is None or mean is None:
             return
-        worst = [n for n, loss in enumerate(losses) if not loss <= recipe.challenge_factor * mean]
+        worst = [n for n, loss in enumerate(losses) if not loss <= recipe.run.challenge_factor * mean]
         if not worst:
             return
-        plan = self._photographs.plan(recipe.batch_size, seed=recipe.seed, step=step)
+        size, seed = recipe.data.batch_size, recipe.run.seed
         for n in worst:
-            place = {
-                "loss": losses[n],
-                "mean": mean,
-                "photograph": self._photographs.names[plan.photo[n]],
-                "left": int(plan.left[n]) * recipe.scale,
-                "top": int(plan.top[n]) * recipe.scale,
-                "size": recipe.img_size,
-            }
-            self._trackers.challenge(step + 1, place)
+            place = self._data.place(size, seed=seed, step=step, example=n)
+            self._trackers.challenge(step + 1, {"loss": losses[n], "mean": mean, **place})
         if self._pictured < MOST_CHALLENGING:
             self._pictured += 1
-            batch = self._photographs.batch(
-                recipe.batch_size, seed=recipe.seed, step=step, rows=slice(worst[0], worst[0] + 1)
-            )
+            batch = self._data.batch(size, seed=seed, step=step, rows=slice(worst[0], worst[0] + 1))
             self._trainer.objective.eval()
-            self._trackers.picture(step + 1, "challenging", strip(self._trainer.objective, batch[0][0], batch[1][0]))
+            self._trackers.picture(step + 1, "challenging", self._trainer.objective.show(*(x[0] for x in batch)))
             self._trainer.objective.train()
 
     def check(self) -> None:
-        """Validate the averaged weights and show samples; without validation photographs, of the training's."""
+        """Validate the averaged weights and show samples; see `Objective.examine`."""
         self.read()
         trainer, step = self._trainer, self._trainer.step
         self.checked = step
         with trainer.clock("validation"), trainer.averaged() as objective:
-            if self._validation:
-                scores = validate(objective, self._validation, trainer.device)
-                shown = samples(objective, self._validation[:SAMPLES], trainer.device)
+            scores, shown = objective.examine(self._validation, self._data, trainer.device)
+            if scores:
                 self._say(f"step {step}: " + ", ".join(f"{name} {score:.4g}" for name, score in scores.items()))
                 self._trackers.scalars(step, scores | {"seconds": round(trainer.seconds, 1)})
-            else:
-                recipe = trainer.recipe
-                hr, lr = self._photographs.batch(SAMPLES, seed=recipe.seed, step=0)
-                shown = torch.cat([strip(objective, *pair) for pair in zip(hr, lr, strict=True)], dim=1)
             self._trackers.picture(step, "samples", shown)
 
     def alert(self, text: str) -> None:

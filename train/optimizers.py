@@ -7,8 +7,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from irnscale.train.config import Recipe
 from irnscale.train.flat import FlatParameters
+from irnscale.train.groups import Optim
 
 MUON_MOMENTUM = 0.95
 BIAS_RATE = 7e-4
@@ -25,10 +25,10 @@ class Optimizer(Protocol):
         """Update with the gradients in place; nothing changes where the scalar `good` is 0 rather than 1."""
 
 
-def make_optimizer(recipe: Recipe, parameters: FlatParameters) -> Optimizer:
-    """The optimiser that the recipe names."""
-    kind = {"adam": Adam, "muon": Muon}[recipe.optimizer]
-    made: Optimizer = kind(recipe, parameters)
+def make_optimizer(optim: Optim, parameters: FlatParameters) -> Optimizer:
+    """The optimiser that `optim` names."""
+    kind = {"adam": Adam, "muon": Muon}[optim.optimizer]
+    made: Optimizer = kind(optim, parameters)
     return made
 
 
@@ -38,14 +38,14 @@ class Adam:
     `step` counts the updates that were made. Source: Kingma and Ba 2015; dissertation, table 3.2.
     """
 
-    def __init__(self, recipe: Recipe, parameters: FlatParameters, start: int = 0) -> None:
+    def __init__(self, optim: Optim, parameters: FlatParameters, start: int = 0) -> None:
         vector = parameters.values[start:]
         vector.grad = parameters.grads[start:]
         self._torch = torch.optim.Adam(
             [vector],
-            lr=torch.tensor(recipe.initial_lr, device=vector.device),
-            betas=(recipe.beta1, recipe.beta2),
-            weight_decay=recipe.weight_decay,
+            lr=torch.tensor(optim.initial_lr, device=vector.device),
+            betas=(optim.beta1, optim.beta2),
+            weight_decay=optim.weight_decay,
             fused=True,
             capturable=vector.device.type == "cuda",
         )
@@ -69,12 +69,12 @@ class Muon:
     2025 (the scale).
     """
 
-    def __init__(self, recipe: Recipe, parameters: FlatParameters) -> None:
+    def __init__(self, optim: Optim, parameters: FlatParameters) -> None:
         self._parameters = parameters
-        self._adam = Adam(recipe, parameters, start=parameters.matrices)
+        self._adam = Adam(optim, parameters, start=parameters.matrices)
         self._momentum = torch.zeros_like(parameters.values)
-        self._bias_share = min(1.0, BIAS_RATE / recipe.initial_lr)
-        self._decay = recipe.weight_decay
+        self._bias_share = min(1.0, BIAS_RATE / optim.initial_lr)
+        self._decay = optim.weight_decay
         self.state = self._adam.state | {"momentum": self._momentum}
 
     def step(self, rate: Tensor, good: Tensor) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 from irnscale.images.bicubic import bicubic_down
 from irnscale.kernels import quantize
 from irnscale.metrics import as_8bit
-from irnscale.train.objective import Objective
+from irnscale.train.validate import Scored
 
 SIDE = 192
 """Largest side of the part of a photograph that is shown."""
@@ -17,7 +17,7 @@ GAP = 4
 
 
 @torch.no_grad()
-def strip(objective: Objective, hr: Tensor, lr_reference: Tensor) -> Tensor:
+def strip(objective: Scored, hr: Tensor, lr_reference: Tensor) -> Tensor:
     """HR (3, H, W) and bicubic LR (3, h, w) -> (3, H, 4 W + gaps) uint8: LR, LR', HR, HR'; LR in large pixels."""
     lr = quantize(objective.downscale(hr[None]))
     restored = objective.upscale(lr)[0]
@@ -27,9 +27,9 @@ def strip(objective: Objective, hr: Tensor, lr_reference: Tensor) -> Tensor:
     return torch.cat([x for part in parts for x in (part, gap)][:-1], dim=2)
 
 
-def samples(objective: Objective, images: list[Tensor], device: torch.device) -> Tensor:
+def samples(objective: Scored, images: list[Tensor], device: torch.device) -> Tensor:
     """A strip of the middle of each image, (3, H, W) uint8 of multiples of the scale, one below the other."""
-    scale = objective.recipe.scale
+    scale = objective.scale
     strips = []
     for image in images:
         x = image[None].to(device).float() / 255

@@ -39,7 +39,7 @@ def write_report(out: Path, recipe: Recipe, say: Callable[[str], None]) -> None:
     """Write `curves.png` and `report.md` into a run's folder. What cannot be written is said, not raised."""
     records = read_log(out)
     try:
-        drawn = draw_curves(records, out / "curves.png", recipe.name)
+        drawn = draw_curves(records, out / "curves.png", recipe.run.name)
         if not drawn:
             say("curves.png needs matplotlib: pip install 'irnscale[train]'")
         write_bytes_atomic(markdown(records, recipe, drawn).encode(), out / "report.md", overwrite=True)
@@ -90,7 +90,7 @@ def markdown(records: list[Record], recipe: Recipe, curves: bool) -> str:
     runs = [r for r in records if "from_step" in r]
     alerts = [r for r in records if "alert" in r]
     challenging = [r for r in records if "challenging" in r]
-    lines = [f"# {recipe.name}", ""]
+    lines = [f"# {recipe.run.name}", ""]
     if runs:
         lines += [f"Run {runs[-1]['run']}, started {len(runs)} time{'s' if len(runs) > 1 else ''}."]
     if steps:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from irnscale.errors import InputError, UsageError
-from irnscale.train.config import load_recipe, parse_recipe
+from irnscale.train.config import load_recipe
+from irnscale.train.keys import parse_dataclass
 from irnscale.train.loop import run
 from irnscale.train.report import read_log, series
 
@@ -85,7 +86,7 @@ def load_sweep(source: Path) -> Sweep:
         raise InputError(
             f"{source}: cannot be read: {getattr(error, 'strerror', None) or error}", "give a YAML file"
         ) from error
-    return parse_recipe(Sweep, str(source), text, [], listed_by="irnscale train sweep --help")
+    return parse_dataclass(Sweep, str(source), text, listed_by="irnscale train sweep --help")
 
 
 def run_sweep(sweep: Sweep, *, device: torch.device, progress: bool, say: Say) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,13 @@ from irnscale.train.checkpoints import (
     save_checkpoint,
 )
 from irnscale.train.config import Recipe
-from irnscale.train.flat import FlatParameters
 from irnscale.train.graph import GraphedStep
 from irnscale.train.initial import initialise_weights, load_initial
-from irnscale.train.objective import Draws, Objective, draw, objective_of
-from irnscale.train.optimizers import make_optimizer, optimizer_tensors
+from irnscale.train.objective import Draws, Objective, objective_of
 from irnscale.train.parallel import World
+from irnscale.train.players import Playing
 from irnscale.train.reversible import through_inverses
-from irnscale.train.schedules import ema_decay
+from irnscale.train.schedules import ema_decay, learning_rate
 from irnscale.train.timing import Stopwatch
 
 
@@ -48,8 +47,8 @@ class Trainer:
         self.recipe, self.device = recipe, device
         self.out = find_run(resume, out) if isinstance(resume, str) else out
         self.world = world or World(device)
-        self.rows = self.world.rows(recipe.batch_size, recipe.accumulate)
-        torch.manual_seed(recipe.seed)
+        self.rows = self.world.rows(recipe.data.batch_size, recipe.data.accumulate)
+        torch.manual_seed(recipe.run.seed)
         self.objective = objective_of(recipe).to(device)
         self.net = self.objective.net
         self.step, self.epoch, self.seconds, self.bad_steps = 0, 0.0, 0.0, 0
@@ -61,77 +60,81 @@ class Trainer:
         found = checkpoints(self.out)
         if found and not resume:
             raise UsageError(f"{self.out} already holds a run", "add --resume to go on, or choose another --out")
-        if not found and recipe.init:
-            self.starts_from_data = not load_initial(self.net, recipe.init)
+        if not found and recipe.run.init:
+            self.starts_from_data = not load_initial(self.net, recipe.run.init)
         elif not found:
-            initialise_weights(self.net, recipe.initialisation, recipe.zero_last)
-        precision = choose_precision(recipe.precision, device)
+            initialise_weights(self.net, recipe.run.initialisation, recipe.run.zero_last)
+        precision = choose_precision(recipe.run.precision, device)
         self.net.set_compute_dtype(precision)
-        if recipe.save_memory:
+        if recipe.run.save_memory:
             if not isinstance(self.net, Flow) or not self.net.reversible:
                 raise UsageError("save_memory=true: only an IRN's activations can be recomputed", "leave it out")
             self.net.through = through_inverses
-        self.parameters = FlatParameters({_name(key): p for key, p in self.objective.named_parameters()})
+        self.players = [Playing(player, torch.zeros((), device=device)) for player in self.objective.players()]
+        self.parameters, self.optimizer = self.players[0].parameters, self.players[0].optimizer
         self.average = self.parameters.values.clone()
-        self.optimizer = make_optimizer(recipe, self.parameters)
-        self._rate = torch.zeros((), device=device)
         self._pull = torch.zeros((), device=device)
         self.bad = torch.zeros(2, device=device)
         """How many steps were skipped for a non-finite loss or gradient: in all, and in a row up to now."""
         if found:
             self._load(found[-1])
-        graph = recipe.cuda_graph and device.type == "cuda" and self.objective.graphable
+        graph = recipe.run.cuda_graph and device.type == "cuda" and self.objective.graphable
         self._advance = GraphedStep(self._compute, self._mutable()) if graph else self._compute
 
     def train_step(
-        self, hr: Tensor, lr_reference: Tensor, rate: float, epochs: float = 0.0, fraction: float = 1.0
+        self, batch: Sequence[Tensor], rate: float, epochs: float = 0.0, fraction: float = 1.0
     ) -> dict[str, Tensor]:
-        """One update from this process's crops of the batch; the host does not wait for the device.
+        """One update from this process's examples of the batch; the host does not wait for the device.
 
-        Returns 0-dim tensors "loss", its terms and "grad_norm", and "losses", the loss of each crop of the
-        whole batch. A step with a non-finite loss or gradient changes nothing and is counted in `bad`.
+        rate: of the first player; others have that of their own schedule. Returns 0-dim tensors "loss", its terms and
+        "grad_norm", that of the first player, and "losses", the loss of each example of the whole batch. A step with a
+        non-finite loss or gradient changes nothing and is counted in `bad`.
         """
-        count = hr.shape[0] * self.world.size
-        mine = slice(self.world.rank * hr.shape[0], (self.world.rank + 1) * hr.shape[0])
-        draws = draw(self.recipe, count, step=self.step, epochs=epochs, fraction=fraction, device=self.device)
+        size = len(batch[0])
+        mine = slice(self.world.rank * size, (self.world.rank + 1) * size)
+        count, step = size * self.world.size, self.step
+        draws = self.objective.draw(count, step=step, epochs=epochs, fraction=fraction, device=self.device)
         self.step += 1
-        self._rate.fill_(rate)
+        self.players[0].rate.fill_(rate)
+        for other in self.players[1:]:
+            other.rate.fill_(learning_rate(other.player.optim, fraction, step))
         self._pull.fill_(1 - ema_decay(self.recipe, self.step))
-        return self._advance(hr, lr_reference, {name: value[mine] for name, value in draws.items()})
+        return self._advance(tuple(batch), {name: value[mine] for name, value in draws.items()})
 
-    def _compute(self, hr: Tensor, lr_reference: Tensor, draws: Draws) -> dict[str, Tensor]:
+    def _compute(self, batch: Sequence[Tensor], draws: Draws) -> dict[str, Tensor]:
         """The step on the device: every value stays there, so that all of it can be one CUDA graph."""
-        recipe, grads = self.recipe, self.parameters.grads
-        count = hr.shape[0] * self.world.size
+        size = len(batch[0])
+        count = size * self.world.size
         self.objective.train()
-        grads.zero_()
+        for player in self.players:
+            player.parameters.grads.zero_()
         pieces = []
-        size = hr.shape[0] // recipe.accumulate
-        for start in range(0, hr.shape[0], size):
-            part = slice(start, start + size)
+        for start in range(0, size, size // self.recipe.data.accumulate):
+            part = slice(start, start + size // self.recipe.data.accumulate)
             with self.clock("forward"):
-                terms = self.objective(hr[part], lr_reference[part], {name: v[part] for name, v in draws.items()})
+                given = {name: value[part] for name, value in draws.items()}
+                terms = self.objective(*(x[part] for x in batch), given)
             with self.clock("backward"):
-                (terms["loss"].sum() / count).backward()
+                for player in self.players:
+                    last = player is self.players[-1]
+                    player.differentiate(terms, count, alone=len(self.players) == 1, keep=not last)
             pieces.append(torch.stack([term.detach() for term in terms.values()]))
         with self.clock("update"):
-            per_crop = self.world.gather(torch.cat(pieces, dim=1))
-            self.world.sum_(grads)
-            if recipe.clip_value_max_g is not None:
-                grads.clamp_(-recipe.clip_value_max_g, recipe.clip_value_max_g)
-            norm = grads.norm()
-            grads.mul_((recipe.clip_norm_max_g / (norm + 1e-6)).clamp(max=1))
-            record = dict(zip(terms, per_crop.mean(dim=1), strict=True))
-            good = (norm.isfinite() & record["loss"].isfinite()).float()
-            self.optimizer.step(self._rate, good)
+            per_example = self.world.gather(torch.cat(pieces, dim=1))
+            record = dict(zip(terms, per_example.mean(dim=1), strict=True))
+            norms = [player.norm(self.world) for player in self.players]
+            watched = torch.stack([*norms, *(record[player.player.loss] for player in self.players)])
+            good = watched.isfinite().all().float()
+            for player in self.players:
+                player.optimizer.step(player.rate, good)
             self.average.lerp_(self.parameters.values, self._pull * good)
             self.bad.add_(1 - good)
             self.bad[1].mul_(1 - good)
-        return record | {"grad_norm": norm, "losses": per_crop[list(terms).index("loss")]}
+        return record | {"grad_norm": norms[0], "losses": per_example[list(terms).index("loss")]}
 
-    def prepare(self, hr: Tensor) -> None:
-        """Set what the objective takes from data, before the first step; `hr`: the whole first batch."""
-        self.objective.initialise(hr)
+    def prepare(self, batch: Sequence[Tensor]) -> None:
+        """Set what the objective takes from data, before the first step; `batch`: the whole first batch."""
+        self.objective.initialise(*batch)
         self.average.copy_(self.parameters.values)
 
     @contextmanager
@@ -160,13 +163,13 @@ class Trainer:
         """Write a checkpoint now. Raises OutputError."""
         self.count_bad()
         with self.averaged():
-            averaged = {name: value.clone() for name, value in self.weights().items()}
+            averaged = {name: value.clone() for name, value in self.net.state_dict().items()}
         return save_checkpoint(
             self.out,
             weights=self.weights(),
             ema=averaged,
-            optimizer=optimizer_tensors(self.optimizer, self.parameters),
-            compact=self.recipe.checkpoint_compact,
+            optimizer=self._optimizer_tensors(),
+            compact=self.recipe.run.checkpoint_compact,
             state={
                 "step": self.step,
                 "epoch": self.epoch,
@@ -181,7 +184,11 @@ class Trainer:
 
     def _mutable(self) -> list[Tensor]:
         """All that a step changes."""
-        return [self.parameters.values, self.average, self.bad, *self.optimizer.state.values()]
+        played = [tensor for p in self.players for tensor in (p.parameters.values, *p.optimizer.state.values())]
+        return [self.average, self.bad, *played]
+
+    def _optimizer_tensors(self) -> dict[str, Tensor]:
+        return {name: value for player in self.players for name, value in player.tensors().items()}
 
     def _load(self, checkpoint: Path) -> None:
         state = load_state(checkpoint)
@@ -199,7 +206,7 @@ class Trainer:
                 f"{checkpoint}: was trained on a frozen model {trained}, the recipe's is {own}",
                 "resume with the assistant_of and the weights that it was trained with",
             )
-        if (trained := state["recipe"].get("optimizer", "adam")) != self.recipe.optimizer:
+        if (trained := state["recipe"].get("optimizer", "adam")) != self.recipe.optim.optimizer:
             raise UsageError(f"{checkpoint}: was trained with optimizer={trained}", f"resume with optimizer={trained}")
         try:
             self._load_tensors(checkpoint, state)
@@ -214,7 +221,7 @@ class Trainer:
         _copy_into(self.weights(), load_sharded(checkpoint, "weights"))
         _copy_into(self.parameters.views(self.average), load_sharded(checkpoint, "ema"))
         if tensors := load_optimizer_tensors(checkpoint, state):
-            _copy_into(optimizer_tensors(self.optimizer, self.parameters), tensors)
+            _copy_into(self._optimizer_tensors(), tensors)
 
 
 def _name(key: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -11,11 +12,24 @@ from irnscale.errors import InputError
 from irnscale.images.bicubic import bicubic_down
 from irnscale.kernels import quantize
 from irnscale.metrics import psnr, ssim
-from irnscale.train.jpeg import jpeg
-from irnscale.train.objective import Objective
 from irnscale.train.photos import decode, image_files
 
 SSIM_WINDOW = 11
+
+
+class Scored(Protocol):
+    """What validation and its pictures need of an objective: see `irnscale.train.objective.Objective`."""
+
+    scale: int
+    makes_lr: bool
+
+    def downscale(self, hr: Tensor) -> Tensor: ...
+
+    def upscale(self, lr: Tensor) -> Tensor: ...
+
+    def damaged(self, lr: Tensor) -> dict[str, Tensor]: ...
+
+    def scores(self, hr: Tensor, lr: Tensor) -> dict[str, float]: ...
 
 
 def validation_images(sources: list[Path], *, scale: int, limit: int) -> list[Tensor]:
@@ -40,23 +54,23 @@ def validation_images(sources: list[Path], *, scale: int, limit: int) -> list[Te
 
 
 @torch.inference_mode()
-def validate(objective: Objective, images: list[Tensor], device: torch.device) -> dict[str, float]:
+def validate(objective: Scored, images: list[Tensor], device: torch.device) -> dict[str, float]:
     """Means of PSNR and SSIM, of luma and of RGB: HR (from 8-bit LR, z = 0) cropped by the scale, as "psnr_y",
     "ssim_y", "psnr_rgb", "ssim_rgb", and LR against the rounded bicubic as "lr_psnr_y" and so on.
 
-    With `compression_mode` also "psnr_y_q90" and "psnr_y_q50": HR after JPEG of these qualities, 4:2:0 unless the
-    recipe names another subsampling. No LR scores where the objective takes bicubic for LR. Images too small for
-    SSIM's window have none. And what the objective has of its own, `Objective.scores`.
+    And those of LR as it may be damaged, `Objective.damaged`, as "psnr_y_q90" and so on. No LR scores where the
+    objective takes bicubic for LR. Images too small for SSIM's window have none. And what the objective has of its own,
+    `Objective.scores`.
     """
-    recipe = objective.recipe
+    scale = objective.scale
     values: dict[str, list[float]] = {}
     for image in images:
         x = image[None].to(device).float() / 255
         lr = quantize(objective.downscale(x))
         restored = objective.upscale(lr)
         for prefix, result, truth, crop in (
-            ("", restored, x, recipe.scale),
-            ("lr_", lr, bicubic_down(x, recipe.scale), 0),
+            ("", restored, x, scale),
+            ("lr_", lr, bicubic_down(x, scale), 0),
         )[: 2 if objective.makes_lr else 1]:
             for suffix, luma in (("y", True), ("rgb", False)):
                 score = psnr(result, truth, crop=crop, y_channel=luma)
@@ -66,8 +80,7 @@ def validate(objective: Objective, images: list[Tensor], device: torch.device) -
                     values.setdefault(f"{prefix}ssim_{suffix}", []).append(score.item())
         for name, value in objective.scores(x, lr).items():
             values.setdefault(name, []).append(value)
-        for quality in (90, 50) if recipe.compression_mode else ():
-            stored = jpeg(lr, torch.tensor([quality], device=device), recipe.chroma or "4:2:0")
-            score = psnr(objective.upscale(stored), x, crop=recipe.scale)
-            values.setdefault(f"psnr_y_q{quality}", []).append(score.item())
+        for suffix, stored in objective.damaged(lr).items():
+            score = psnr(objective.upscale(stored), x, crop=scale)
+            values.setdefault(f"psnr_y{suffix}", []).append(score.item())
     return {name: sum(scores) / len(scores) for name, scores in values.items()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -100,11 +100,11 @@ def measure(
 
     name: a model to start from; where its scales are constant, ours leaves them out and the paper's way runs them.
     """
-    recipe = Recipe(scale=scale, batch_size=batch, img_size=crop, precision=precision)
+    recipe = Recipe.of(scale=scale, batch_size=batch, img_size=crop, precision=precision)
     if name is not None:
         if (card := find(name).card).kind != IRNConfig.kind:
             raise ModelError(f"{name}: is no network of its own", "give the model that it belongs to")
-        recipe = replace(recipe, **card.architecture, init=name)
+        recipe = recipe.but(**card.architecture, init=name)
         scale = recipe.scale
     generator = torch.Generator().manual_seed(0)
     hr = torch.rand(batch, 3, crop, crop, generator=generator).to(device)
@@ -115,18 +115,18 @@ def measure(
     theirs = IRN(ours.net.config).to(device)
     theirs.load_state_dict(ours.net.state_dict())
     theirs.requires_grad_()
-    adam = torch.optim.Adam(theirs.parameters(), lr=recipe.initial_lr, weight_decay=recipe.weight_decay)
+    adam = torch.optim.Adam(theirs.parameters(), lr=recipe.optim.initial_lr, weight_decay=recipe.optim.weight_decay)
 
     def paper_step() -> Tensor:
         loss = paper_loss(theirs, hr, lr)
         adam.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(theirs.parameters(), recipe.clip_norm_max_g)
+        torch.nn.utils.clip_grad_norm_(theirs.parameters(), recipe.optim.clip_norm_max_g)
         adam.step()
         return loss.detach()
 
     def our_step() -> Tensor:
-        return ours.train_step(hr, lr, recipe.initial_lr)["loss"]
+        return ours.train_step((hr, lr), recipe.optim.initial_lr)["loss"]
 
     kept = [
         kept_bytes(theirs, lambda: paper_loss(theirs, hr, lr)),

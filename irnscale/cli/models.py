@@ -226,29 +226,25 @@ def export_model(run: Path, name: str, to: Path | None, overwrite: bool, debug: 
     _check_name(name, shipped=to is not None)
     tensors, state = export(run)
     recipe = recipe_from_dict(state["recipe"])
-    family, base = recipe.trained, None
+    family, base = recipe.family, recipe.objective.base_model()
     folder = to or new_folder()
     called = name if to is None else folder / f"{name}.safetensors"
-    if family.task == "assistance":
-        from irnscale.train.assistance import assisted_model
-
-        base = assisted_model(recipe)
-        if (trained := state.get("base_digest", base.card.digest)) != base.card.digest:
-            raise ModelError(
-                f"{run}: was trained for other weights of {base.card.name} ({trained}) than the installed ones "
-                f"({base.card.digest})",
-                "train it again, or install those weights",
-            )
+    if base is not None and (trained := state.get("base_digest", base.card.digest)) != base.card.digest:
+        raise ModelError(
+            f"{run}: was trained for other weights of {base.card.name} ({trained}) than the installed ones "
+            f"({base.card.digest})",
+            "train it again, or install those weights",
+        )
     title = family.title.format(scale=recipe.scale, base=base.card.name if base else "")
     model = save_model(
         folder,
         name,
-        recipe.config(),
+        recipe.network,
         tensors,
         overwrite=overwrite,
         base=base,
-        jpeg_resistant=recipe.compression_mode,
-        description=f"{title}, trained with the recipe {recipe.name}",
+        jpeg_resistant=recipe.objective.jpeg_resistant,
+        description=f"{title}, trained with the recipe {recipe.run.name}",
         origin=f"run {state['run_id']}, step {state['step']}",
         training={"recipe": state["recipe"], "steps": state["step"], "seconds": round(state["seconds"])},
     )

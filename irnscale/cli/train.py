@@ -95,7 +95,7 @@ def run_command(
 
     changes = [*overrides, *([f"budget={budget}"] if budget else [])]
     chosen = load_recipe(recipe, changes)
-    folder = out or Path("runs") / chosen.name
+    folder = out or Path("runs") / chosen.run.name
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--out {folder}: is not a folder")
     final = run(

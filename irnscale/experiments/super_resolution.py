@@ -70,7 +70,7 @@ def _assisted(setting: Setting, name: str, changes: tuple[str, ...], seed: int, 
     model = save_model(
         setting.out / "models" / ("full" if setting.full else "small"),
         f"{base.name}-{state['run_id']}-{state['step']}",
-        variant(setting, "irn-x4", seed=seed).config(),
+        variant(setting, "irn-x4", seed=seed).network,
         tensors,
         overwrite=True,
     )

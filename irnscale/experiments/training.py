@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,11 +11,13 @@ from torch import Tensor
 
 from irnscale.experiments.base import Row, Scores, Setting
 from irnscale.images.atomic import write_bytes_atomic
-from irnscale.networks import IRN
+from irnscale.networks import IRN, IRNConfig
+from irnscale.train.budget import Budget
 from irnscale.train.checkpoints import checkpoints, export
-from irnscale.train.config import Budget, Recipe, load_recipe
+from irnscale.train.config import Recipe, load_recipe
+from irnscale.train.groups import Crops
 from irnscale.train.loop import run
-from irnscale.train.objective import Rescaling
+from irnscale.train.objectives.rescaling import Rescaling
 from irnscale.train.validate import validate, validation_images
 
 SMALL = (
@@ -43,12 +44,13 @@ CPU = torch.device("cpu")
 
 def variant(setting: Setting, recipe: str, changes: Sequence[str] = (), *, seed: int) -> Recipe:
     """A recipe with changes, small or as published."""
-    small = () if setting.full else SMALL
+    keys = load_recipe(recipe, list(changes)).to_dict()
+    small = () if setting.full else [change for change in SMALL if change.split("=")[0] in keys]
     chosen = load_recipe(recipe, [*small, *changes, f"seed={seed}", "validate_steps=1"])
-    budget = setting.budget or (chosen.budget if setting.full else str(SMALL_STEPS))
+    budget = setting.budget or (chosen.run.budget if setting.full else str(SMALL_STEPS))
     steps = Budget.parse(budget).steps
     every = max(1, steps // POINTS) if steps else None
-    return replace(chosen, budget=budget, validate_steps=every, validate_limit=setting.limit if setting.full else 1)
+    return chosen.but(budget=budget, validate_steps=every, validate_limit=setting.limit if setting.full else 1)
 
 
 def folder_of(setting: Setting, label: str, seed: int) -> Path:
@@ -58,8 +60,8 @@ def folder_of(setting: Setting, label: str, seed: int) -> Path:
 
 def trained(setting: Setting, label: str, recipe: Recipe) -> Path:
     """The folder of the finished run; begun, gone on with or found finished. Raises what `train.loop.run` raises."""
-    out = folder_of(setting, label, recipe.seed)
-    setting.say(f"{out}: {'going on' if checkpoints(out) else 'training'}, budget {recipe.budget}")
+    out = folder_of(setting, label, recipe.run.seed)
+    setting.say(f"{out}: {'going on' if checkpoints(out) else 'training'}, budget {recipe.run.budget}")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     data, val = list(setting.data), list(setting.val)
     run(recipe, data=data, val=val, out=out, device=device, resume=True, report=False, progress=False)
@@ -103,7 +105,7 @@ def scores(setting: Setting, out: Path, recipe: Recipe, *, task: str = "rescalin
         found = json.loads(kept.read_text(encoding="utf-8"))
         if found["checkpoint"] == state and found["val"] == [str(v) for v in setting.val]:
             return dict(found["scores"])
-    measured = replace(recipe, compression_mode=task == "jpeg", sr_mode=task == "sr")
+    measured = recipe.but(compression_mode=task == "jpeg", sr_mode=task == "sr")
     objective = Rescaling(measured, network(out, recipe)).eval()
     result = validate(objective, pictures(setting, recipe.scale), CPU)
     record = {"checkpoint": state, "val": [str(v) for v in setting.val], "scores": result}
@@ -146,8 +148,11 @@ def differs(setting: Setting, what: str = "") -> str:
     if setting.full:
         return f"trained on {', '.join(d.name for d in setting.data)}, not DIV2K; {measured}"
     recipe = variant(setting, "irn-x4", seed=10)
-    size = f"{recipe.inv_per_ds} coupling a level, of growth {recipe.growth}, instead of 8 of 32"
+    network, crops = recipe.network, recipe.data
+    assert isinstance(network, IRNConfig)
+    assert isinstance(crops, Crops)
+    size = f"{network.inv_per_ds} coupling a level, of growth {network.growth}, instead of 8 of 32"
     return (
-        f"{size}; {recipe.budget} steps of {recipe.batch_size} crops of {recipe.img_size} instead of 500,000 of 16 of "
-        f"144; trained on {', '.join(d.name for d in setting.data)}; {measured}" + (f"; {what}" if what else "")
+        f"{size}; {recipe.run.budget} steps of {crops.batch_size} crops of {crops.img_size} instead of 500,000 of 16 "
+        f"of 144; trained on {', '.join(d.name for d in setting.data)}; {measured}" + (f"; {what}" if what else "")
     )

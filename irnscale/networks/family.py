@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.metadata import entry_points
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
+from irnscale import plugins
 from irnscale.networks.config import NetworkConfig as NetworkConfig  # what a family's file derives its own from
 
 if TYPE_CHECKING:
@@ -37,6 +34,7 @@ class Family:
     title: what the description of a trained model begins with; "{scale}" and "{base}" are filled in.
     recipe_key: a recipe in which this key has a value trains this family, without naming it.
     samples: whether its networks are `SamplingNetwork`s, which give another result for each seed.
+    objective: what trains it where a recipe names none, see `irnscale.train.objective`; None: that of its task.
     contradiction(config, tensors): what is wrong with weights of the right names and shapes, to go on "its card says
     that ..."; None: nothing.
     """
@@ -47,6 +45,7 @@ class Family:
     title: str
     recipe_key: str | None = None
     samples: bool = False
+    objective: str | None = None
     contradiction: Callable[[Any, Mapping[str, Tensor]], str | None] = _nothing
 
     @property
@@ -54,25 +53,21 @@ class Family:
         """Its name: what cards and recipes call it."""
         return self.config.kind
 
+    @property
+    def usual_objective(self) -> str:
+        """The name of the objective that trains it where a recipe names none."""
+        return self.objective or self.task.replace("-", "_")
+
 
 def find_family(kind: str) -> Family:
     """The family of a name: `FAMILY` of the module so called in `irnscale.networks.families`, or an entry point.
 
     Raises LookupError, whose text goes on "its family, <kind>, ", where there is none or its module cannot be imported.
     """
-    if kind.isidentifier() and find_spec(f"{PACKAGE}.{kind}"):
-        own: Family = import_module(f"{PACKAGE}.{kind}").FAMILY
-        return own
-    for entry in entry_points(group=ENTRY_POINTS, name=kind):
-        try:
-            found: Family = entry.load()
-        except (ImportError, AttributeError) as error:
-            raise LookupError(f"cannot be imported from {entry.value}: {error}") from error
-        return found
-    raise LookupError("is not installed")
+    found: Family = plugins.find(kind, package=PACKAGE, attribute="FAMILY", group=ENTRY_POINTS)
+    return found
 
 
 def own_families() -> list[Family]:
     """The families that irnscale brings, by name."""
-    names = [module.name for module in pkgutil.iter_modules(import_module(PACKAGE).__path__)]
-    return [find_family(name) for name in sorted(names)]
+    return [find_family(name) for name in plugins.own_names(PACKAGE)]

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from irnscale.errors import InputError, UsageError
 from irnscale.images.atomic import write_bytes_atomic
 from irnscale.networks.glow import Glow, build_glow
-from irnscale.train.config import Budget
+from irnscale.train.budget import Budget
 from irnscale.train.glow.classifier import accuracy, train_classifier
 from irnscale.train.glow.digits import Digits, add_noise, load_digits
 from irnscale.train.glow.metrics import (

@@ -10,7 +10,9 @@ from typing import Any
 
 from irnscale.errors import UsageError
 from irnscale.networks.glow import GlowConfig
-from irnscale.train.config import Budget, parse_recipe, recipe_text
+from irnscale.train.budget import Budget
+from irnscale.train.config import recipe_names, recipe_text
+from irnscale.train.keys import parse_dataclass
 
 RECIPES = resources.files("irnscale.train.glow") / "recipes"
 PREFIX = "glow-"
@@ -95,9 +97,10 @@ def is_glow(recipe: str) -> bool:
 
 def glow_recipe_names() -> list[str]:
     """The recipes that come with the package."""
-    return sorted(p.name.removesuffix(".yaml") for p in RECIPES.iterdir() if p.name.endswith(".yaml"))
+    return recipe_names(RECIPES)
 
 
 def load_glow_recipe(source: str, overrides: list[str]) -> GlowRecipe:
     """A recipe by name or YAML file, with `key=value` overrides. Raises InputError, UsageError naming what is wrong."""
-    return parse_recipe(GlowRecipe, source, recipe_text(source, RECIPES, glow_recipe_names()), overrides)
+    listed_by = f"irnscale train recipes {source}"
+    return parse_dataclass(GlowRecipe, source, recipe_text(source, RECIPES), overrides, listed_by=listed_by)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from irnscale.networks.families.irn import check_couplings
 from irnscale.networks.family import Family, NetworkConfig
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class AssistantConfig(NetworkConfig):
     def __post_init__(self) -> None:
         if self.assistant_steps < 1:
             raise ValueError(f"assistant_steps must be at least 1, got {self.assistant_steps}")
+        check_couplings(self)
 
 
 def _build(config: AssistantConfig) -> AssistantFlow:

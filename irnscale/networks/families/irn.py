@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from irnscale.networks.family import Family, NetworkConfig
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from irnscale.kernels import Activation
     from irnscale.networks.irn import IRN
+
+ACTIVATIONS = ("sigmoid", "tanh", "proposal1")
+"""Those of `irnscale.kernels`, which this file does not import."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class IRNConfig(NetworkConfig):
         if self.codec_blocks < 0:
             raise ValueError(f"codec_blocks must not be negative, got {self.codec_blocks}")
         object.__setattr__(self, "constant_scales", self._checked_constants())
+        check_couplings(self)
 
     def _checked_constants(self) -> tuple[int, ...]:
         given = self.constant_scales
@@ -81,6 +85,17 @@ class IRNConfig(NetworkConfig):
     def levels(self) -> int:
         """How often the sides are reduced: by 2 each time, or once by 3."""
         return 1 if self.scale == 3 else int(math.log2(self.scale))
+
+
+def check_couplings(config: Any) -> None:
+    """Raise ValueError where growth, clamp, clamp_tightness or clamp_activation make no coupling."""
+    if config.growth < 1:
+        raise ValueError(f"growth={config.growth} must be at least 1")
+    for name in ("clamp", "clamp_tightness"):
+        if not 0 < (value := getattr(config, name)) < math.inf:
+            raise ValueError(f"{name}={value} must be a number above 0")
+    if config.clamp_activation not in ACTIVATIONS:
+        raise ValueError(f"clamp_activation={config.clamp_activation} must be one of {', '.join(ACTIVATIONS)}")
 
 
 def _is_whole(value: object) -> bool:

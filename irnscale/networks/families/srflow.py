@@ -73,4 +73,4 @@ def _build(config: SRFlowConfig) -> SRFlow:
     return SRFlow(config)
 
 
-FAMILY = Family(SRFlowConfig, "super-resolution", _build, "SRFlow x{scale}", samples=True)
+FAMILY = Family(SRFlowConfig, "super-resolution", _build, "SRFlow x{scale}", samples=True, objective="likelihood")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -9,14 +10,37 @@ from torch import Tensor
 
 from irnscale.errors import UsageError
 from irnscale.kernels import philox_normal, quantize
+from irnscale.networks.config import NetworkConfig
 from irnscale.networks.flow import bits_per_dimension
-from irnscale.networks.network import SamplingNetwork
+from irnscale.networks.network import IMAGE_CHANNELS, SamplingNetwork
 from irnscale.train.config import Recipe
-from irnscale.train.objective import Draws, Objective, draw, network_of
-from irnscale.train.super_resolution import foreign
+from irnscale.train.groups import Crops, ObjectiveConfig, Optim
+from irnscale.train.keys import not_negative, share
+from irnscale.train.objective import Draws, Objective
+from irnscale.train.objectives.super_resolution import ForeignKeys
 
 GREY = 1 / 255
 """Between two levels of 8 bits, for pictures in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class LikelihoodConfig(ForeignKeys, ObjectiveConfig):
+    """noise_levels: of what grid the uniform noise covers one step that HR gets (0: of 8 bits). frozen_until: up to
+    which fraction of the budget the pretrained encoder is left as it is.
+    """
+
+    name = "likelihood"
+
+    noise_levels: int = not_negative(0)
+    frozen_until: float = share(0.0)
+
+    def check(self, network: NetworkConfig, optim: Optim) -> None:
+        """See `ObjectiveConfig`."""
+        if self.frozen_until and (optim.weight_decay or optim.optimizer != "adam"):
+            raise UsageError(
+                "frozen_until: what is frozen would be changed by weight_decay, or by an optimizer other than adam",
+                "add weight_decay=0 optimizer=adam",
+            )
 
 
 class Likelihood(Objective):
@@ -29,25 +53,37 @@ class Likelihood(Objective):
     Of a distribution over steps of 1/noise_levels the bits are not below 0. `scores` has those of 8 bits.
     """
 
+    Config = LikelihoodConfig
+    trains = SamplingNetwork
+
+    config: LikelihoodConfig
+    data: Crops
     net: SamplingNetwork
-    makes_lr = False
 
     def __init__(self, recipe: Recipe, net: SamplingNetwork | None = None) -> None:
-        super().__init__(recipe)
-        self.net = net if net is not None else network_of(recipe, SamplingNetwork)
-        whole = recipe.scale * self.net.multiple
-        if recipe.img_size % whole:
-            raise UsageError(f"img_size={recipe.img_size} is not divisible by {whole}, as this network needs")
-        self.spacing = 1 / recipe.noise_levels if recipe.noise_levels else GREY
+        super().__init__(recipe, net)
+        whole = self.scale * self.net.multiple
+        if self.data.img_size % whole:
+            raise UsageError(f"img_size={self.data.img_size} is not divisible by {whole}, as this network needs")
+        self.spacing = 1 / self.config.noise_levels if self.config.noise_levels else GREY
 
     @property
     def graphable(self) -> bool:
         """Determinants may wait for the host, and there is another step once nothing is frozen."""
         return False
 
-    def initialise(self, hr: Tensor) -> None:
+    def draws(self, count: int, generator: torch.Generator, epochs: float, fraction: float) -> Draws:
+        """See `Objective`: "noise" from 0 to 1, what `ForeignKeys.foreign_draws` has, and "frozen" while it is so."""
+        shape = (count, IMAGE_CHANNELS, self.data.img_size, self.data.img_size)
+        draws = {"noise": torch.rand(shape, generator=generator, device=generator.device)}
+        if fraction < self.config.frozen_until:
+            draws["frozen"] = torch.ones(count, dtype=torch.bool, device=generator.device)
+        return draws | self.config.foreign_draws(count, generator)
+
+    def initialise(self, *batch: Tensor) -> None:
         """See `SamplingNetwork.start`, with the noise of the first step."""
-        draws = draw(self.recipe, hr.shape[0], step=0, device=hr.device)
+        hr = batch[0]
+        draws = self.draw(hr.shape[0], step=0, device=hr.device)
         with torch.no_grad():
             self.net.start(self._noisy(hr, draws), self.net.encoded(quantize(self.downscale(hr))))
 
@@ -57,7 +93,7 @@ class Likelihood(Objective):
 
     def forward(self, hr: Tensor, lr_reference: Tensor, draws: Draws) -> dict[str, Tensor]:
         """See `Objective.forward`: "bits" alone, which is the loss."""
-        lr = foreign(self.recipe, lr_reference, draws)
+        lr = self.config.foreign(lr_reference, draws)
         frozen = "frozen" in draws and bool(draws["frozen"][0])
         with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
             features = self.net.features(lr)
@@ -75,9 +111,12 @@ class Likelihood(Objective):
         if not all(sides):
             return {}
         lr = lr[..., : sides[0], : sides[1]]
-        hr = hr[..., : sides[0] * self.recipe.scale, : sides[1] * self.recipe.scale]
+        hr = hr[..., : sides[0] * self.scale, : sides[1] * self.scale]
         # uniform noise out of normal noise, which alone is the same on every device
-        uniform = torch.special.ndtr(philox_normal(tuple(hr.shape), seed=self.recipe.seed, device=hr.device))
+        uniform = torch.special.ndtr(philox_normal(tuple(hr.shape), seed=self.seed, device=hr.device))
         noisy = hr + (uniform.to(hr.dtype) - 0.5) * GREY
         density = self.net.log_density(noisy, self.net.encoded(lr))
         return {"bits": bits_per_dimension(density, hr[0].numel(), GREY).mean().item()}
+
+
+OBJECTIVE = Likelihood
