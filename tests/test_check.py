@@ -13,6 +13,7 @@ from commandline import Run, decibel, files, picture, pixels, runner, tiny_model
 from conftest import synthetic_photo
 from test_metrics import luma_of
 
+from irnscale.evaluation.check import Checked
 from irnscale.evaluation.sheet import GAP, LABEL, PANEL, Column, difference_map, sheet
 
 
@@ -148,3 +149,8 @@ def test_without_matplotlib(run, tmp_path, monkeypatch):
 def test_wrong_options(run, tmp_path, options):
     result = run("check", picture(tmp_path / "a.png"), *options)
     assert (result.code, len(result.lines)) == (2, 1)
+
+
+def test_what_was_checked_is_given_by_name():
+    with pytest.raises(TypeError, match="positional"):
+        Checked("a.png", 64, 48)

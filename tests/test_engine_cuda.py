@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
 
 import irnscale
 from irnscale.engine import cuda
-from irnscale.engine.cuda import Graph, GraphedSubnets, Upload
+from irnscale.engine.cuda import Graph, GraphedSubnets, GraphPool, Upload
 from irnscale.engine.subnets import Border
 
 EDGE = Border(5, 5, 5, 5)
@@ -33,7 +35,7 @@ def recorded(run, source, pool):
 
 def test_a_shape_that_comes_again_is_recorded_once():
     made = []
-    graphed = GraphedSubnets(doubling, None, lambda *a: made.append(a[1].shape) or recorded(*a))
+    graphed = GraphedSubnets(doubling, GraphPool(), lambda *a: made.append(a[1].shape) or recorded(*a))
     for _ in range(cuda.WORTH + 3):
         x = torch.randn(1, 3, 14, 16)
         s, t = graphed(x, EDGE)
@@ -47,12 +49,26 @@ def test_a_shape_that_comes_again_is_recorded_once():
 
 def test_the_number_of_graphs_is_bounded():
     made = []
-    graphed = GraphedSubnets(doubling, None, lambda *a: made.append(1) or recorded(*a))
+    graphed = GraphedSubnets(doubling, GraphPool(), lambda *a: made.append(1) or recorded(*a))
     for width in range(11, 40):
         for _ in range(cuda.WORTH + 1):
             x = torch.randn(1, 3, 11, width)
             assert torch.equal(graphed(x, EDGE)[0], EDGE.crop(2 * x))
     assert len(made) == cuda.MOST_GRAPHS
+
+
+def test_another_thread_has_no_part_in_the_graphs():
+    """A recorded run has one place for its source and its results, which a second thread would overwrite."""
+    pool = GraphPool()
+    graphed = [GraphedSubnets(doubling, pool, recorded) for _ in range(2)]
+    for _ in range(cuda.WORTH + 1):
+        mine = graphed[0](x := torch.randn(1, 3, 14, 16), EDGE)
+    with ThreadPoolExecutor(1) as other:
+        for subnets in graphed:
+            for _ in range(cuda.WORTH + 2):
+                y = torch.randn(1, 3, 14, 16)
+                assert torch.equal(other.submit(subnets, y, EDGE).result()[0], EDGE.crop(2 * y))
+    assert torch.equal(mine[0], EDGE.crop(2 * x)), "results stay until the same thread comes again"
 
 
 def test_graphs_are_off_by_default(monkeypatch):

@@ -6,6 +6,7 @@ Written for CUDA and not yet run on one: graphs are off unless `IRNSCALE_CUDA_GR
 from __future__ import annotations
 
 import os
+import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,14 +53,33 @@ def capture(run: Callable[[Tensor], Results], source: Tensor, pool: Any) -> Grap
     return Graph(static, results, graph.replay)
 
 
+class GraphPool:
+    """The memory that all graphs of a network share: they are replayed in turn, so by one thread, the first to come."""
+
+    def __init__(self, handle: Any = None) -> None:
+        self.handle = handle
+        self._owner: int | None = None
+        self._lock = threading.Lock()
+
+    def is_mine(self) -> bool:
+        """Whether the calling thread may use the graphs."""
+        with self._lock:
+            self._owner = self._owner or threading.get_ident()
+            return self._owner == threading.get_ident()
+
+
 class GraphedSubnets:
     """Subnets that are recorded once per shape and replayed: one launch instead of dozens.
 
-    Not for several threads at once: a recorded run has one place for its source.
+    A recorded run has one place for its source and one for its results, so another thread than the pool's runs them
+    without graphs.
     """
 
     def __init__(
-        self, inner: Subnets, pool: Any, record: Callable[[Callable[[Tensor], Results], Tensor, Any], Graph] = capture
+        self,
+        inner: Subnets,
+        pool: GraphPool,
+        record: Callable[[Callable[[Tensor], Results], Tensor, Any], Graph] = capture,
     ) -> None:
         self._inner, self._pool, self._record = inner, pool, record
         self._seen: Counter[Key] = Counter()
@@ -67,13 +87,15 @@ class GraphedSubnets:
 
     def __call__(self, source: Tensor, border: Border) -> Results:
         """See `Subnets`."""
+        if not self._pool.is_mine():
+            return self._inner(source, border)
         key = tuple(source.shape), border
         graph = self._graphs.get(key)
         if graph is None:
             self._seen[key] += 1
             if self._seen[key] <= WORTH or len(self._graphs) >= MOST_GRAPHS:
                 return self._inner(source, border)
-            graph = self._record(lambda x: self._inner(x, border), source, self._pool)
+            graph = self._record(lambda x: self._inner(x, border), source, self._pool.handle)
             self._graphs[key] = graph
         graph.source.copy_(source)
         graph.replay()

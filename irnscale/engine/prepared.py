@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from irnscale.engine.cuda import GraphedSubnets, wants_graphs
+from irnscale.engine.cuda import GraphedSubnets, GraphPool, wants_graphs
 from irnscale.engine.fused import FusedSubnets, fuses
 from irnscale.engine.packed import PackedSubnets, packs
 from irnscale.engine.subnets import ModuleSubnets, Subnets, as_dense
@@ -42,7 +42,7 @@ class Prepared:
 
     def __post_init__(self) -> None:
         self.programs = {rev: self.net.program(rev) for rev in (False, True)}
-        pool = torch.cuda.graph_pool_handle() if wants_graphs(self.device) else None
+        pool = GraphPool(torch.cuda.graph_pool_handle()) if wants_graphs(self.device) else None
         steps = [step for program in self.programs.values() for level in program.levels for step in level.steps]
         for modules in {step.subnets: None for step in steps if step.subnets}:
             subnets = self._subnets(modules)

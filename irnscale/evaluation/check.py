@@ -28,7 +28,7 @@ GAIN = 8
 """How much brighter than the difference itself the difference map is."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Checked:
     """One photograph. PSNR in dB and SSIM of luma and RGB, the scale's pixels cut off every side.
 
@@ -136,28 +136,27 @@ def check(rescaler: Rescaler, data: bytes, label: str, storage: Storage, further
     plain = pixels["restored"] if trip.plain is None else _visible(trip.plain)
     crop = scale if min(picture.width, picture.height) > 2 * scale else 0
 
-    def scores(a: Tensor, b: Tensor, cut: int, y: bool = True) -> tuple[float, float]:
-        return Ruler().compare(a, b, crop=cut, y_channel=y, gray=picture.gray)
-
+    ruler, gray = Ruler(), picture.gray
+    measured = ruler.fields(plain, original, crop=crop, gray=gray) | ruler.fields(plain, original, crop=crop, rgb=True)
+    measured |= ruler.fields(bicubic, original, "bicubic_", crop=crop, gray=gray)
+    measured |= ruler.fields(pixels["small"], bicubic_small, "lr_", gray=gray)
+    detailed = None if trip.plain is None else pixels["restored"]
+    measured |= ruler.fields(detailed, original, "detail_", crop=crop, gray=gray)
     seen = Seen(original, pixels["small"], pixels["restored"], scale)
     return Checked(
-        label,
-        picture.width,
-        picture.height,
-        scale,
-        rescaler.name,
-        storage.format if storage.quality is None else f"{storage.format} q{storage.quality}",
-        *scores(plain, original, crop),
-        *scores(plain, original, crop, False),
-        *scores(bicubic, original, crop),
-        *scores(pixels["small"], bicubic_small, 0),
-        len(data),
-        len(trip.stored),
-        trip.seconds,
-        *((math.nan, math.nan) if trip.plain is None else scores(pixels["restored"], original, crop)),
-        {score.key: score.of(seen) for score in further if score.of is not None},
-        tuple(picture.notes),
-        pixels,
+        label=label,
+        width=picture.width,
+        height=picture.height,
+        scale=scale,
+        model=rescaler.name,
+        stored=storage.format if storage.quality is None else f"{storage.format} q{storage.quality}",
+        original_bytes=len(data),
+        small_bytes=len(trip.stored),
+        seconds=trip.seconds,
+        more={score.key: score.of(seen) for score in further if score.of is not None},
+        notes=tuple(picture.notes),
+        pixels=pixels,
+        **measured,
     )
 
 

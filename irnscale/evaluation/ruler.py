@@ -79,24 +79,31 @@ class Ruler:
             likeness = math.nan
         return min(ratio, LARGEST_PSNR), likeness
 
+    def fields(
+        self, a: Tensor | None, b: Tensor, prefix: str = "", *, crop: int = 0, rgb: bool = False, gray: bool = False
+    ) -> Row:
+        """`compare` by the names of scores, such as "lr_psnr_y" and "lr_ssim_y" for the prefix "lr_".
+
+        a: NaN for both where it is None. rgb: of RGB rather than of luma. gray: as in `compare`.
+        """
+        kind, pair = "rgb" if rgb else "y", (math.nan, math.nan)
+        if a is not None:
+            pair = self.compare(a, b, crop=crop, y_channel=not rgb, gray=gray)
+        return {f"{prefix}psnr_{kind}": pair[0], f"{prefix}ssim_{kind}": pair[1]}
+
     def row(self, photograph: Photograph, made: Made) -> Row:
         """The scores of a photograph and what was made of it, by the names in `FIELDS`."""
         hr, gray = photograph.pixels, photograph.gray
         scale = hr.shape[2] // made.small.shape[2]
         reference = as_8bit(bicubic_down(hr, scale)).float() / 255
         crop = scale if self.crop is None else self.crop
-        detailed = math.nan, math.nan
-        if made.detailed is not None:
-            detailed = self.compare(made.detailed, hr, crop=crop, y_channel=True, gray=gray)
-        values = (
-            *self.compare(made.restored, hr, crop=crop, y_channel=True, gray=gray),
-            *self.compare(made.restored, hr, crop=crop, y_channel=False, gray=gray),
-            *self.compare(made.small, reference, crop=0, y_channel=True, gray=gray),
-            *self.compare(made.small, reference, crop=0, y_channel=False, gray=gray),
-            *(made.size, 8 * made.size / (hr.shape[2] * hr.shape[3]), made.seconds),
-            *detailed,
-        )
-        return dict(zip(FIELDS, values, strict=True))
+        row = self.fields(made.restored, hr, crop=crop, gray=gray)
+        row |= self.fields(made.restored, hr, crop=crop, rgb=True)
+        row |= self.fields(made.small, reference, "lr_", gray=gray)
+        row |= self.fields(made.small, reference, "lr_", rgb=True)
+        row |= {"bytes": made.size, "bpp": 8 * made.size / (hr.shape[2] * hr.shape[3]), "seconds": made.seconds}
+        row |= self.fields(made.detailed, hr, "detail_", crop=crop, gray=gray)
+        return {field: row[field] for field in FIELDS}
 
 
 @dataclass
