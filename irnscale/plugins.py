@@ -9,12 +9,12 @@ from importlib.util import find_spec
 from typing import Any
 
 
-def find(name: str, *, package: str, attribute: str, group: str) -> Any:
+def find(name: str, *, group: str, package: str = "", attribute: str = "") -> Any:
     """`attribute` of the module `name` in `package`, or what an entry point of that name in `group` names.
 
     Raises LookupError, whose text goes on "its family, <name>, ", where there is none or it cannot be imported.
     """
-    if name.isidentifier() and find_spec(f"{package}.{name}"):
+    if package and name.isidentifier() and find_spec(f"{package}.{name}"):
         return getattr(import_module(f"{package}.{name}"), attribute)
     for entry in entry_points(group=group, name=name):
         try:

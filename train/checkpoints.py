@@ -66,7 +66,7 @@ NAME = re.compile(r"\d{8}T\d{6}Z_\d+_[^_]+_(?P<run>[0-9a-f]+)|step-\d+")
 
 
 def checkpoint_name(seconds: float, epoch: int, loss: float, run_id: str) -> str:
-    """`<UTC time>_<epoch>_<recent loss>_<run id>`."""
+    """A checkpoint's folder: `<UTC time>_<epoch>_<recent loss>_<run id>`."""
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(seconds))
     return f"{stamp}_{epoch:04d}_{loss:.4g}_{run_id}"
 

@@ -186,7 +186,7 @@ def rows_of(groups: Sequence[Group]) -> list[dict[str, Any]]:
 
 
 def table(rows: Sequence[dict[str, Any]], score: str) -> str:
-    """`rows_of` for people, aligned."""
+    """What `rows_of` found as aligned columns of text, for people."""
     goal, common = rows[0]["goal"], rows[0]["common_epochs"]
     lines = [
         [score, "runs", "epochs", "last", "best", "after epochs", f"after {common:.4g}", f"epochs to {goal:.4f}"],

@@ -56,7 +56,7 @@ class Recipe:
 
     @property
     def family(self) -> Family:
-        """Of the network."""
+        """The family of the network that is trained."""
         return find_family(self.network.kind)
 
     @property

@@ -45,7 +45,7 @@ class Plan:
     transpose: NDArray[np.bool_]
 
     def part(self, rows: slice) -> Plan:
-        """Some of the crops."""
+        """The plan of some of the crops, in their order."""
         return Plan(**{name: value[rows] for name, value in vars(self).items()})
 
 

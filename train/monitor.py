@@ -165,7 +165,7 @@ class Monitor:
         self._trackers.alert(self._trainer.step, text)
 
     def close(self) -> None:
-        """Report what is left."""
+        """Report the steps that are left, and end the progress line."""
         self.read()
         if self._window:
             self._report(self._trainer.step)

@@ -57,7 +57,7 @@ class World:
         return numbers.tolist()
 
     def same(self, text: str) -> str:
-        """Process 0's text."""
+        """What process 0 gave as `text`, in every process."""
         if self.size == 1:
             return text
         box = [text]

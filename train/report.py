@@ -84,7 +84,7 @@ def draw_curves(records: list[Record], target: Path, title: str) -> bool:
 
 
 def markdown(records: list[Record], recipe: Recipe, curves: bool) -> str:
-    """The report's text."""
+    """A run's page in Markdown, of the `records` of its log; `curves`: whether a picture of them is beside it."""
     steps = [r for r in records if "loss" in r]
     scores = [r for r in records if "psnr_y" in r]
     runs = [r for r in records if "from_step" in r]

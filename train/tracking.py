@@ -34,7 +34,7 @@ class Tracker(Protocol):
         """A crop with a loss far above the mean, and where it is from."""
 
     def close(self) -> None:
-        """Everything reported is stored."""
+        """Store everything that was reported, and end."""
 
 
 class Log:
@@ -51,7 +51,7 @@ class Log:
             raise OutputError(f"{out}: cannot be made a folder: {error.strerror or error}") from error
 
     def write(self, record: dict[str, Any]) -> None:
-        """Append one record."""
+        """Append one record, a line of JSON."""
         clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
         try:
             with self.path.open("a", encoding="utf-8") as file:

@@ -23,13 +23,17 @@ class Scored(Protocol):
     scale: int
     makes_lr: bool
 
-    def downscale(self, hr: Tensor) -> Tensor: ...
+    def downscale(self, hr: Tensor) -> Tensor:
+        """See `Objective.downscale`."""
 
-    def upscale(self, lr: Tensor) -> Tensor: ...
+    def upscale(self, lr: Tensor) -> Tensor:
+        """See `Objective.upscale`."""
 
-    def damaged(self, lr: Tensor) -> dict[str, Tensor]: ...
+    def damaged(self, lr: Tensor) -> dict[str, Tensor]:
+        """See `Objective.damaged`."""
 
-    def scores(self, hr: Tensor, lr: Tensor) -> dict[str, float]: ...
+    def scores(self, hr: Tensor, lr: Tensor) -> dict[str, float]:
+        """See `Objective.scores`."""
 
 
 def validation_images(sources: list[Path], *, scale: int, limit: int) -> list[Tensor]:

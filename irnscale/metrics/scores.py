@@ -1,7 +1,8 @@
 """The scores that `--metrics` names, beyond PSNR and SSIM by the field's protocol.
 
-To add one: a function of `Seen` in a file of its own, and an entry in `_MAKERS`. Columns, JSON, CSV, reports and the
-cache of results follow from the `Score`.
+To add one: a function of `Seen` in a file of its own, and an entry in `_MAKERS`; or, in another distribution, an entry
+point in the group `irnscale.scores` that names a function of `Files`. Columns, JSON, CSV, reports and the cache of
+results follow from the `Score`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from irnscale import plugins
 from irnscale.errors import UsageError
 from irnscale.images.bicubic import bicubic_down
 from irnscale.images.padding import pad_to_multiple
@@ -25,6 +27,8 @@ from irnscale.metrics.sets import Estimate, frechet_distance, kernel_distance
 
 LARGEST_PSNR = 100.0
 """What equal pictures read, in dB, as in the field's tables: a mean cannot hold infinity."""
+ENTRY_POINTS = "irnscale.scores"
+"""The group in which other distributions name scores of theirs."""
 PROTOCOL = ("psnr", "ssim")
 """What is always measured, and shown unless `--metrics` leaves it out."""
 
@@ -118,12 +122,21 @@ class Chosen:
 
 def chosen(names: Sequence[str], files: Files | None = None) -> Chosen:
     """By the names of `--metrics`. Raises UsageError for an unknown one, or where a score lacks its numbers."""
-    unknown = [name for name in names if name not in PROTOCOL and name not in _MAKERS]
-    if unknown or not names:
-        what = f"no score is called {unknown[0]!r}" if unknown else "no score is named"
-        raise UsageError(what, f"choose of {', '.join((*PROTOCOL, *_MAKERS))}")
-    more = tuple(_MAKERS[name](files or Files()) for name in dict.fromkeys(names) if name in _MAKERS)
+    if not names:
+        raise UsageError("no score is named", f"choose of {', '.join(NAMES)}")
+    makers = [_maker(name) for name in dict.fromkeys(names) if name not in PROTOCOL]
+    more = tuple(make(files or Files()) for make in makers)
     return Chosen(tuple(name for name in PROTOCOL if name in names), more)
+
+
+def _maker(name: str) -> Callable[[Files], Score]:
+    if name in _MAKERS:
+        return _MAKERS[name]
+    try:
+        found: Callable[[Files], Score] = plugins.find(name, group=ENTRY_POINTS)
+    except LookupError as error:
+        raise UsageError(f"no score is called {name!r}: it {error}", f"choose of {', '.join(NAMES)}") from error
+    return found
 
 
 def _levels(x: Tensor) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -88,7 +88,7 @@ class Assistance(Objective):
 
     @property
     def base(self) -> RescalingNetwork:
-        """The frozen IRN."""
+        """The frozen IRN before whose inverse the assistant is."""
         return self._frozen[0]
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
@@ -101,7 +101,7 @@ class Assistance(Objective):
         return {} if self.config.zerosample else {"z": latent(count, self.scale, self.data.img_size, generator)}
 
     def upscale(self, lr: Tensor) -> Tensor:
-        """IRN^-1(AN(LR), 0)."""
+        """LR (N, 3, h, w) -> IRN^-1(AN(LR), 0), (N, 3, s h, s w)."""
         return self._enlarge(self.net.assist(lr), None)
 
     def _enlarge(self, lr: Tensor, z: Tensor | None) -> Tensor:

@@ -132,7 +132,7 @@ class Rescaling(Objective):
         return self.net.downscale(hr)[0] if self.makes_lr else super().downscale(hr)
 
     def upscale(self, lr: Tensor) -> Tensor:
-        """The network's inverse."""
+        """The network's inverse of LR as stored, with z = 0."""
         return self.net.upscale(lr)
 
     def stored(self, lr: Tensor, draws: Draws) -> Tensor:

@@ -69,7 +69,7 @@ class SuperResolution(Objective):
         return self.config.foreign_draws(count, generator)
 
     def upscale(self, lr: Tensor) -> Tensor:
-        """What the network makes of it."""
+        """What the network makes of LR as stored."""
         return cast(Tensor, self.net(lr))
 
     def forward(self, hr: Tensor, lr_reference: Tensor, draws: Draws) -> dict[str, Tensor]:
