@@ -92,13 +92,14 @@ def rescalers_of(request: Request) -> list[Rescaler]:
     from irnscale.cli.models import report_broken
     from irnscale.engine.memory import keep_freed_memory
     from irnscale.engine.rescaler import Rescaler
-    from irnscale.zoo import base_of, compose, find_all, models
+    from irnscale.zoo import Model, base_of, compose, find_all, models
 
     keep_freed_memory()
-    scales, assistants = _scales(request), []
+    scales, assistants, completions = _scales(request), list[Model](), list[Model]()
     if request.names:
         named = [find_all(name) for name in request.names]
-        chosen = [several for several in named if several[0].task != "assistance"]
+        chosen = [several for several in named if several[0].task not in ("assistance", "completion")]
+        completions = [model for several in named for model in several if model.task == "completion"]
         assistants = [model for several in named for model in several if model.task == "assistance"]
     else:
         broken: dict[Path, ModelError] = {}
@@ -114,6 +115,7 @@ def rescalers_of(request: Request) -> list[Rescaler]:
         given = {model.card.name for model in assistants}
         assistants += [m for m in models({}) if m.card.base_digest in digests and m.card.name not in given]
     found += [Rescaler([base_of(model)], assistant=model, **options) for model in assistants]
+    found += [Rescaler([base_of(model)], completion=model, **options) for model in completions]
     return sorted(found, key=lambda rescaler: rescaler.scale)
 
 
@@ -180,7 +182,11 @@ def _compared(rescalers: Sequence[Rescaler]) -> dict[Rescaler, list[Method]]:
         make = model_method if rescaler.assistant is None and rescaler.shrinks else super_resolution
         for precision in ("float32", "bfloat16"):
             other = Rescaler(
-                rescaler.models, assistant=rescaler.assistant, device=str(rescaler.device), precision=precision
+                rescaler.models,
+                assistant=rescaler.assistant,
+                completion=rescaler.completion,
+                device=str(rescaler.device),
+                precision=precision,
             )
             found.setdefault(rescaler, []).append(in_precision(make(other), other))
     return found

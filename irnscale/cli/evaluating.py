@@ -177,7 +177,7 @@ def _update_cards(rescalers: Sequence[Rescaler], results: Sequence[Summary], cho
     for rescaler in rescalers:
         if len(rescaler.models) > 1:
             raise UsageError(f"{rescaler.name}: several models in a row have no card", "name them one by one")
-        model = rescaler.assistant or rescaler.models[0]
+        model = rescaler.assistant or rescaler.completion or rescaler.models[0]
         update_card(model, results, rescaler.digest, chosen.more)
         click.echo(one_line(f"{model.weights.with_suffix('.json')}: scores written"), err=True)
 

@@ -35,7 +35,7 @@ def list_models(debug: bool = False) -> int:
         rows.append(
             (
                 card.name,
-                f"x{card.scale}" if model.task == "rescaling" else f"x{card.scale} --sr",
+                f"x{card.scale}" if model.task in ("rescaling", "completion") else f"x{card.scale} --sr",
                 "yes" if card.jpeg_resistant else "no",
                 "shipped" if model.shipped else "archive" if model.archived else str(model.weights.parent),
                 f"{score['psnr_y']:.2f} dB" if "psnr_y" in score else "-",
@@ -248,7 +248,8 @@ def export_model(run: Path, name: str, to: Path | None, overwrite: bool, debug: 
         origin=f"run {state['run_id']}, step {state['step']}",
         training={"recipe": state["recipe"], "steps": state["step"], "seconds": round(state["seconds"])},
     )
-    use = f"-m {called}" if family.task == "rescaling" else f"`irnscale up --sr -m {called}`"
+    ways = {"rescaling": f"-m {called}", "completion": f"`irnscale up -m {called}`"}
+    use = ways.get(family.task, f"`irnscale up --sr -m {called}`")
     click.echo(one_line(f"{model.weights}: use it with {use}"), err=True)
     return ExitCode.OK
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from irnscale.engine.canvas import Sink, Source
+from irnscale.engine.completing import TILE, Completing, Reader, memory
 from irnscale.engine.device import choose_device
 from irnscale.engine.enlarging import Enlarging, Sampling
 from irnscale.engine.executor import EXTREME, Progress, Sweep, Warn
@@ -25,7 +26,7 @@ from irnscale.engine.prepared import Prepared
 from irnscale.errors import DeviceError, InputError, ModelError, UsageError
 from irnscale.kernels import philox_normal
 from irnscale.logs import logger
-from irnscale.networks.network import IMAGE_CHANNELS, AssistingNetwork, Flow, RescalingNetwork
+from irnscale.networks.network import IMAGE_CHANNELS, AssistingNetwork, CompletingNetwork, Flow, RescalingNetwork
 from irnscale.networks.step import Program
 from irnscale.sizes import check_original_size, parse_memory
 from irnscale.zoo import (
@@ -45,12 +46,6 @@ ATTEMPTS, LESS = 4, 0.75
 AnyImage = TypeVar("AnyImage", Image.Image, "np.ndarray[Any, Any]", Tensor)
 
 
-class Reader(Protocol):
-    """Rows [first, last), or columns, of an input, on the device."""
-
-    def __call__(self, first: int, last: int, *, columns: bool) -> Tensor: ...
-
-
 class Rescaler:
     """Shrinks images and restores them, with one network or several composed without rounding in between.
 
@@ -63,7 +58,8 @@ class Rescaler:
     Nothing is random: z = 0.
     With an `assistant`, which belongs to the one model given, `up` prepares the small image first: for small images
     that `down` did not make. So is a model for super-resolution, which stands alone, and has no `down`; and no noise,
-    but where it draws `samples`, as SRFlow does.
+    but where it draws `samples`, as SRFlow does. With a `completion`, which belongs to the one model given, z is what
+    that makes of the small image, and of noise where there is a temperature.
     Safe to call from several threads.
     """
 
@@ -72,6 +68,7 @@ class Rescaler:
         models: Sequence[Model],
         *,
         assistant: Model | None = None,
+        completion: Model | None = None,
         device: str = "auto",
         precision: str = "auto",
         tile: int | None = None,
@@ -79,7 +76,7 @@ class Rescaler:
         warn: Warn | None = None,
     ) -> None:
         self.models = tuple(models)
-        self.assistant = assistant
+        self.assistant, self.completion = assistant, completion
         self.device = choose_device(device)
         self.dtype = choose_precision(precision, self.device)
         used = [*models, assistant] if assistant else models
@@ -100,13 +97,12 @@ class Rescaler:
             self.networks.append(net)
         self.flow: AssistingNetwork | None = None
         if assistant:
-            if [m.card.digest for m in models] != [assistant.card.base_digest]:
-                raise ModelError(
-                    f"{assistant.card.name}: was trained for {assistant.card.base} ({assistant.card.base_digest}), "
-                    f"not for {self.models[0].card.name} ({combined_digest(models)})",
-                    "leave the model out",
-                )
+            _check_base(assistant, models)
             self.flow = load_network(assistant, "assistance").to(self.device)
+        self.completing: CompletingNetwork | None = None
+        if completion:
+            _check_base(completion, models)
+            self.completing = load_network(completion, "completion").to(self.device)
         used_networks: list[Flow] = [*self.networks, *([self.flow] if self.flow is not None else [])]
         self._prepared = {net: Prepared(net, self.dtype) for net in used_networks}
         self.scale = combined_scale(models)
@@ -117,13 +113,14 @@ class Rescaler:
 
     @property
     def name(self) -> str:
-        """Name of the model, or of those composed joined by "+", or of the assistant, as provenance records it."""
-        return self.assistant.card.name if self.assistant else "+".join(m.card.name for m in self.models)
+        """Name of the model, of those composed joined by "+", or of what helps it, as provenance records it."""
+        helper = self.assistant or self.completion
+        return helper.card.name if helper else "+".join(m.card.name for m in self.models)
 
     @property
     def digest(self) -> str:
         """12 hexadecimal digits that identify the weights."""
-        return combined_digest([self.assistant, *self.models] if self.assistant else self.models)
+        return combined_digest([m for m in (self.assistant, self.completion) if m is not None] + list(self.models))
 
     @property
     def batches(self) -> bool:
@@ -189,6 +186,9 @@ class Rescaler:
             between = before.values * self._prepared[before.net].trunk_dtype.itemsize
             before.held += between
             after.held += between
+        if rev and self.completing is not None:
+            small = -(-height // self.scale), -(-width // self.scale)
+            found[-1].held += memory(self.completing, *small, self.tile or TILE)
         for stage in found:
             stage.held += round(pictures) + (held if self.device.type == "cpu" else 0)
         return found
@@ -248,7 +248,7 @@ class Rescaler:
         stages = self._stages(
             "up", width * self.scale, height * self.scale, source.bytes_per_pixel, sink.bytes_per_pixel, held
         )
-        self._through(stages, source, sink, _Noise(temperature, seed), progress)
+        self._through(stages, source, sink, _Noise(temperature, seed, self.completing, self.tile), progress)
         return sink.finish()  # type: ignore[no-any-return]
 
     def samples(
@@ -457,13 +457,20 @@ class _Stage:
 
 @dataclass(frozen=True)
 class _Noise:
-    """z for the inverse: zeros, or noise by absolute position, the same in every image of a batch."""
+    """z for the inverse: zeros, or noise by absolute position, the same in every image of a batch; or what a completing
+    network makes of either.
+    """
 
     temperature: float = 0.0
     seed: int = 0
+    completing: CompletingNetwork | None = None
+    tile: int | None = None
 
     def beside(self, reader: Reader, stage: _Stage) -> Reader:
         """The rows of LR with the z of this network after them. Each network draws from channels of its own."""
+        if self.completing is not None:
+            sides = stage.height // stage.net.scale, stage.width // stage.net.scale
+            return Completing(self.completing, reader, sides, self.tile or TILE, self.temperature, self.seed)
         channels, channel = IMAGE_CHANNELS * (stage.net.scale**2 - 1), stage.index << 16
 
         def read(first: int, last: int, *, columns: bool) -> Tensor:
@@ -504,6 +511,17 @@ class _Progress:
 def _temperatures(temperature: float) -> list[float]:
     """At which a sample is drawn, one after the other, until one is finite."""
     return [*(temperature * LESS**k for k in range(ATTEMPTS)), 0.0] if temperature else [0.0]
+
+
+def _check_base(helper: Model, models: Sequence[Model]) -> None:
+    """Raise ModelError where a model was trained for other weights than those of `models`."""
+    card = helper.card
+    if [m.card.digest for m in models] != [card.base_digest]:
+        raise ModelError(
+            f"{card.name}: was trained for {card.base} ({card.base_digest}), "
+            f"not for {models[0].card.name} ({combined_digest(models)})",
+            "leave the model out",
+        )
 
 
 def _rows_of(image: Tensor) -> Reader:

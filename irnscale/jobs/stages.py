@@ -251,6 +251,7 @@ class Rescaling:
                 self._rescalers[key] = Rescaler(
                     choice.models,
                     assistant=choice.assistant,
+                    completion=choice.completion,
                     device=settings.device,
                     precision=settings.precision,
                     tile=settings.tile,
@@ -265,7 +266,7 @@ class Rescaling:
 
 
 def _key(choice: Choice) -> str:
-    used = [choice.assistant, *choice.models] if choice.assistant else choice.models
+    used = [model for model in (choice.assistant, choice.completion, *choice.models) if model is not None]
     return "+".join(str(m.weights) for m in used)
 
 

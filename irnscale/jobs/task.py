@@ -30,12 +30,14 @@ class Choice:
     scale: int
     settings: str
     assistant: Model | None = None
+    completion: Model | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
-        """What the record calls the models: their names, joined by +."""
-        return self.assistant.card.name if self.assistant else "+".join(m.card.name for m in self.models)
+        """What the record calls the models: their names, joined by +, or that of the one that helps them."""
+        helper = self.assistant or self.completion
+        return helper.card.name if helper else "+".join(m.card.name for m in self.models)
 
     @property
     def digest(self) -> str:

@@ -96,7 +96,7 @@ class Up:
                 "give the small one, or use `ignore_provenance`",
                 parameters=("ignore_provenance",),
             )
-        assistant: Model | None = None
+        assistant = completion = None
         if self.sr:
             if record is not None:
                 raise UsageError(
@@ -109,6 +109,8 @@ class Up:
             if self.scale is not None and base.card.scale != self.scale:
                 what = f"scale={self.scale} contradicts model={settings.model}, which is x{base.card.scale}"
                 raise UsageError(what, "leave `scale` out", parameters=("scale", "model"))
+        elif (completion := _named_completion(settings)) is not None:
+            models = [_completed(label, completion, record, self.scale, self.require)]
         elif record is None:
             foreign = not self.ignore and not self.temperature
             lossy = _is_lossy(format)
@@ -122,6 +124,8 @@ class Up:
         text = f"up {name} {digest} {settings.files.settings} size={self.wanted} ignore={self.ignore}"
         if assistant is not None:
             text += f" sr {assistant.card.name} {assistant.card.digest}"
+        if completion is not None:
+            text += f" completed by {completion.card.name} {completion.card.digest}"
         facts: dict[str, Any] = {}
         if self.temperature:
             seed = self.seed + sample - 1
@@ -130,7 +134,7 @@ class Up:
             facts |= {"sample": sample} if self.samples > 1 else {}
         elif not self.with_detail:
             text += " detail=none"
-        return Choice(models, combined_scale(models), text, assistant, facts)
+        return Choice(models, combined_scale(models), text, assistant, completion, facts)
 
     def size(self, choice: Choice, header: Header | Picture) -> tuple[int, int]:
         """Of the upright result: the recorded size, unless the picture was resized since; the wanted one; or all.
@@ -192,8 +196,8 @@ class Up:
             picture = replace(picture, record=record, gray=record.gray)
         else:
             layers = layers_of(picture, picture.record)
-        # the base of the layers is without noise
-        if not self.with_detail or self.temperature:
+        # the base of the layers is without noise, and without what completes it
+        if not self.with_detail or self.temperature or _named_completion(self.settings) is not None:
             bare = tuple(layer.without_payloads() for layer in layers if layer.bits)
             return replace(picture, attachment=None, layers=bare)
         exact = self._exact_layer(picture)
@@ -246,6 +250,9 @@ class Up:
         if self.temperature:
             said = "its detail is left out: it belongs to what is restored without `temperature`"
             return [Remark(said, "temperature")]
+        if record.detail is not None and _named_completion(self.settings) is not None:
+            said = f"its detail is left out: it belongs to what is restored without model={self.settings.model}"
+            return [Remark(said, "model")]
         layer = self._exact_layer(picture)
         if layer is not None and layer.complete and layer.depth == 16 and self.settings.files.depth != 16:
             said = "the lossless layer gives 16 bits per channel back, of which 8 are kept (depth=16 keeps all)"
@@ -364,6 +371,33 @@ def _without_record(
 def _is_lossy(format: str | None) -> bool:
     """Of a small image as it was stored; a WebP does not tell."""
     return format in FORMATS and is_lossy(format)
+
+
+def _named_completion(settings: Settings) -> Model | None:
+    """The model of -m, where it completes what another restores."""
+    from irnscale.zoo import find_all
+
+    if settings.model is None:
+        return None
+    found = find_all(settings.model)
+    return found[0] if len(found) == 1 and found[0].task == "completion" else None
+
+
+def _completed(label: str, completion: Model, record: Provenance | None, scale: int | None, required: bool) -> Model:
+    """The model that it belongs to. Raises UsageError where the input was made by another, InputError, ModelError."""
+    from irnscale.zoo import base_of
+
+    card = completion.card
+    if record is None and required:
+        what = f"{label}: has no irnscale record, and `require_provenance` is given"
+        raise InputError(what, "leave it out", parameters=("require_provenance",))
+    if record is not None and record.digest != card.base_digest:
+        what = f"{label}: model={card.name} completes {card.base} ({card.base_digest}), its record says {record.model}"
+        raise UsageError(f"{what} ({record.digest})", "leave `model` out", parameters=("model",))
+    if scale is not None and scale != card.scale:
+        what = f"scale={scale} contradicts model={card.name}, which is x{card.scale}"
+        raise UsageError(what, "leave `scale` out", parameters=("scale", "model"))
+    return base_of(completion)
 
 
 def _from_record(label: str, record: Provenance, scale: int | None, settings: Settings) -> list[Model]:

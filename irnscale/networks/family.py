@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 PACKAGE = "irnscale.networks.families"
 ENTRY_POINTS = "irnscale.families"
 """The group in which other distributions name families of theirs."""
-Task = Literal["rescaling", "assistance", "super-resolution"]
-"""Shrinking and restoring; preparing foreign small pictures for another model's inverse; enlarging them."""
+Task = Literal["rescaling", "assistance", "completion", "super-resolution"]
+"""Shrinking and restoring; preparing foreign small pictures for another model's inverse; saying what another model
+threw away; enlarging foreign small pictures."""
 
 
 def _nothing(config: Any, tensors: Mapping[str, Tensor]) -> None:

@@ -160,6 +160,36 @@ class AssistingNetwork(Flow):
         return self.through(list(self.module_list), lr, True)
 
 
+class CompletingNetwork(Network):
+    """Task "completion": a distribution over z, the part that the network for rescaling of another model throws away.
+
+    z is (N, 3 scale^2 - 3, h, w), as the inverse of that network takes it (`RescalingNetwork.upscale`), given its LR
+    (N, 3, h, w) as it was stored, any h and w.
+    """
+
+    @property
+    def support(self) -> int:
+        """Small pixels on each side that a value of z depends on."""
+        raise NotImplementedError
+
+    @property
+    def channels_alive(self) -> int:
+        """Channels that are in memory at once, at most, for each small pixel."""
+        raise NotImplementedError
+
+    def complete(self, lr: Tensor, noise: Tensor | None = None) -> Tensor:
+        """LR and noise, of N(0, 1) and the shape of z -> z. None: without, the mode of the noise."""
+        raise NotImplementedError
+
+    def log_density(self, z: Tensor, lr: Tensor) -> Tensor:
+        """log p(z | LR) in nats, (N,)."""
+        raise NotImplementedError
+
+    def start(self, z: Tensor, lr: Tensor) -> None:
+        """Set what is set from data before training."""
+        raise NotImplementedError
+
+
 class SuperResolutionNetwork(Network):
     """Task "super-resolution": (N, 3, h, w) in [0, 1] -> (N, 3, scale h, scale w), any h and w."""
 

@@ -21,7 +21,13 @@ from irnscale.zoo.cards import ModelCard, file_sha256, read_card
 from irnscale.zoo.names import family, generation
 
 if TYPE_CHECKING:
-    from irnscale.networks.network import AssistingNetwork, Network, RescalingNetwork, SuperResolutionNetwork
+    from irnscale.networks.network import (
+        AssistingNetwork,
+        CompletingNetwork,
+        Network,
+        RescalingNetwork,
+        SuperResolutionNetwork,
+    )
 
 _log = logger(__name__)
 
@@ -230,7 +236,7 @@ def verify(model: Model) -> None:
 
 
 def base_of(model: Model) -> Model:
-    """The model that an assistant was trained for, whatever it is called. Raises ModelError where it is missing."""
+    """The model that an assistant or a completion was trained for, whatever it is called. Raises ModelError."""
     card = model.card
     same = [m for m in installed({}) if m.card.digest == card.base_digest and m.task == "rescaling"]
     if same:
@@ -274,6 +280,8 @@ def load_network(model: Model, task: Literal["rescaling"] = "rescaling") -> Resc
 @overload
 def load_network(model: Model, task: Literal["assistance"]) -> AssistingNetwork: ...
 @overload
+def load_network(model: Model, task: Literal["completion"]) -> CompletingNetwork: ...
+@overload
 def load_network(model: Model, task: Literal["super-resolution"]) -> SuperResolutionNetwork: ...
 def load_network(model: Model, task: Task = "rescaling") -> Any:
     """The network of a model for a task, float32 weights on the CPU, ready to run. Raises ModelError."""
@@ -299,6 +307,11 @@ def _unfit(model: Model, task: Task) -> ModelError:
         return ModelError(f"{card.name}: is no network for super-resolution", "see `irnscale models`")
     if task == "assistance":
         return ModelError(f"{card.name}: is no assistant", "see `irnscale models`")
+    if task == "completion":
+        return ModelError(f"{card.name}: completes no other model", "see `irnscale models`")
+    if model.task == "completion":
+        what = f"{card.name}: is no network of its own but completes what {card.base} restores"
+        return ModelError(what, f"use it for `up` with model={card.name}", parameters=("model",))
     if model.task == "super-resolution":
         return ModelError(
             f"{card.name}: enlarges pictures and does not shrink any",

@@ -16,6 +16,7 @@ from irnscale.networks.flow.prior import bits_per_dimension, standard_normal
 from irnscale.networks.flow.scales import LOG_SCALES
 from irnscale.networks.flow.split import GaussianSplit
 from irnscale.networks.flow.squeeze import Squeeze
+from irnscale.networks.flow.standardise import Standardise
 from irnscale.networks.flow.subnet import Subnet, ZeroConv
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "InvertibleConv",
     "Multiscale",
     "Squeeze",
+    "Standardise",
     "Subnet",
     "ZeroConv",
     "bits_per_dimension",
