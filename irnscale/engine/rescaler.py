@@ -187,8 +187,8 @@ class Rescaler:
             before.held += between
             after.held += between
         if rev and self.completing is not None:
-            small = -(-height // self.scale), -(-width // self.scale)
-            found[-1].held += memory(self.completing, *small, self.tile or TILE)
+            sides = -(-height // self.scale), -(-width // self.scale)
+            found[-1].held += memory(self.completing, *sides, self.tile or TILE)
         for stage in found:
             stage.held += round(pictures) + (held if self.device.type == "cpu" else 0)
         return found

@@ -68,7 +68,7 @@ class LatentFlow(CompletingNetwork):
     def log_density(self, z: Tensor, lr: Tensor) -> Tensor:
         """See `CompletingNetwork`."""
         noise, log_det = self.flow(z, [self.condition(lr)])
-        return standard_normal([noise]) + log_det
+        return cast(Tensor, standard_normal([noise]) + log_det)
 
     @torch.no_grad()
     def start(self, z: Tensor, lr: Tensor) -> None:
