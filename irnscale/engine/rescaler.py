@@ -186,9 +186,11 @@ class Rescaler:
             between = before.values * self._prepared[before.net].trunk_dtype.itemsize
             before.held += between
             after.held += between
-        if rev and self.completing is not None:
-            sides = -(-height // self.scale), -(-width // self.scale)
-            found[-1].held += memory(self.completing, *sides, self.tile or TILE)
+        for stage in found if rev else ():
+            completing = self.completing or getattr(stage.net, "completion", None)
+            if completing is not None:
+                sides = stage.height // stage.net.scale, stage.width // stage.net.scale
+                stage.held += memory(completing, *sides, self.tile or TILE)
         for stage in found:
             stage.held += round(pictures) + (held if self.device.type == "cpu" else 0)
         return found
@@ -468,9 +470,10 @@ class _Noise:
 
     def beside(self, reader: Reader, stage: _Stage) -> Reader:
         """The rows of LR with the z of this network after them. Each network draws from channels of its own."""
-        if self.completing is not None:
+        completing = self.completing or getattr(stage.net, "completion", None)
+        if completing is not None:
             sides = stage.height // stage.net.scale, stage.width // stage.net.scale
-            return Completing(self.completing, reader, sides, self.tile or TILE, self.temperature, self.seed)
+            return Completing(completing, reader, sides, self.tile or TILE, self.temperature, self.seed)
         channels, channel = IMAGE_CHANNELS * (stage.net.scale**2 - 1), stage.index << 16
 
         def read(first: int, last: int, *, columns: bool) -> Tensor:

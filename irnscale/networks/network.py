@@ -100,6 +100,11 @@ class RescalingNetwork(Flow):
         super().__init__(IMAGE_CHANNELS, scale)
 
     @property
+    def completion(self) -> CompletingNetwork | None:
+        """What makes the z that `program` in reverse is given, of LR and of noise; None: noise itself, or zeros."""
+        return None
+
+    @property
     def codec_modules(self) -> list[InvertibleModule]:
         """Modules after `down_modules` that model the codec which LR is stored with."""
         return []

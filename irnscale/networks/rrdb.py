@@ -45,7 +45,7 @@ class RRDB(nn.Module):
 
 
 class RRDBEncoder(nn.Module):
-    """(N, 3, h, w) in [0, 1] -> features on the grid of the small picture and on finer ones, any h and w.
+    """(N, `channels`, h, w) -> features on the grid of the small picture and on finer ones, any h and w.
 
     A convolution to 64 channels, `blocks` times `RRDB`, a convolution whose result is added to its input, and
     `upconvs` times: nearest enlargement by 2 and a convolution, LeakyReLU(0.2) between them. All convolutions are 3 x 3
@@ -54,10 +54,10 @@ class RRDBEncoder(nn.Module):
     `compute_dtype` is the precision of the convolutions (None: that of the weights).
     """
 
-    def __init__(self, blocks: int, growth: int, upconvs: int) -> None:
+    def __init__(self, blocks: int, growth: int, upconvs: int, *, channels: int = IMAGE_CHANNELS) -> None:
         super().__init__()
         self.compute_dtype: torch.dtype | None = None
-        self.conv_first = nn.Conv2d(IMAGE_CHANNELS, CHANNELS, 3, padding=1)
+        self.conv_first = nn.Conv2d(channels, CHANNELS, 3, padding=1)
         self.trunk = nn.ModuleList(RRDB(growth) for _ in range(blocks))
         self.trunk_conv = nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1)
         self.upconvs = nn.ModuleList(nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1) for _ in range(upconvs))

@@ -8,6 +8,7 @@ where x has several, which then share it: what depends on the condition alone is
 from __future__ import annotations
 
 from irnscale.networks.flow.actnorm import ActNorm
+from irnscale.networks.flow.conditional import ConditionalFlow
 from irnscale.networks.flow.coupling import ConditionalCoupling
 from irnscale.networks.flow.injector import AffineInjector
 from irnscale.networks.flow.mixing import InvertibleConv
@@ -24,6 +25,7 @@ __all__ = [
     "ActNorm",
     "AffineInjector",
     "ConditionalCoupling",
+    "ConditionalFlow",
     "FlowConfig",
     "GaussianSplit",
     "InvertibleConv",
