@@ -47,10 +47,10 @@ def test_it_learns(photos, tmp_path):
     recipe = load_recipe("hcflow-rescaling-x4-budget", [*OVERRIDES, "batch_size=2", "img_size=32"])
     trainer = Trainer(recipe, out=tmp_path / "run", device=CPU)
     hr, reference = crops(photos, 32)
-    trainer.prepare(hr)
+    trainer.prepare((hr, reference))
     lr = trainer.net.downscale(hr)[0]
     assert torch.allclose(lr, HCFlow().downscale(hr)[0], atol=1e-5), "the start is the Haar transform's small picture"
-    losses = [trainer.train_step(hr, reference, 2e-3)["loss"].item() for _ in range(25)]
+    losses = [trainer.train_step((hr, reference), 2e-3)["loss"].item() for _ in range(25)]
     assert losses[-1] < 0.9 * losses[0]
     assert trainer.count_bad() == 0
 

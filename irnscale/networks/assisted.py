@@ -66,5 +66,5 @@ class LatentFlow(CompletingNetwork):
 
     @property
     def channels(self) -> int:
-        """Of z."""
+        """Channels of z, 3 scale^2 - 3."""
         return IMAGE_CHANNELS * (self.config.scale**2 - 1)

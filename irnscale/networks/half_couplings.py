@@ -35,7 +35,7 @@ class Parted(Layer):
         return image, rest, parked
 
     def output_dims(self, input_dims: list[Shape]) -> list[Shape]:
-        """The same."""
+        """Shapes without the batch; they stay as they are."""
         return input_dims
 
 
@@ -160,5 +160,5 @@ class KeptFirst(Layer):
         return (x0.index_select(1, self.back if rev else self.order),), x0.new_zeros(x0.shape[0])
 
     def output_dims(self, input_dims: list[Shape]) -> list[Shape]:
-        """The same."""
+        """Shapes without the batch; they stay as they are."""
         return input_dims

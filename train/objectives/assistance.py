@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from irnscale.errors import UsageError
 from irnscale.kernels import quantize
-from irnscale.networks.network import AssistingNetwork, RescalingNetwork
-from irnscale.train.config import Recipe
+from irnscale.networks.network import AssistingNetwork
+from irnscale.train.frozen import BesideFrozen, named_base
 from irnscale.train.groups import Crops, ObjectiveConfig
 from irnscale.train.keys import not_negative, one_of, share
 from irnscale.train.losses import NORMS, image_loss
-from irnscale.train.objective import Draws, Objective
+from irnscale.train.objective import Draws
 from irnscale.train.objectives.rescaling import latent
 
 if TYPE_CHECKING:
@@ -50,20 +49,10 @@ class AssistanceConfig(ObjectiveConfig):
 
     def base_model(self) -> Model:
         """That of `assistant_of`, a name or a .safetensors with its card. Raises ModelError, UsageError."""
-        from irnscale.zoo import find
-
-        if not self.assistant_of:
-            raise UsageError("an assistant assists another model", "name it with assistant_of")
-        model = find(self.assistant_of)
-        if model.card.scale != self.scale:
-            raise UsageError(
-                f"assistant_of={self.assistant_of} is a model for scale {model.card.scale}, not {self.scale}",
-                f"add scale={model.card.scale}",
-            )
-        return model
+        return named_base("assistant_of", self.assistant_of, self.scale)
 
 
-class Assistance(Objective):
+class Assistance(BesideFrozen):
     """The dissertation's equations A.1 to A.3, each with its weight; L1 is `recon_norm`.
 
     LR is the bicubic picture in 8 bits, as foreign pictures are; LR' that of the frozen IRN, `base`. A.1 compares
@@ -76,25 +65,6 @@ class Assistance(Objective):
     config: AssistanceConfig
     data: Crops
     net: AssistingNetwork
-
-    def __init__(self, recipe: Recipe, net: AssistingNetwork | None = None) -> None:
-        super().__init__(recipe, net)
-        from irnscale.zoo import load_network
-
-        model = self.config.base_model()
-        self.base_digest = model.card.digest
-        # In a tuple, so that it counts neither as a parameter to train nor as state to save.
-        self._frozen: tuple[RescalingNetwork] = (load_network(model),)
-
-    @property
-    def base(self) -> RescalingNetwork:
-        """The frozen IRN before whose inverse the assistant is."""
-        return self._frozen[0]
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        self.base._apply(fn)  # type: ignore[no-untyped-call]
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        return self
 
     def draws(self, count: int, generator: torch.Generator, epochs: float, fraction: float) -> Draws:
         """See `Objective`: "z" or nothing."""

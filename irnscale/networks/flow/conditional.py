@@ -35,11 +35,11 @@ class ConditionalFlow(SequenceINN):
         """Positions on each side that a result depends on."""
 
     def noise_of(self, x: Tensor, condition: Tensor) -> Tensor:
-        """x -> noise."""
+        """x (N, channels, H, W) -> noise of N(0, 1) of the same shape."""
         return cast(Tensor, self(x, [condition], jac=False)[0])
 
     def from_noise(self, noise: Tensor, condition: Tensor) -> Tensor:
-        """Noise -> x."""
+        """The inverse of `noise_of`: noise -> x."""
         return cast(Tensor, self(noise, [condition], rev=True, jac=False)[0])
 
     def log_density(self, x: Tensor, condition: Tensor) -> Tensor:

@@ -38,5 +38,5 @@ class Standardise(InvertibleModule):
         return (y,), log_det if rev else -log_det
 
     def output_dims(self, input_dims: list[Shape]) -> list[Shape]:
-        """The same."""
+        """Shapes without the batch; they stay as they are."""
         return input_dims
