@@ -44,7 +44,7 @@ class BesideFrozen(Objective):
 
     @property
     def base(self) -> RescalingNetwork:
-        """The frozen network."""
+        """The frozen network, which gets no gradients and is not saved."""
         return self._frozen[0]
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:

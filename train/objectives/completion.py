@@ -72,7 +72,7 @@ class Completion(BesideFrozen):
         self.net.start(*reversed(self._kept_and_lost(batch[0])))
 
     def downscale(self, hr: Tensor) -> Tensor:
-        """The frozen model's LR."""
+        """See `Objective`: the frozen model's LR."""
         return self.base.downscale(hr)[0]
 
     def upscale(self, lr: Tensor) -> Tensor:
