@@ -10,7 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from irnscale.kernels.dispatch import count
-from irnscale.kernels.tiling import arithmetic, jit, on_device, plan, tile_index
+from irnscale.kernels.tiling import arithmetic, at, jit, on_device, plan, read, tile_index, write
 
 
 @jit
@@ -29,16 +29,17 @@ def _add(
     HAS_X: tl.constexpr,
     ACC: tl.constexpr,
     CHANNELS_LAST: tl.constexpr,
+    UNIT: tl.constexpr,
+    GROUP: tl.constexpr,
     ROWS: tl.constexpr,
     COLS: tl.constexpr,
 ) -> None:
     """y = x + SIGN p, or y = SIGN p without x; y may be x."""
-    n, c, h, w, inside = tile_index(C, H, W, tiles, CHANNELS_LAST, ROWS, COLS)
-    value = SIGN * tl.load(p + n * ps[0] + c * ps[1] + h * ps[2] + w * ps[3], mask=inside, other=0).to(ACC)
+    place, inside, whole = tile_index(C, H, W, tiles, CHANNELS_LAST, GROUP, ROWS, COLS)
+    value = SIGN * read(at(p, ps, place, CHANNELS_LAST, UNIT, GROUP), inside, whole).to(ACC)
     if HAS_X:
-        value += tl.load(x + n * xs[0] + c * xs[1] + h * xs[2] + w * xs[3], mask=inside, other=0).to(ACC)
-    target = y + n * ys[0] + c * ys[1] + h * ys[2] + w * ys[3]
-    tl.store(target, value.to(y.dtype.element_ty), mask=inside)
+        value += read(at(x, xs, place, CHANNELS_LAST, UNIT, GROUP), inside, whole).to(ACC)
+    write(at(y, ys, place, CHANNELS_LAST, UNIT, GROUP), value, inside, whole)
 
 
 def _launch(x: Tensor | None, p: Tensor, y: Tensor, sign: float, operation: str) -> Tensor:

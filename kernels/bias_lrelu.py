@@ -21,22 +21,49 @@ from torch.autograd.function import once_differentiable
 
 from irnscale.kernels import tiling
 from irnscale.kernels.dispatch import count
-from irnscale.kernels.tiling import OPTIONS, arithmetic, is_channels_last, jit, like, on_device, strides, sum_rows
+from irnscale.kernels.tiling import (
+    OPTIONS,
+    arithmetic,
+    is_channels_last,
+    jit,
+    like,
+    on_device,
+    read,
+    step,
+    strides,
+    sum_rows,
+    write,
+)
 
 
 @jit
 def _pixel_index(
-    C: tl.tensor, H: tl.tensor, W: tl.tensor, tiles: tl.tensor, PIXELS: tl.constexpr, CHANNELS: tl.constexpr
+    C: tl.constexpr, H: tl.tensor, W: tl.tensor, tiles: tl.tensor, PIXELS: tl.constexpr, CHANNELS: tl.constexpr
 ) -> Any:
-    """(n, c, h, w) of this program's tile and the mask of those inside; the pixels run down, c across."""
+    """(n, c, h, w) of this program's tile, the mask of those inside, and whether all are; pixels run down, c across."""
     pid = tl.program_id(0)
     channel_tiles = tl.cdiv(C, CHANNELS)
     n = (pid // tiles).to(tl.int64)
     tile = pid % tiles
-    c = (tile % channel_tiles) * CHANNELS + tl.arange(0, CHANNELS)[None, :]
-    pixel = (tile // channel_tiles) * PIXELS + tl.arange(0, PIXELS)[:, None]
+    left, top = (tile % channel_tiles) * CHANNELS, (tile // channel_tiles) * PIXELS
+    c = left + tl.arange(0, CHANNELS)[None, :]
+    pixel = top + tl.arange(0, PIXELS)[:, None]
     inside = (c < C) & (pixel < H * W)
-    return n, c.to(tl.int64), (pixel // W).to(tl.int64), (pixel % W).to(tl.int64), inside
+    whole = (left + CHANNELS <= C) & (top + PIXELS <= H * W)
+    return (n, c, (pixel // W).to(tl.int64), (pixel % W).to(tl.int64)), inside, whole
+
+
+@jit
+def _at(base: tl.tensor, steps: tl.tuple, place: tl.tuple, UNIT: tl.constexpr, ALIGNED: tl.constexpr) -> Any:
+    """Pointers to `place`. UNIT: channels are neighbours; ALIGNED: those of a pixel begin at a multiple of 16 bytes."""
+    n, c, h, w = place[0], place[1], place[2], place[3]
+    pixels = base + (n * step(steps, 0) + h * step(steps, 2) + w * step(steps, 3))
+    if ALIGNED:
+        pixels = tl.multiple_of(pixels, (16, 16))
+    if UNIT:
+        return pixels + c
+    else:
+        return pixels + c.to(tl.int64) * step(steps, 1)
 
 
 @jit
@@ -44,7 +71,7 @@ def _forward(
     x: tl.tensor,
     bias: tl.tensor,
     out: tl.tensor,
-    C: tl.tensor,
+    C: tl.constexpr,
     H: tl.tensor,
     W: tl.tensor,
     tiles: tl.tensor,
@@ -53,16 +80,18 @@ def _forward(
     os: tl.tuple,
     SLOPE: tl.constexpr,
     ACC: tl.constexpr,
+    UNIT: tl.constexpr,
+    ALIGNED: tl.constexpr,
     PIXELS: tl.constexpr,
     CHANNELS: tl.constexpr,
 ) -> None:
     """out = leaky_relu(x + bias); `out` points to the first channel of the slice."""
-    n, c, h, w, inside = _pixel_index(C, H, W, tiles, PIXELS, CHANNELS)
-    value = tl.load(x + n * xs[0] + c * xs[1] + h * xs[2] + w * xs[3], mask=inside, other=0).to(ACC)
+    place, inside, whole = _pixel_index(C, H, W, tiles, PIXELS, CHANNELS)
+    c = place[1]
+    value = read(_at(x, xs, place, UNIT, ALIGNED), inside, whole).to(ACC)
     value += tl.load(bias + c * bias_stride, mask=c < C, other=0).to(ACC)
     value = tl.where(value > 0, value, value * SLOPE)
-    target = out + n * os[0] + c * os[1] + h * os[2] + w * os[3]
-    tl.store(target, value.to(out.dtype.element_ty), mask=inside)
+    write(_at(out, os, place, UNIT, ALIGNED), value, inside, whole)
 
 
 @jit
@@ -72,7 +101,7 @@ def _backward(
     grad: tl.tensor,
     dx: tl.tensor,
     partial: tl.tensor,
-    C: tl.tensor,
+    C: tl.constexpr,
     H: tl.tensor,
     W: tl.tensor,
     tiles: tl.tensor,
@@ -84,21 +113,23 @@ def _backward(
     SLOPE: tl.constexpr,
     HAS_BIAS: tl.constexpr,
     ACC: tl.constexpr,
+    UNIT: tl.constexpr,
+    ALIGNED: tl.constexpr,
     PIXELS: tl.constexpr,
     CHANNELS: tl.constexpr,
 ) -> None:
     """dx = grad leaky_relu'(x + bias) and, per tile, its sum over the pixels of each channel."""
-    n, c, h, w, inside = _pixel_index(C, H, W, tiles, PIXELS, CHANNELS)
-    value = tl.load(x + n * xs[0] + c * xs[1] + h * xs[2] + w * xs[3], mask=inside, other=0).to(ACC)
+    place, inside, whole = _pixel_index(C, H, W, tiles, PIXELS, CHANNELS)
+    c = place[1]
+    value = read(_at(x, xs, place, UNIT, ALIGNED), inside, whole).to(ACC)
     if HAS_BIAS:
         value += tl.load(bias + c * bias_stride, mask=c < C, other=0).to(ACC)
-    g = tl.load(grad + n * gs[0] + c * gs[1] + h * gs[2] + w * gs[3], mask=inside, other=0).to(ACC)
+    g = read(_at(grad, gs, place, UNIT, ALIGNED), inside, whole).to(ACC)
     g = tl.where(value > 0, g, g * SLOPE)
-    target = dx + n * ds[0] + c * ds[1] + h * ds[2] + w * ds[3]
-    tl.store(target, g.to(dx.dtype.element_ty), mask=inside)
+    write(_at(dx, ds, place, UNIT, ALIGNED), g, inside, whole)
     # The sums of one channel lie side by side, one for each tile of pixels in each sample.
     channel_tiles = tl.cdiv(C, CHANNELS)
-    part = n * (tiles // channel_tiles) + (tl.program_id(0) % tiles) // channel_tiles
+    part = place[0] * (tiles // channel_tiles) + (tl.program_id(0) % tiles) // channel_tiles
     channel = (tl.program_id(0) % tiles % channel_tiles) * CHANNELS + tl.arange(0, CHANNELS)
     sums = tl.sum(g, axis=0)
     tl.store(partial + channel.to(tl.int64) * partial_stride + part, sums, mask=channel < C)
@@ -110,9 +141,17 @@ def _tiling(x: Tensor, out: Tensor) -> tuple[int, int, int, int]:
     if h * w >= 2**31:
         raise ValueError(f"x must have fewer than 2^31 pixels per sample, got {h} x {w}")
     channels = min(64, tiling.TILE, triton.next_power_of_2(c)) if is_channels_last(x) or is_channels_last(out) else 1
-    pixels = min(tiling.TILE // channels, triton.next_power_of_2(h * w))
+    pixels = tiling.TILE // channels
     pixel_tiles = triton.cdiv(h * w, pixels)
     return pixels, channels, pixel_tiles * triton.cdiv(c, channels), pixel_tiles
+
+
+def _layout(*tensors: Tensor) -> dict[str, bool]:
+    """The constants of `_at`, for all of them."""
+    unit = all(x.stride(1) == 1 for x in tensors)
+    bytes_of = [(x, x.element_size()) for x in tensors]
+    aligned = all(x.data_ptr() % 16 == 0 and all(x.stride(k) * b % 16 == 0 for k in (0, 2, 3)) for x, b in bytes_of)
+    return {"UNIT": unit, "ALIGNED": unit and aligned}
 
 
 def bias_lrelu_backward(
@@ -157,6 +196,7 @@ def bias_lrelu_backward(
             SLOPE=float(negative_slope),
             HAS_BIAS=bias is not None,
             ACC=acc,
+            **_layout(x, grad, dx),
             PIXELS=pixels,
             CHANNELS=channels,
             **OPTIONS,
@@ -191,6 +231,7 @@ class _BiasLReLUInto(torch.autograd.Function):
                     strides(view),
                     SLOPE=slope,
                     ACC=arithmetic(x, bias),
+                    **_layout(x, view),
                     PIXELS=pixels,
                     CHANNELS=channels,
                     **OPTIONS,

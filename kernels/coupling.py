@@ -23,7 +23,7 @@ from torch.autograd.function import once_differentiable
 
 from irnscale.kernels.dispatch import REDUCED, count
 from irnscale.kernels.reference import Activation
-from irnscale.kernels.tiling import Plan, arithmetic, jit, on_device, plan, sum_rows, tile_index
+from irnscale.kernels.tiling import Plan, arithmetic, at, jit, on_device, plan, read, sum_rows, tile_index, write
 
 
 @jit
@@ -79,22 +79,23 @@ def _apply(
     LOG_DET: tl.constexpr,
     ACC: tl.constexpr,
     CHANNELS_LAST: tl.constexpr,
+    UNIT: tl.constexpr,
+    GROUP: tl.constexpr,
     ROWS: tl.constexpr,
     COLS: tl.constexpr,
 ) -> None:
     """y = x exp(sigma) + t, or (x - t) exp(-sigma); one partial sum of +-sigma per tile."""
-    n, c, h, w, inside = tile_index(C, H, W, tiles, CHANNELS_LAST, ROWS, COLS)
-    xv = tl.load(x + n * xs[0] + c * xs[1] + h * xs[2] + w * xs[3], mask=inside, other=0).to(ACC)
-    sv = tl.load(s + n * ss[0] + c * ss[1] + h * ss[2] + w * ss[3], mask=inside, other=0).to(ACC)
-    tv = tl.load(t + n * ts[0] + c * ts[1] + h * ts[2] + w * ts[3], mask=inside, other=0).to(ACC)
+    place, inside, whole = tile_index(C, H, W, tiles, CHANNELS_LAST, GROUP, ROWS, COLS)
+    xv = read(at(x, xs, place, CHANNELS_LAST, UNIT, GROUP), inside, whole).to(ACC)
+    sv = read(at(s, ss, place, CHANNELS_LAST, UNIT, GROUP), inside, whole).to(ACC)
+    tv = read(at(t, ts, place, CHANNELS_LAST, UNIT, GROUP), inside, whole).to(ACC)
     sigma, _ = _log_scale(sv, CLAMP, TIGHTNESS, ACTIVATION)
     if INVERSE:
         sigma = -sigma
         yv = (xv - tv) * tl.exp(sigma)
     else:
         yv = xv * tl.exp(sigma) + tv
-    target = y + n * ys[0] + c * ys[1] + h * ys[2] + w * ys[3]
-    tl.store(target, yv.to(y.dtype.element_ty), mask=inside)
+    write(at(y, ys, place, CHANNELS_LAST, UNIT, GROUP), yv, inside, whole)
     if LOG_DET:
         # Proposal #1 is not zero at s = 0, so lanes outside the tensor must be silenced here.
         kept = tl.where(inside, sigma, 0.0)
@@ -132,6 +133,8 @@ def _backward(
     RECOMPUTE: tl.constexpr,
     ACC: tl.constexpr,
     CHANNELS_LAST: tl.constexpr,
+    UNIT: tl.constexpr,
+    GROUP: tl.constexpr,
     ROWS: tl.constexpr,
     COLS: tl.constexpr,
 ) -> None:
@@ -140,15 +143,15 @@ def _backward(
     `x` is the operand that is multiplied by exp(sigma): the forward's input, the inverse's result, or, with
     RECOMPUTE, the inverse's input, from which the result is made with `t`.
     """
-    n, c, h, w, inside = tile_index(C, H, W, tiles, CHANNELS_LAST, ROWS, COLS)
-    xv = tl.load(x + n * xs[0] + c * xs[1] + h * xs[2] + w * xs[3], mask=inside, other=0).to(ACC)
-    sv = tl.load(s + n * ss[0] + c * ss[1] + h * ss[2] + w * ss[3], mask=inside, other=0).to(ACC)
-    g = tl.load(grad + n * gs[0] + c * gs[1] + h * gs[2] + w * gs[3], mask=inside, other=0).to(ACC)
+    place, inside, whole = tile_index(C, H, W, tiles, CHANNELS_LAST, GROUP, ROWS, COLS)
+    xv = read(at(x, xs, place, CHANNELS_LAST, UNIT, GROUP), inside, whole).to(ACC)
+    sv = read(at(s, ss, place, CHANNELS_LAST, UNIT, GROUP), inside, whole).to(ACC)
+    g = read(at(grad, gs, place, CHANNELS_LAST, UNIT, GROUP), inside, whole).to(ACC)
     sigma, slope = _log_scale(sv, CLAMP, TIGHTNESS, ACTIVATION)
     if INVERSE:
         scale = tl.exp(-sigma)
         if RECOMPUTE:
-            tv = tl.load(t + n * ts[0] + c * ts[1] + h * ts[2] + w * ts[3], mask=inside, other=0).to(ACC)
+            tv = read(at(t, ts, place, CHANNELS_LAST, UNIT, GROUP), inside, whole).to(ACC)
             xv = (xv - tv) * scale
         dxv = g * scale
         dsigma = -g * xv
@@ -158,15 +161,12 @@ def _backward(
         dsigma = dxv * xv
         dtv = g
     if LOG_DET:
-        by_log_det = tl.load(grad_log_det + n * log_det_stride).to(ACC)
+        by_log_det = tl.load(grad_log_det + place[0] * log_det_stride).to(ACC)
         dsigma += -by_log_det if INVERSE else by_log_det
-    target = n * dxs[0] + c * dxs[1] + h * dxs[2] + w * dxs[3]
-    tl.store(dx + target, dxv.to(dx.dtype.element_ty), mask=inside)
-    target = n * dss[0] + c * dss[1] + h * dss[2] + w * dss[3]
-    tl.store(ds + target, (dsigma * slope).to(ds.dtype.element_ty), mask=inside)
+    write(at(dx, dxs, place, CHANNELS_LAST, UNIT, GROUP), dxv, inside, whole)
+    write(at(ds, dss, place, CHANNELS_LAST, UNIT, GROUP), dsigma * slope, inside, whole)
     if WRITE_DT:
-        target = n * dts[0] + c * dts[1] + h * dts[2] + w * dts[3]
-        tl.store(dt + target, dtv.to(dt.dtype.element_ty), mask=inside)
+        write(at(dt, dts, place, CHANNELS_LAST, UNIT, GROUP), dtv, inside, whole)
 
 
 class _Coupling(torch.autograd.Function):

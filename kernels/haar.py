@@ -18,13 +18,16 @@ from torch import Tensor
 from irnscale.kernels.dispatch import count
 from irnscale.kernels.tiling import (
     arithmetic,
+    at,
     is_channels_last,
     jit,
     like,
     on_device,
+    read,
     tile_index,
     tile_plan,
     to_grey_level,
+    write,
 )
 
 
@@ -42,38 +45,39 @@ def _forward(
     FROM_UINT8: tl.constexpr,
     ACC: tl.constexpr,
     CHANNELS_LAST: tl.constexpr,
+    UNIT: tl.constexpr,
+    GROUP: tl.constexpr,
     ROWS: tl.constexpr,
     COLS: tl.constexpr,
 ) -> None:
     """x (N, C, 2H, 2W) -> y (N, 4C, H, W)."""
-    n, ch, i, j, inside = tile_index(C, H, W, tiles, CHANNELS_LAST, ROWS, COLS)
-    source = x + n * xs[0] + ch * xs[1] + 2 * i * xs[2]
+    place, inside, whole = tile_index(C, H, W, tiles, CHANNELS_LAST, GROUP, ROWS, COLS)
+    n, first, ch, i, j = place[0], place[1], place[2], place[3], place[4]
     if CHANNELS_LAST:
-        source += 2 * j * xs[3]
-        a = tl.load(source, mask=inside, other=0)
-        b = tl.load(source + xs[3], mask=inside, other=0)
-        c = tl.load(source + xs[2], mask=inside, other=0)
-        d = tl.load(source + xs[2] + xs[3], mask=inside, other=0)
+        a = read(at(x, xs, (n, first, ch, 2 * i, 2 * j), CHANNELS_LAST, UNIT, GROUP), inside, whole)
+        b = read(at(x, xs, (n, first, ch, 2 * i, 2 * j + 1), CHANNELS_LAST, UNIT, GROUP), inside, whole)
+        c = read(at(x, xs, (n, first, ch, 2 * i + 1, 2 * j), CHANNELS_LAST, UNIT, GROUP), inside, whole)
+        d = read(at(x, xs, (n, first, ch, 2 * i + 1, 2 * j + 1), CHANNELS_LAST, UNIT, GROUP), inside, whole)
     else:
         # Whole lines, split in registers: full-width loads instead of pairs of strided ones.
-        tile = tl.program_id(0) % tiles
-        line = (tile % tl.cdiv(W, COLS)).to(tl.int64) * (2 * COLS) + tl.arange(0, 2 * COLS)[None, :]
-        on_line = (ch < C) & (line < 2 * W)
-        source += line * xs[3]
-        a, b = tl.split(tl.reshape(tl.load(source, mask=on_line, other=0), [ROWS, COLS, 2]))
-        c, d = tl.split(tl.reshape(tl.load(source + xs[2], mask=on_line, other=0), [ROWS, COLS, 2]))
+        line = tl.arange(0, 2 * COLS)[None, :]
+        on_line = (ch < C) & (2 * first + line < 2 * W)
+        upper = at(x, xs, (n, 2 * first, ch, 2 * i, line), CHANNELS_LAST, UNIT, GROUP)
+        lower = at(x, xs, (n, 2 * first, ch, 2 * i + 1, line), CHANNELS_LAST, UNIT, GROUP)
+        a, b = tl.split(tl.reshape(read(upper, on_line, whole), [ROWS, COLS, 2]))
+        c, d = tl.split(tl.reshape(read(lower, on_line, whole), [ROWS, COLS, 2]))
     a, b, c, d = a.to(ACC), b.to(ACC), c.to(ACC), d.to(ACC)
     if FROM_UINT8:
         # Correctly rounded: the same float32 as torch's x / 255.
         a, b = tl.math.div_rn(a, 255.0), tl.math.div_rn(b, 255.0)
         c, d = tl.math.div_rn(c, 255.0), tl.math.div_rn(d, 255.0)
     top, bottom, left, right = a + b, c + d, a - b, c - d
-    target = y + n * ys[0] + i * ys[2] + j * ys[3]
-    kind = y.dtype.element_ty
-    tl.store(target + ch * ys[1], ((top + bottom) * FACTOR).to(kind), mask=inside)
-    tl.store(target + (C + ch) * ys[1], ((left + right) * FACTOR).to(kind), mask=inside)
-    tl.store(target + (2 * C + ch) * ys[1], ((top - bottom) * FACTOR).to(kind), mask=inside)
-    tl.store(target + (3 * C + ch) * ys[1], ((left - right) * FACTOR).to(kind), mask=inside)
+    ll, lh = (top + bottom) * FACTOR, (left + right) * FACTOR
+    hl, hh = (top - bottom) * FACTOR, (left - right) * FACTOR
+    write(at(y, ys, place, CHANNELS_LAST, UNIT, GROUP), ll, inside, whole)
+    write(at(y, ys, (n, first, C + ch, i, j), CHANNELS_LAST, UNIT, GROUP), lh, inside, whole)
+    write(at(y, ys, (n, first, 2 * C + ch, i, j), CHANNELS_LAST, UNIT, GROUP), hl, inside, whole)
+    write(at(y, ys, (n, first, 3 * C + ch, i, j), CHANNELS_LAST, UNIT, GROUP), hh, inside, whole)
 
 
 @jit
@@ -90,16 +94,18 @@ def _inverse(
     TO_UINT8: tl.constexpr,
     ACC: tl.constexpr,
     CHANNELS_LAST: tl.constexpr,
+    UNIT: tl.constexpr,
+    GROUP: tl.constexpr,
     ROWS: tl.constexpr,
     COLS: tl.constexpr,
 ) -> None:
     """y (N, 4C, H, W) -> x (N, C, 2H, 2W)."""
-    n, ch, i, j, inside = tile_index(C, H, W, tiles, CHANNELS_LAST, ROWS, COLS)
-    source = y + n * ys[0] + i * ys[2] + j * ys[3]
-    ll = tl.load(source + ch * ys[1], mask=inside, other=0).to(ACC)
-    lh = tl.load(source + (C + ch) * ys[1], mask=inside, other=0).to(ACC)
-    hl = tl.load(source + (2 * C + ch) * ys[1], mask=inside, other=0).to(ACC)
-    hh = tl.load(source + (3 * C + ch) * ys[1], mask=inside, other=0).to(ACC)
+    place, inside, whole = tile_index(C, H, W, tiles, CHANNELS_LAST, GROUP, ROWS, COLS)
+    n, first, ch, i, j = place[0], place[1], place[2], place[3], place[4]
+    ll = read(at(y, ys, place, CHANNELS_LAST, UNIT, GROUP), inside, whole).to(ACC)
+    lh = read(at(y, ys, (n, first, C + ch, i, j), CHANNELS_LAST, UNIT, GROUP), inside, whole).to(ACC)
+    hl = read(at(y, ys, (n, first, 2 * C + ch, i, j), CHANNELS_LAST, UNIT, GROUP), inside, whole).to(ACC)
+    hh = read(at(y, ys, (n, first, 3 * C + ch, i, j), CHANNELS_LAST, UNIT, GROUP), inside, whole).to(ACC)
     top, bottom, top_step, bottom_step = ll + hl, ll - hl, lh + hh, lh - hh
     a, b = (top + top_step) * FACTOR, (top - top_step) * FACTOR
     c, d = (bottom + bottom_step) * FACTOR, (bottom - bottom_step) * FACTOR
@@ -110,20 +116,18 @@ def _inverse(
         a, b, c, d = a.to(tl.int32), b.to(tl.int32), c.to(tl.int32), d.to(tl.int32)
     kind = x.dtype.element_ty
     a, b, c, d = a.to(kind), b.to(kind), c.to(kind), d.to(kind)
-    target = x + n * xs[0] + ch * xs[1] + 2 * i * xs[2]
     if CHANNELS_LAST:
-        target += 2 * j * xs[3]
-        tl.store(target, a, mask=inside)
-        tl.store(target + xs[3], b, mask=inside)
-        tl.store(target + xs[2], c, mask=inside)
-        tl.store(target + xs[2] + xs[3], d, mask=inside)
+        write(at(x, xs, (n, first, ch, 2 * i, 2 * j), CHANNELS_LAST, UNIT, GROUP), a, inside, whole)
+        write(at(x, xs, (n, first, ch, 2 * i, 2 * j + 1), CHANNELS_LAST, UNIT, GROUP), b, inside, whole)
+        write(at(x, xs, (n, first, ch, 2 * i + 1, 2 * j), CHANNELS_LAST, UNIT, GROUP), c, inside, whole)
+        write(at(x, xs, (n, first, ch, 2 * i + 1, 2 * j + 1), CHANNELS_LAST, UNIT, GROUP), d, inside, whole)
     else:
-        tile = tl.program_id(0) % tiles
-        line = (tile % tl.cdiv(W, COLS)).to(tl.int64) * (2 * COLS) + tl.arange(0, 2 * COLS)[None, :]
-        on_line = (ch < C) & (line < 2 * W)
-        target += line * xs[3]
-        tl.store(target, tl.reshape(tl.join(a, b), [ROWS, 2 * COLS]), mask=on_line)
-        tl.store(target + xs[2], tl.reshape(tl.join(c, d), [ROWS, 2 * COLS]), mask=on_line)
+        line = tl.arange(0, 2 * COLS)[None, :]
+        on_line = (ch < C) & (2 * first + line < 2 * W)
+        upper = at(x, xs, (n, 2 * first, ch, 2 * i, line), CHANNELS_LAST, UNIT, GROUP)
+        lower = at(x, xs, (n, 2 * first, ch, 2 * i + 1, line), CHANNELS_LAST, UNIT, GROUP)
+        write(upper, tl.reshape(tl.join(a, b), [ROWS, 2 * COLS]), on_line, whole)
+        write(lower, tl.reshape(tl.join(c, d), [ROWS, 2 * COLS]), on_line, whole)
 
 
 def _launch_forward(x: Tensor, factor: float, operation: str) -> Tensor:

@@ -14,13 +14,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import triton
 import triton.language as tl
 from torch import Tensor
 
 from irnscale.kernels.checks import check_philox
 from irnscale.kernels.dispatch import count
-from irnscale.kernels.tiling import is_channels_last, jit, on_device, strides, tile_index, tile_plan
+from irnscale.kernels.tiling import is_channels_last, jit, on_device, step, strides, tile_index, tile_plan
 
 
 @jit
@@ -54,7 +53,7 @@ def _box_muller(u: tl.tensor, v: tl.tensor, kind: tl.constexpr) -> Any:
         return cosine.to(tl.float32).to(kind), sine.to(tl.float32).to(kind)
 
 
-@triton.jit(do_not_specialize=["n0", "c0", "y0", "x0", "key0", "key1"])  # type: ignore[untyped-decorator]
+@jit
 def _normal(
     out: tl.tensor,
     n0: tl.tensor,
@@ -70,11 +69,15 @@ def _normal(
     tiles: tl.tensor,
     os: tl.tuple,
     CHANNELS_LAST: tl.constexpr,
+    UNIT: tl.constexpr,
+    GROUP: tl.constexpr,
     ROWS: tl.constexpr,
     COLS: tl.constexpr,
 ) -> None:
     """One Philox call per group of four columns; W counts the groups that touch the WIDTH columns."""
-    n, c, y, group, inside = tile_index(C, H, W, tiles, CHANNELS_LAST, ROWS, COLS)
+    place, inside, _ = tile_index(C, H, W, tiles, CHANNELS_LAST, GROUP, ROWS, COLS)
+    n, c, y = place[0], place[2].to(tl.int64), place[3]
+    group = place[1] + place[4]
     first = x0.to(tl.int64) // 4
     zero = (c + y + group) * 0
     words = _philox(
@@ -89,11 +92,12 @@ def _normal(
     z2, z3 = _box_muller(words[2], words[3], out.dtype.element_ty)
     # The column of the group's first number, negative where the tile starts inside a group.
     x = (group + first) * 4 - x0
-    target = out + n * os[0] + c * os[1] + y * os[2] + x * os[3]
+    right = step(os, 3)
+    target = out + n * step(os, 0) + c * step(os, 1) + y * step(os, 2) + x * right
     tl.store(target, z0, mask=inside & (x >= 0) & (x < WIDTH))
-    tl.store(target + os[3], z1, mask=inside & (x >= -1) & (x < WIDTH - 1))
-    tl.store(target + 2 * os[3], z2, mask=inside & (x >= -2) & (x < WIDTH - 2))
-    tl.store(target + 3 * os[3], z3, mask=inside & (x >= -3) & (x < WIDTH - 3))
+    tl.store(target + right, z1, mask=inside & (x >= -1) & (x < WIDTH - 1))
+    tl.store(target + 2 * right, z2, mask=inside & (x >= -2) & (x < WIDTH - 2))
+    tl.store(target + 3 * right, z3, mask=inside & (x >= -3) & (x < WIDTH - 3))
 
 
 def philox_normal(

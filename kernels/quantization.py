@@ -10,7 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from irnscale.kernels.dispatch import count
-from irnscale.kernels.tiling import arithmetic, jit, on_device, plan, tile_index, to_grey_level
+from irnscale.kernels.tiling import arithmetic, at, jit, on_device, plan, read, tile_index, to_grey_level, write
 
 
 @jit
@@ -27,12 +27,14 @@ def _quantize(
     TO_INTEGER: tl.constexpr,
     ACC: tl.constexpr,
     CHANNELS_LAST: tl.constexpr,
+    UNIT: tl.constexpr,
+    GROUP: tl.constexpr,
     ROWS: tl.constexpr,
     COLS: tl.constexpr,
 ) -> None:
     """y = round(L clamp(x, 0, 1)) / L, half to even, NaN stays NaN; or the levels themselves, where NaN is 0."""
-    n, c, h, w, inside = tile_index(C, H, W, tiles, CHANNELS_LAST, ROWS, COLS)
-    value = tl.load(x + n * xs[0] + c * xs[1] + h * xs[2] + w * xs[3], mask=inside, other=0).to(ACC)
+    place, inside, whole = tile_index(C, H, W, tiles, CHANNELS_LAST, GROUP, ROWS, COLS)
+    value = read(at(x, xs, place, CHANNELS_LAST, UNIT, GROUP), inside, whole).to(ACC)
     level = to_grey_level(value, LEVELS)
     if TO_INTEGER:
         # Through int32: not every backend converts floats to small integers directly.
@@ -42,8 +44,7 @@ def _quantize(
         level = level / LEVELS if value.dtype == tl.float64 else tl.math.div_rn(level, LEVELS)
         # A NaN is evidence of an overflow in the network and must not pass as black.
         level = tl.where(value == value, level, value)
-    target = y + n * ys[0] + c * ys[1] + h * ys[2] + w * ys[3]
-    tl.store(target, level.to(y.dtype.element_ty), mask=inside)
+    write(at(y, ys, place, CHANNELS_LAST, UNIT, GROUP), level, inside, whole)
 
 
 def _launch(x: Tensor, y: Tensor, depth: int) -> Tensor:

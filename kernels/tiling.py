@@ -3,8 +3,12 @@
 Every kernel works on tiles of ROWS x COLS elements of one sample. In contiguous memory a row is one
 (c, h) line and its columns are w; in channels-last memory a row is one h and its columns are (w, c) with
 c fastest, so that neighbouring lanes touch neighbouring addresses in either layout, whatever C and W.
-All tensors are read and written through their own strides (int64), so slices and mixed layouts are
-served; only their speed differs.
+All tensors are read and written through their own strides, so slices and mixed layouts are served; only their speed
+differs. What makes a variant of a kernel is the kind of its layout and nothing else: shapes of tiles are fixed, and
+sizes and strides are plain numbers to the compiler, so that no picture's size makes it compile anything again.
+
+Samples and rows have 64-bit offsets, places within a row 32-bit ones, since 64-bit arithmetic on every element would
+take as long as the memory. Tiles wholly inside the tensor have no masks, which would forbid vector accesses.
 """
 
 # ruff: noqa: N803  (compile-time arguments and sizes in capitals, as everywhere in Triton)
@@ -13,6 +17,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import lru_cache
+from inspect import signature
 from typing import Any
 
 import torch
@@ -22,6 +28,8 @@ from torch import Tensor
 
 from irnscale.kernels import dispatch
 
+Steps = tuple[int, int, int, int]
+"""Strides of an image tensor, or what kernels are given of them."""
 TILE = 1024
 """Elements per program: two 128-bit float32 accesses per lane with the default four warps."""
 
@@ -30,9 +38,17 @@ OPTIONS = {"enable_fp_fusion": False}
 The kernels wait for memory, not for arithmetic, so it costs nothing."""
 
 
+_SIZES = {"H", "W", "WIDTH", "tiles", "count", "bias_stride", "partial_stride", "log_det_stride"}
+NUMBERS = _SIZES | {"n0", "c0", "y0", "x0", "key0", "key1"}
+"""Arguments of kernels that are numbers, and so are all tuples: strides."""
+
+
 def jit(function: Callable[..., Any]) -> Any:
-    """`triton.jit` as type checkers understand it."""
-    return triton.jit(function)
+    """`triton.jit` as type checkers understand it; neither sizes and strides nor addresses make another variant."""
+    arguments = [p for p in signature(function).parameters.values() if p.annotation != "tl.constexpr"]
+    numbers = [p.name for p in arguments if p.annotation == "tl.tuple" or p.name in NUMBERS]
+    addresses = [p.name for p in arguments if p.name not in numbers]
+    return triton.jit(do_not_specialize=numbers, do_not_specialize_on_alignment=addresses)(function)
 
 
 @jit
@@ -42,35 +58,96 @@ def tile_index(
     W: tl.tensor,
     tiles: tl.tensor,
     CHANNELS_LAST: tl.constexpr,
+    GROUP: tl.constexpr,
     ROWS: tl.constexpr,
     COLS: tl.constexpr,
 ) -> Any:
-    """The (n, c, h, w) of this program's tile, int64, and the mask of those inside the tensor.
+    """(n, first, c, h, w) of this program's tile, the mask of those inside the tensor, and whether all are.
 
-    n is a scalar; c, h and w broadcast to (ROWS, COLS).
+    n and first, the column that w counts from, are int64 scalars; c, h and w broadcast to (ROWS, COLS), h in int64 and
+    c too, but in channels-last memory, where its and w's places in a row of pixels are int32.
     """
     pid = tl.program_id(0)
     n = (pid // tiles).to(tl.int64)
     tile = pid % tiles
     if CHANNELS_LAST:
-        col_tiles = tl.cdiv(W * C, COLS)
-        row = (tile // col_tiles) * ROWS + tl.arange(0, ROWS)[:, None]
-        # One image row has far fewer than 2^31 elements, and 64-bit division is slow.
-        col = (tile % col_tiles) * COLS + tl.arange(0, COLS)[None, :]
-        c, h, w = col % C, row, col // C
-        if C % 4 == 0:
-            # The compiler cannot see through % and //: four neighbours share a pixel and lie in a row.
-            c = tl.max_contiguous(tl.multiple_of(c, (1, 4)), (1, 4))
-            w = tl.max_constancy(w, (1, 4))
-        inside = (row < H) & (col < W * C)
+        width = W * C
+        height = H
     else:
-        col_tiles = tl.cdiv(W, COLS)
-        row = (tile // col_tiles) * ROWS + tl.arange(0, ROWS)[:, None]
+        width = W
+        height = C * H
+    col_tiles = tl.cdiv(width, COLS)
+    top = (tile // col_tiles).to(tl.int32) * ROWS
+    row = top + tl.arange(0, ROWS)[:, None]
+    lane = tl.arange(0, COLS)[None, :]
+    if CHANNELS_LAST:
+        # One row of pixels has far fewer than 2^31 elements.
+        left = (tile % col_tiles).to(tl.int32) * COLS
+        col = left + lane
+        first = n * 0
+        c, h, w = col % C, row.to(tl.int64), col // C
+        if GROUP > 1:
+            # The compiler cannot see through % and //: so many neighbours share a pixel and lie in a row.
+            c = tl.max_contiguous(tl.multiple_of(c, (1, GROUP)), (1, GROUP))
+            w = tl.max_constancy(w, (1, GROUP))
+    else:
         # A tensor collapsed to one row (see `plan`) may have more than 2^31 columns.
-        col = (tile % col_tiles).to(tl.int64) * COLS + tl.arange(0, COLS)[None, :]
-        c, h, w = row // H, row % H, col
-        inside = (row < C * H) & (col < W)
-    return n, c.to(tl.int64), h.to(tl.int64), w.to(tl.int64), inside
+        left = (tile % col_tiles).to(tl.int64) * COLS
+        col = left + lane
+        first = left
+        c, h, w = (row // H).to(tl.int64), (row % H).to(tl.int64), lane
+    inside = (row < height) & (col < width)
+    whole = (top + ROWS <= height) & (left + COLS <= width)
+    return (n, first, c, h, w), inside, whole
+
+
+@jit
+def step(steps: tl.tuple, k: tl.constexpr) -> Any:
+    """A stride, out of what `strides` made of it."""
+    return (steps[k] - 3) >> 1
+
+
+@jit
+def at(
+    base: tl.tensor,
+    steps: tl.tuple,
+    place: tl.tuple,
+    CHANNELS_LAST: tl.constexpr,
+    UNIT: tl.constexpr,
+    GROUP: tl.constexpr,
+) -> Any:
+    """Pointers to `place`, as `tile_index` has it, in a tensor that begins at `base`; see `Plan` for the constants."""
+    n, first, c, h, w = place[0], place[1], place[2], place[3], place[4]
+    if not UNIT:
+        across = c.to(tl.int64) * step(steps, 1) + (first + w) * step(steps, 3)
+        pointers = base + (n * step(steps, 0) + h * step(steps, 2)) + across
+    elif CHANNELS_LAST:
+        pointers = base + (n * step(steps, 0) + h * step(steps, 2)) + (c + w * step(steps, 3))
+    else:
+        pointers = base + (n * step(steps, 0) + first) + (c * step(steps, 1) + h * step(steps, 2)) + w
+    if GROUP > 1:
+        pointers = tl.multiple_of(pointers, (1, min(16, GROUP * base.dtype.element_ty.primitive_bitwidth // 8)))
+    return pointers
+
+
+@jit
+def read(pointers: tl.tensor, inside: tl.tensor, whole: tl.tensor) -> Any:
+    """What is there, zero where it is not `inside`; `whole`: everything is."""
+    if whole:  # noqa: SIM108  (a branch, which the compiler keeps: no mask where none is needed)
+        value = tl.load(pointers)
+    else:
+        value = tl.load(pointers, mask=inside, other=0)
+    return value
+
+
+@jit
+def write(pointers: tl.tensor, value: tl.tensor, inside: tl.tensor, whole: tl.tensor) -> None:
+    """`value`, in the type of the tensor, to what is `inside`."""
+    rounded = value.to(pointers.dtype.element_ty)
+    if whole:
+        tl.store(pointers, rounded)
+    else:
+        tl.store(pointers, rounded, mask=inside)
 
 
 @jit
@@ -105,7 +182,7 @@ def sum_rows(partial: Tensor, dtype: torch.dtype) -> Tensor:
     total = torch.empty(rows, dtype=dtype, device=partial.device)
     if rows:
         dispatch.count("sum_rows")
-        _sum_rows[(rows,)](partial, total, count, BLOCK=min(TILE, triton.next_power_of_2(max(count, 1))), **OPTIONS)
+        _sum_rows[(rows,)](partial, total, count, BLOCK=TILE, **OPTIONS)
     return total
 
 
@@ -118,11 +195,17 @@ class Plan:
     h: int
     w: int
     channels_last: bool
+    unit: bool
+    """Neighbours in the fast direction, w or c, are neighbours in every tensor, and a row of pixels has less than 2^31
+    elements."""
+    group: int
+    """So many neighbours in a row lie together in every tensor, the first at a multiple of their size or 16 bytes."""
     rows: int
     cols: int
     tiles: int
     """Tiles per sample; a tile never spans two samples."""
-    strides: tuple[tuple[int, int, int, int], ...]
+    strides: tuple[Steps, ...]
+    """Of each tensor, see `strides`."""
 
     @property
     def grid(self) -> tuple[int]:
@@ -136,13 +219,30 @@ class Plan:
 
     @property
     def meta(self) -> dict[str, Any]:
-        """The compile-time arguments of `tile_index` and the compiler's options."""
-        return {"CHANNELS_LAST": self.channels_last, "ROWS": self.rows, "COLS": self.cols, **OPTIONS}
+        """The compile-time arguments of `tile_index` and `at`, and the compiler's options."""
+        return {
+            "CHANNELS_LAST": self.channels_last,
+            "UNIT": self.unit,
+            "GROUP": self.group,
+            "ROWS": self.rows,
+            "COLS": self.cols,
+            **OPTIONS,
+        }
 
 
-def strides(x: Tensor) -> tuple[int, int, int, int]:
-    """The four strides of an image tensor."""
+def strides(x: Tensor) -> Steps:
+    """The four strides of an image tensor, as kernels take them; see `step`."""
+    return _encoded(_steps(x))
+
+
+def _steps(x: Tensor) -> Steps:
     n, c, h, w = x.stride()
+    return n, c, h, w
+
+
+def _encoded(steps: Steps) -> Steps:
+    """Triton makes variants of ones and multiples of 16 in tuples, whatever it is told: there are none among these."""
+    n, c, h, w = (2 * step + 3 for step in steps)
     return n, c, h, w
 
 
@@ -169,15 +269,8 @@ def _dense(sizes: Sequence[int], steps: Sequence[int]) -> bool:
 
 
 def tile_plan(n: int, c: int, h: int, w: int, channels_last: bool, *tensors: Tensor) -> Plan:
-    """A grid of tiles over (n, c, h, w), with the strides of `tensors`."""
-    height, width = (h, w * c) if channels_last else (c * h, w)
-    cols = min(TILE, triton.next_power_of_2(width))
-    # Narrower tiles where wide ones would leave more than an eighth of the lanes outside.
-    while cols > 64 and -width % cols > width // 8:
-        cols //= 2
-    rows = min(TILE // cols, triton.next_power_of_2(height))
-    tiles = triton.cdiv(height, rows) * triton.cdiv(width, cols)
-    return Plan(n, c, h, w, channels_last, rows, cols, tiles, tuple(strides(x) for x in tensors))
+    """A grid of tiles over (n, c, h, w), with the strides of `tensors`, whose sizes may be multiples of these."""
+    return _plan(n, c, h, w, channels_last, tuple(map(_steps, tensors)), tuple(map(_alignment, tensors)), TILE)
 
 
 def plan(x: Tensor, *others: Tensor, per_sample: bool = False) -> Plan:
@@ -188,22 +281,50 @@ def plan(x: Tensor, *others: Tensor, per_sample: bool = False) -> Plan:
     """
     tensors = (x, *others)
     n, c, h, w = x.shape
-    inner = [t.stride()[1:] for t in tensors]
+    steps, aligned = tuple(map(_steps, tensors)), tuple(map(_alignment, tensors))
     # Strides of dimensions of size 1 mean nothing.
-    varying = [k for k, size in enumerate((c, h, w)) if size > 1]
-    same = all([steps[k] for k in varying] == [inner[0][k] for k in varying] for steps in inner)
-    if same and _dense((c, h, w), inner[0]):
+    varying = [k for k, size in enumerate((n, c, h, w)) if size > 1 and k]
+    same = all(own[k] == steps[0][k] for own in steps for k in varying)
+    if same and _dense((c, h, w), steps[0][1:]):
         sample = c * h * w
-        if n == 1 or (not per_sample and all(t.stride(0) == sample for t in tensors)):
-            base = tile_plan(1, 1, 1, n * sample, False)
-            return _with_strides(base, [(0, 0, 0, 1)] * len(tensors))
-        base = tile_plan(n, 1, 1, sample, False)
-        return _with_strides(base, [(t.stride(0), 0, 0, 1) for t in tensors])
-    return tile_plan(n, c, h, w, is_channels_last(x), *tensors)
+        if n == 1 or (not per_sample and all(own[0] == sample for own in steps)):
+            return _plan(1, 1, 1, n * sample, False, ((0, 0, 0, 1),) * len(tensors), aligned, TILE)
+        return _plan(n, 1, 1, sample, False, tuple((own[0], 0, 0, 1) for own in steps), aligned, TILE)
+    return _plan(n, c, h, w, is_channels_last(x), steps, aligned, TILE)
 
 
-def _with_strides(base: Plan, steps: list[tuple[int, int, int, int]]) -> Plan:
-    return Plan(base.n, base.c, base.h, base.w, base.channels_last, base.rows, base.cols, base.tiles, tuple(steps))
+def _alignment(x: Tensor) -> tuple[int, bool]:
+    """Bytes of an element, and whether the first lies at a multiple of 16."""
+    return x.element_size(), x.data_ptr() % 16 == 0
+
+
+@lru_cache(maxsize=1024)
+def _plan(
+    n: int,
+    c: int,
+    h: int,
+    w: int,
+    channels_last: bool,
+    steps: tuple[Steps, ...],
+    aligned: tuple[tuple[int, bool], ...],
+    tile: int,
+) -> Plan:
+    """The grid of these sizes, strides, elements and tile; there are few of them in a run, and each is wanted often."""
+    height, width = (h, w * c) if channels_last else (c * h, w)
+    rows = 1 if height == 1 else min(4 if channels_last else 16, tile)
+    cols = tile // rows
+    if channels_last:
+        unit = all(own[1] == 1 and own[3] * 2 * w < 2**31 for own in steps)
+        group = next(size for size in (16, 8, 4, 1) if c % size == 0)
+        outer = (0, 2, 3)
+    else:
+        unit = all(own[3] == 1 for own in steps)
+        group, outer = min(16, cols), (0, 1, 2)
+    for own, (size, at_16) in zip(steps, aligned, strict=True):
+        if not (unit and at_16 and all(own[k] * size % min(16, group * size) == 0 for k in outer)):
+            group = 1
+    tiles = triton.cdiv(height, rows) * triton.cdiv(width, cols)
+    return Plan(n, c, h, w, channels_last, unit, group, rows, cols, tiles, tuple(map(_encoded, steps)))
 
 
 def arithmetic(*tensors: Tensor) -> Any:

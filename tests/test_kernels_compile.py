@@ -19,46 +19,25 @@ SCRIPT = """
 import os, re, subprocess, sys, tempfile, torch, triton, warnings
 warnings.filterwarnings("error", message="TRITON_DEFAULT_FP_FUSION")
 from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
-from triton.runtime.jit import JITFunction, mangle_type
+from triton.compiler import ASTSource, make_backend
+from triton.runtime.jit import JITFunction, create_function_from_signature
 
 seen = {}
 capability = 90
 everything = sys.argv[1] == "everything"
 dump = os.path.join(os.path.dirname(triton.__file__), "backends", "nvidia", "bin", "cuobjdump")
 
-def describe(value, path, constants, attributes):
-    "Triton's own specialisation: ones are constants, multiples of 16 are marked."
-    if isinstance(value, torch.Tensor):
-        if value.data_ptr() % 16 == 0:
-            attributes[path] = [["tt.divisibility", 16]]
-        return mangle_type(value)
-    if isinstance(value, tuple):
-        return tuple(describe(v, (*path, k), constants, attributes) for k, v in enumerate(value))
-    assert isinstance(value, int), value
-    if value == 1:
-        constants[path] = 1
-        return "constexpr"
-    if value % 16 == 0:
-        attributes[path] = [["tt.divisibility", 16]]
-    return "i32" if -(2**31) <= value < 2**31 else "i64"
-
 def run(self, *args, grid, warmup, **kwargs):
-    options = {k: kwargs.pop(k) for k in ("enable_fp_fusion", "num_warps", "num_stages") if k in kwargs}
-    bound = dict(zip(self.arg_names, args)) | kwargs
-    signature, constants, attributes = {}, {}, {}
-    for k, p in enumerate(self.params):
-        value = bound[p.name]
-        if p.is_constexpr:
-            signature[p.name], constants[(k,)] = "constexpr", value
-        elif p.do_not_specialize:
-            signature[p.name] = "i32" if -(2**31) <= value < 2**31 else "i64"
-        else:
-            signature[p.name] = describe(value, (k,), constants, attributes)
-    source = ASTSource(fn=self, signature=signature, constexprs=constants, attrs=attributes)
+    target = GPUTarget("cuda", capability, 32)
+    kwargs["debug"] = False
+    backend = make_backend(target)
+    bind = create_function_from_signature(self.signature, self.params, backend)
+    bound, specialization, options = bind(*args, **kwargs)
+    options, *described = self._pack_args(backend, kwargs, bound, specialization, options)
+    source = ASTSource(self, *described)
     name = f"{self.__module__.split('.')[-1]}.{self.__name__}"
     dense = name.startswith("dense_block")
-    compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+    compiled = triton.compile(source, target=target, options=options.__dict__)
     seen.setdefault(name, []).append(compiled.asm["ptx"])
     if dense:
         check_resources(name, compiled, capability, bound)
