@@ -27,13 +27,14 @@ from irnscale.kernels.dispatch import (
     triton_available,
     use_triton,
 )
-from irnscale.kernels.reference import ACTIVATIONS, Activation, log_scale
+from irnscale.kernels.reference import ACTIVATIONS, PAPER, Activation, LogScale
 
 __all__ = [
     "ACTIVATIONS",
     "Activation",
     "DenseWeights",
     "KernelError",
+    "LogScale",
     "additive_forward",
     "additive_inverse",
     "bias_lrelu_backward",
@@ -46,7 +47,6 @@ __all__ = [
     "haar_inverse",
     "interpreted",
     "launches",
-    "log_scale",
     "mode",
     "philox_normal",
     "quantize",
@@ -83,11 +83,9 @@ def haar_inverse(y: Tensor, *, to_uint8: bool = False) -> Tensor:
     return reference.haar_inverse(y, to_uint8=to_uint8)
 
 
-def _check_coupling(x: Tensor, s: Tensor, t: Tensor, name: str, activation: str, inplace: bool) -> None:
+def _check_coupling(x: Tensor, s: Tensor, t: Tensor, name: str, inplace: bool) -> None:
     require_image(name, x)
     require_operands(name, x, s=s, t=t)
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
     if inplace:
         require_writable(name, x)
         if torch.is_grad_enabled() and any(v.requires_grad for v in (x, s, t)):
@@ -99,20 +97,18 @@ def coupling_forward(
     s: Tensor,
     t: Tensor,
     *,
-    clamp: float = 1.0,
-    tightness: float = 1.0,
-    activation: Activation = "sigmoid",
+    scale: LogScale = PAPER,
     log_det: bool = False,
     inplace: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
-    """y = x exp(clamp g(tightness s)) + t in one pass; see `reference.coupling_forward`.
+    """y = x exp(scale(s)) + t in one pass; see `reference.coupling_forward`.
 
     x, s, t: (N, C, H, W); s and t may be bfloat16 or float16 where x is float32. Returns y and the log-determinant
     (N,), or None. With `inplace`, x becomes y; RuntimeError where a gradient is being recorded.
     """
-    _check_coupling(x, s, t, "x", activation, inplace)
+    _check_coupling(x, s, t, "x", inplace)
     run = kernel("coupling").coupling_forward if use_triton(x) else reference.coupling_forward
-    return run(x, s, t, clamp=clamp, tightness=tightness, activation=activation, log_det=log_det, inplace=inplace)
+    return run(x, s, t, scale=scale, log_det=log_det, inplace=inplace)
 
 
 def coupling_inverse(
@@ -120,16 +116,14 @@ def coupling_inverse(
     s: Tensor,
     t: Tensor,
     *,
-    clamp: float = 1.0,
-    tightness: float = 1.0,
-    activation: Activation = "sigmoid",
+    scale: LogScale = PAPER,
     log_det: bool = False,
     inplace: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
-    """x = (y - t) exp(-clamp g(tightness s)) in one pass; dtypes, results and `inplace` as `coupling_forward`."""
-    _check_coupling(y, s, t, "y", activation, inplace)
+    """x = (y - t) exp(-scale(s)) in one pass; dtypes, results and `inplace` as `coupling_forward`."""
+    _check_coupling(y, s, t, "y", inplace)
     run = kernel("coupling").coupling_inverse if use_triton(y) else reference.coupling_inverse
-    return run(y, s, t, clamp=clamp, tightness=tightness, activation=activation, log_det=log_det, inplace=inplace)
+    return run(y, s, t, scale=scale, log_det=log_det, inplace=inplace)
 
 
 def additive_forward(x: Tensor, p: Tensor, *, inplace: bool = False) -> Tensor:

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from irnscale.kernels.dispatch import REDUCED, count
-from irnscale.kernels.reference import Activation
+from irnscale.kernels.reference import PAPER, LogScale
 from irnscale.kernels.tiling import Plan, arithmetic, at, jit, on_device, plan, read, sum_rows, tile_index, write
 
 
@@ -241,16 +241,14 @@ def _run(
     s: Tensor,
     t: Tensor,
     inverse: bool,
-    clamp: float,
-    tightness: float,
-    activation: Activation,
+    scale: LogScale,
     log_det: bool,
     inplace: bool,
 ) -> tuple[Tensor, Tensor | None]:
     settings = {
-        "CLAMP": float(clamp),
-        "TIGHTNESS": float(tightness),
-        "ACTIVATION": activation,
+        "CLAMP": float(scale.clamp),
+        "TIGHTNESS": float(scale.tightness),
+        "ACTIVATION": scale.activation,
         "INVERSE": inverse,
     }
     result: tuple[Tensor, Tensor | None] = _Coupling.apply(x, s, t, settings, log_det, inplace)  # type: ignore[no-untyped-call]
@@ -262,14 +260,12 @@ def coupling_forward(
     s: Tensor,
     t: Tensor,
     *,
-    clamp: float = 1.0,
-    tightness: float = 1.0,
-    activation: Activation = "sigmoid",
+    scale: LogScale = PAPER,
     log_det: bool = False,
     inplace: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """y = x exp(c g(k s)) + t, all (N, C, H, W); see `reference.coupling_forward`."""
-    return _run(x, s, t, False, clamp, tightness, activation, log_det, inplace)
+    return _run(x, s, t, False, scale, log_det, inplace)
 
 
 def coupling_inverse(
@@ -277,11 +273,9 @@ def coupling_inverse(
     s: Tensor,
     t: Tensor,
     *,
-    clamp: float = 1.0,
-    tightness: float = 1.0,
-    activation: Activation = "sigmoid",
+    scale: LogScale = PAPER,
     log_det: bool = False,
     inplace: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """x = (y - t) exp(-c g(k s)), all (N, C, H, W); see `reference.coupling_inverse`."""
-    return _run(y, s, t, True, clamp, tightness, activation, log_det, inplace)
+    return _run(y, s, t, True, scale, log_det, inplace)

@@ -9,6 +9,7 @@ Sources: Haar and couplings, Xiao et al. 2020 section 3.2 and their code; the di
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -65,20 +66,37 @@ def _grey_levels(x: Tensor, depth: int) -> Tensor:
     return levels.to(torch.uint8 if depth == 8 else torch.uint16)
 
 
-def log_scale(s: Tensor, clamp: float = 1.0, tightness: float = 1.0, activation: Activation = "sigmoid") -> Tensor:
-    """The clamped log-scale c g(k s) of a coupling, in (-c, c).
+@dataclass(frozen=True)
+class LogScale:
+    """The clamped log-scale of a coupling: s -> c g(k s), in (-c, c), with c = `clamp`, k = `tightness`.
 
-    "sigmoid": g(u) = 2 sigmoid(u) - 1 (the paper); "tanh": g(u) = tanh(u); "proposal1": the sigmoid
-    clamp of j(u) = sign(u)(|u| + 1/2) + 1/2 (dissertation 3.4.1), whose jump counts as slope 1.
+    activation names g. "sigmoid": g(u) = 2 sigmoid(u) - 1 (the paper); "tanh": g(u) = tanh(u); "proposal1": the sigmoid
+    clamp of j(u) = sign(u)(|u| + 1/2) + 1/2 (dissertation 3.4.1), whose jump counts as slope 1. Raises ValueError for
+    another.
     """
-    u = tightness * _wide(s)
-    if activation == "tanh":
-        return clamp * torch.tanh(u)
-    if activation == "proposal1":
-        # sign() has zero gradient everywhere, which leaves dj/du = 1 as the dissertation wants.
-        u = u + 0.5 * torch.sign(u) + 0.5
-    # 2 sigmoid(u) - 1 = tanh(u / 2), without the cancellation near zero.
-    return clamp * torch.tanh(0.5 * u)
+
+    clamp: float = 1.0
+    tightness: float = 1.0
+    activation: Activation = "sigmoid"
+
+    def __post_init__(self) -> None:
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {self.activation!r}")
+
+    def __call__(self, s: Tensor) -> Tensor:
+        """The log-scale of a subnet's raw output, of its shape; float32 where that is stored in 16 bits."""
+        u = self.tightness * _wide(s)
+        if self.activation == "tanh":
+            return self.clamp * torch.tanh(u)
+        if self.activation == "proposal1":
+            # sign() has zero gradient everywhere, which leaves dj/du = 1 as the dissertation wants.
+            u = u + 0.5 * torch.sign(u) + 0.5
+        # 2 sigmoid(u) - 1 = tanh(u / 2), without the cancellation near zero.
+        return self.clamp * torch.tanh(0.5 * u)
+
+
+PAPER = LogScale()
+"""That of Xiao et al. 2020: c = k = 1, "sigmoid"."""
 
 
 def coupling_forward(
@@ -86,9 +104,7 @@ def coupling_forward(
     s: Tensor,
     t: Tensor,
     *,
-    clamp: float = 1.0,
-    tightness: float = 1.0,
-    activation: Activation = "sigmoid",
+    scale: LogScale = PAPER,
     log_det: bool = False,
     inplace: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
@@ -97,13 +113,13 @@ def coupling_forward(
     x, s, t: (N, C, H, W); s and t may be in reduced precision under a float32 x. Returns y and, where asked
     for, the per-sample log-determinant (N,), both in the dtype of x. With `inplace`, y is written over x.
     """
-    scale = log_scale(s, clamp, tightness, activation)
-    if inplace and x.dtype == scale.dtype:
-        y = x.mul_(torch.exp(scale)).add_(t)
+    sigma = scale(s)
+    if inplace and x.dtype == sigma.dtype:
+        y = x.mul_(torch.exp(sigma)).add_(t)
     else:
-        y = (_wide(x) * torch.exp(scale) + t).to(x.dtype)
+        y = (_wide(x) * torch.exp(sigma) + t).to(x.dtype)
         y = x.copy_(y) if inplace else y
-    return y, (scale.sum(dim=(1, 2, 3)).to(x.dtype) if log_det else None)
+    return y, (sigma.sum(dim=(1, 2, 3)).to(x.dtype) if log_det else None)
 
 
 def coupling_inverse(
@@ -111,20 +127,18 @@ def coupling_inverse(
     s: Tensor,
     t: Tensor,
     *,
-    clamp: float = 1.0,
-    tightness: float = 1.0,
-    activation: Activation = "sigmoid",
+    scale: LogScale = PAPER,
     log_det: bool = False,
     inplace: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """Inverse of `coupling_forward`: x = (y - t) exp(-c g(k s)); the log-determinant is negated."""
-    scale = log_scale(s, clamp, tightness, activation)
-    if inplace and y.dtype == scale.dtype:
-        x = y.sub_(t).mul_(torch.exp(-scale))
+    sigma = scale(s)
+    if inplace and y.dtype == sigma.dtype:
+        x = y.sub_(t).mul_(torch.exp(-sigma))
     else:
-        x = ((_wide(y) - t) * torch.exp(-scale)).to(y.dtype)
+        x = ((_wide(y) - t) * torch.exp(-sigma)).to(y.dtype)
         x = y.copy_(x) if inplace else x
-    return x, (-scale.sum(dim=(1, 2, 3)).to(y.dtype) if log_det else None)
+    return x, (-sigma.sum(dim=(1, 2, 3)).to(y.dtype) if log_det else None)
 
 
 def additive_forward(x: Tensor, p: Tensor, *, inplace: bool = False) -> Tensor:

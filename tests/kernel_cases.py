@@ -62,10 +62,11 @@ def assert_close(got, wanted, dtype=None, scale=None):
     assert got.shape == wanted.shape
     dtype = dtype or got.dtype
     tolerance = TOLERANCE[dtype]
+    if dtype == torch.bfloat16 and dispatch.interpreted():
+        tolerance = 5e-3  # the interpreter rounds bfloat16 towards zero: by up to 2^-7, in RMS by up to 2^-7 / sqrt(3)
     reference = (wanted if scale is None else scale).double().square().mean().sqrt()
     if got.numel() < 64:
-        # A handful of numbers has no meaningful RMS: the inputs' own size, 1, is the least scale, and
-        # the interpreter rounds bfloat16 towards zero, by up to 2^-7.
+        # A handful of numbers has no meaningful RMS: the inputs' own size, 1, is the least scale.
         reference = reference.clamp(min=1.0)
         tolerance = max(tolerance, 2**-7) if dtype == torch.bfloat16 else tolerance
     error = (got.double() - wanted.double()).square().mean().sqrt()

@@ -206,9 +206,9 @@ def test_import_knows_levels_and_constants(tmp_path):
 def test_the_constant_has_the_mean_log_scale(activation):
     net = random_irn(scale=2, clamp=0.7, clamp_tightness=2.0, clamp_activation=activation)
     wanted = torch.tensor([-0.69, -0.2, 0.4, 0.69], dtype=torch.float64)
-    from irnscale.kernels import log_scale
+    from irnscale.kernels import LogScale
 
-    torch.testing.assert_close(log_scale(_raw(net, wanted), 0.7, 2.0, activation), wanted)
+    torch.testing.assert_close(LogScale(0.7, 2.0, activation)(_raw(net, wanted)), wanted)
 
 
 def test_simplify(photos, tmp_path, irnscale):

@@ -60,7 +60,7 @@ def check_resources(name, compiled, capability, bound):
 
 JITFunction.run = run
 from irnscale import kernels
-from irnscale.kernels import additive, bias_lrelu, coupling, haar, philox, quantization
+from irnscale.kernels import LogScale, additive, bias_lrelu, coupling, haar, philox, quantization
 
 dtypes = (torch.float32, torch.bfloat16, torch.float16, torch.float64) if everything else (torch.float32,)
 for dtype in dtypes:
@@ -75,7 +75,7 @@ for dtype in dtypes:
         for image in (x, small) if everything else (small,):
             for activation in ("sigmoid", "tanh", "proposal1") if everything else ("proposal1",):
                 for step in (coupling.coupling_forward, coupling.coupling_inverse):
-                    y, log = step(image, image, image, activation=activation, log_det=True)
+                    y, log = step(image, image, image, scale=LogScale(activation=activation), log_det=True)
                     (y.sum() + log.sum()).backward()
             additive.additive_inverse(image, image).sum().backward()
             quantization.quantize(image)

@@ -49,7 +49,7 @@ BAD = {
     "coupling s double": ("s", lambda: K.coupling_forward(x, x.double(), x)),
     "coupling t half": ("t", lambda: K.coupling_forward(x.double(), x.double(), x.half())),
     "coupling x expanded": ("x", lambda: K.coupling_forward(x[:1].expand(2, 4, 6, 8), x, x, inplace=True)),
-    "coupling activation": ("activation", lambda: K.coupling_forward(x, x, x, activation="relu")),
+    "coupling activation": ("activation", lambda: K.LogScale(activation="relu")),
     "additive p shape": ("p", lambda: K.additive_forward(x, x[..., :1])),
     "additive p dtype": ("p", lambda: K.additive_inverse(x, x.double())),
     "additive p in 16 bits": ("p", lambda: K.additive_forward(x.half(), x.bfloat16())),
@@ -261,8 +261,14 @@ def test_the_definitions_compute_in_float32(dtype, monkeypatch):
     for got, wanted in (
         (K.haar_forward(a), K.haar_forward(A)),
         (K.haar_inverse(a), K.haar_inverse(A)),
-        (K.coupling_forward(a, b, c, tightness=5)[0], K.coupling_forward(A, B, C, tightness=5)[0]),
-        (K.coupling_inverse(a, b, c, tightness=5)[0], K.coupling_inverse(A, B, C, tightness=5)[0]),
+        (
+            K.coupling_forward(a, b, c, scale=K.LogScale(tightness=5))[0],
+            K.coupling_forward(A, B, C, scale=K.LogScale(tightness=5))[0],
+        ),
+        (
+            K.coupling_inverse(a, b, c, scale=K.LogScale(tightness=5))[0],
+            K.coupling_inverse(A, B, C, scale=K.LogScale(tightness=5))[0],
+        ),
         (K.additive_forward(a, b), K.additive_forward(A, B)),
         (K.quantize(a, depth=16), K.quantize(A, depth=16)),
         (K.bias_lrelu_into(a, b[0, :, 0, 0], c, 0), K.bias_lrelu_into(A, B[0, :, 0, 0], C, 0)),

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kernel_cases import CASES, DEVICES, DTYPES, LAYOUTS, SHAPES, assert_close, force_triton, in_double, random_image
 
-from irnscale.kernels import ACTIVATIONS, coupling_forward, coupling_inverse, reference
+from irnscale.kernels import ACTIVATIONS, LogScale, coupling_forward, coupling_inverse, reference
+from irnscale.kernels.reference import PAPER
 
 pytestmark = pytest.mark.parametrize("device", DEVICES)
 STEPS = {
@@ -26,12 +27,12 @@ def operands(shape, dtypes, device, layouts):
     return [random_image(shape, dtype, device, layout) for dtype, layout in zip(dtypes, layouts, strict=True)]
 
 
-def check(step, inputs, log_det, out_layout="contiguous", **settings):
+def check(step, inputs, log_det, out_layout="contiguous", scale=PAPER):
     """Value, log-determinant and all gradients of (kernel, definition) `step`."""
     run, definition = step
-    y, log = run(*inputs, log_det=log_det, **settings)
+    y, log = run(*inputs, log_det=log_det, scale=scale)
     doubles = [in_double(v) for v in inputs]
-    y64, log64 = definition(*doubles, log_det=log_det, **settings)
+    y64, log64 = definition(*doubles, log_det=log_det, scale=scale)
     assert y.dtype == inputs[0].dtype
     assert_close(y, y64)
     grads = [random_image(y.shape, y.dtype, y.device, out_layout, requires_grad=False)]
@@ -39,7 +40,7 @@ def check(step, inputs, log_det, out_layout="contiguous", **settings):
     if log_det:
         assert log.dtype == y.dtype
         # The terms of the sum may cancel; its error is measured against their size.
-        size = reference.log_scale(doubles[1].detach(), **settings).abs().sum(dim=(1, 2, 3))
+        size = scale(doubles[1].detach()).abs().sum(dim=(1, 2, 3))
         assert_close(log, log64, scale=size)
         grads.append(torch.randn(log.shape, dtype=torch.float64).to(log))
         outputs.append(log)
@@ -69,8 +70,7 @@ def test_value_and_gradient(device, step, dtype, shape, layouts, uniform, activa
     if uniform:
         layouts = (layouts[0],) * 4
     inputs = operands(shape, [dtype] * 3, device, layouts[:3])
-    settings = {"activation": activation, "clamp": clamp, "tightness": tightness}
-    check(STEPS[step], inputs, log_det, layouts[3], **settings)
+    check(STEPS[step], inputs, log_det, layouts[3], LogScale(clamp, tightness, activation))
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -79,7 +79,7 @@ def test_value_and_gradient(device, step, dtype, shape, layouts, uniform, activa
 def test_every_case_once(device, step, layout, activation):
     """What hypothesis may leave out: each layout with each activation, several tiles per sample."""
     inputs = operands((2, 3, 4, 7), [torch.float32] * 3, device, [layout] * 3)
-    check(STEPS[step], inputs, True, layout, clamp=0.8, tightness=1.5, activation=activation)
+    check(STEPS[step], inputs, True, layout, LogScale(0.8, 1.5, activation))
 
 
 @pytest.mark.parametrize("log_det", [False, True])
@@ -125,9 +125,7 @@ def test_in_place_refuses_to_lose_a_gradient(device, step, implementation, monke
 @pytest.mark.parametrize("definition", [d for _, d in STEPS.values()])
 def test_definition_gradient(device, definition, activation):
     inputs = operands((2, 2, 2, 3), [torch.float64] * 3, device, [LAYOUTS[0]] * 3)
-    torch.autograd.gradcheck(
-        lambda *a: definition(*a, clamp=0.8, tightness=1.5, activation=activation, log_det=True), inputs
-    )
+    torch.autograd.gradcheck(lambda *a: definition(*a, scale=LogScale(0.8, 1.5, activation), log_det=True), inputs)
 
 
 @pytest.mark.filterwarnings("ignore:overflow")  # NumPy's, of a branch that is not taken
@@ -138,7 +136,7 @@ def test_extreme_and_zero_log_scales(device, step, activation):
     s = torch.tensor([-1e30, -100.0, -20.0, -0.25, -1e-8, 0.0, 1e-8, 0.25, 20.0, 100.0, 1e30])
     s = s.to(device).view(1, 1, 1, 11).requires_grad_()
     x, t = (random_image((1, 1, 1, 11), torch.float32, device) for _ in range(2))
-    check(STEPS[step], [x, s, t], True, activation=activation)
+    check(STEPS[step], [x, s, t], True, scale=LogScale(activation=activation))
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -13,7 +13,7 @@ from torch import nn
 from training import train
 
 from irnscale.evaluation.lipschitz import Measured, bounds_of, measure
-from irnscale.kernels import ACTIVATIONS, log_scale
+from irnscale.kernels import ACTIVATIONS, LogScale
 from irnscale.networks import IRN, IRNConfig
 from irnscale.networks.coupling import EnhancedAffineCoupling
 from irnscale.networks.dense_block import DenseBlock
@@ -82,9 +82,9 @@ def test_the_bound_of_a_convolution_is_exact_where_the_supremum_is_at_a_frequenc
 @pytest.mark.parametrize(("clamp", "tightness"), [(1.0, 1.0), (1.0, 2.0), (0.4, 5.0), (2.0, 0.5)])
 @pytest.mark.parametrize(("low", "high"), [(-8.0, 9.0), (0.1, 0.3), (-2.0, -0.5), (1.5, 4.0)])
 def test_suprema_of_the_scale_on_a_grid(activation, clamp, tightness, low, high):
-    found = scale_bounds(clamp, tightness, activation, low, high)
+    found = scale_bounds(LogScale(clamp, tightness, activation), low, high)
     s = torch.linspace(low, high, 20001, dtype=DOUBLE)
-    e = log_scale(s, clamp, tightness, activation).exp()
+    e = LogScale(clamp, tightness, activation)(s).exp()
     assert found.up == pytest.approx(float(e.max()), rel=1e-9)
     assert found.down == pytest.approx(float((1 / e).max()), rel=1e-9)
     if activation == "proposal1" and low < 0 < high:
@@ -98,7 +98,7 @@ def test_suprema_of_the_scale_on_a_grid(activation, clamp, tightness, low, high)
 
 def test_a_tighter_clamp_raises_the_slopes_and_leaves_the_range():
     """IRN-2T: what D.2 says of Glow, whose scale is g itself, is not so of IRN, whose scale is exp(g)."""
-    plain, tight = (scale_bounds(1.0, k, "sigmoid") for k in (1.0, 2.0))
+    plain, tight = (scale_bounds(LogScale(1.0, k)) for k in (1.0, 2.0))
     assert plain.up == tight.up == pytest.approx(math.e)
     assert plain.down == tight.down == pytest.approx(math.e)
     assert tight.up_slope == pytest.approx(2 * plain.up_slope)
@@ -125,15 +125,13 @@ def test_affine_coupling_on_a_grid(activation, slope_s, slope_t, bend):
         [(2, 1, 1)],
         subnet_constructor=lambda *_: next(subnets),
         split_len=1,
-        clamp=0.9,
-        clamp_activation=activation,
-        clamp_tightness=1.7,
+        log_scale=LogScale(0.9, 1.7, activation),
         additive=False,
     )
     axis = torch.linspace(-1.5, 1.5, 41, dtype=DOUBLE)
     points = torch.cartesian_prod(axis, axis)[:, :, None, None]
     s, t = coupling.s(points[:, :1]), coupling.t(points[:, :1])
-    scale = scale_bounds(0.9, 1.7, activation, float(s.min()), float(s.max()))
+    scale = scale_bounds(LogScale(0.9, 1.7, activation), float(s.min()), float(s.max()))
     lips = {"lip_s": abs(slope_s), "lip_t": abs(slope_t)}
     for rev in (False, True):
 
@@ -152,7 +150,7 @@ def test_affine_coupling_on_a_grid(activation, slope_s, slope_t, bend):
 def test_the_printed_inverse_bound_fails_where_t_is_zero():
     """D.10 multiplies max|y2| by a bound of t; with t = 0 its M* is 0, but the inverse's slope is not."""
     x, slope = 1.0, 3.0
-    scale = scale_bounds(1.0, 1.0, "sigmoid", -0.1, 0.1)
+    scale = scale_bounds(LogScale(), -0.1, 0.1)
     printed = max(1.0, scale.down) + x * scale.down_slope * slope * 0.0
     column = torch.tensor([1.0, -x * 0.5 * slope])  # of the Jacobian at s = 0, y2 = x: 1/e has the slope -1/2
     assert float(column.norm()) > printed

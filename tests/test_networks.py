@@ -10,8 +10,9 @@ import torch
 from FrEIA.modules import HaarDownsampling
 from torch import Tensor, nn
 
-from irnscale.kernels import ACTIVATIONS, haar_forward
+from irnscale.kernels import ACTIVATIONS, LogScale, haar_forward
 from irnscale.networks import IRN, DenseBlock, EnhancedAffineCoupling, HaarTransform, IRNConfig
+from irnscale.networks.families import irn as families_irn
 
 
 def randomise(net: nn.Module, gain: float = 1.0) -> nn.Module:
@@ -133,9 +134,7 @@ def test_coupling_log_determinant(activation, rev):
     block = EnhancedAffineCoupling(
         [(12, 2, 3)],
         subnet_constructor=lambda i, o: DenseBlock(i, o, 4),
-        clamp=0.8,
-        clamp_activation=activation,
-        clamp_tightness=1.5,
+        log_scale=LogScale(0.8, 1.5, activation),
     )
     randomise(block).double()
     x = torch.randn(2, 12, 2, 3, dtype=torch.float64)
@@ -170,7 +169,9 @@ def test_conditions_reach_the_subnets():
 
 
 def test_coupling_is_the_papers_formula():
-    block = EnhancedAffineCoupling([(12, 4, 4)], subnet_constructor=lambda i, o: DenseBlock(i, o, 4), clamp=0.9)
+    block = EnhancedAffineCoupling(
+        [(12, 4, 4)], subnet_constructor=lambda i, o: DenseBlock(i, o, 4), log_scale=LogScale(0.9)
+    )
     randomise(block).double()
     x = torch.randn(1, 12, 4, 4, dtype=torch.float64)
     y1 = x[:, :3] + block.p(x[:, 3:])
@@ -257,3 +258,8 @@ def test_state_dict_travels():
     assert not torch.allclose(net(x)[0], other(x)[0])
     other.load_state_dict(net.state_dict())
     assert torch.equal(net(x)[0], other(x)[0])
+
+
+def test_configurations_allow_the_activations_of_the_kernels():
+    """They have a list of their own, since they are read without torch."""
+    assert tuple(families_irn.ACTIVATIONS) == ACTIVATIONS

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from irnscale.images.bicubic import bicubic_down
-from irnscale.kernels import log_scale, quantize
+from irnscale.kernels import quantize
 from irnscale.metrics import psnr
 from irnscale.networks import IRN, DenseBlock, EnhancedAffineCoupling
 from irnscale.train.jpeg import jpeg
@@ -75,7 +75,7 @@ def _watched(net: IRN) -> Iterator[dict[int, tuple[Tensor, int]]]:
     seen: dict[int, tuple[Tensor, int]] = {}
 
     def look(place: int, coupling: EnhancedAffineCoupling, module: nn.Module, args: Any, s: Tensor) -> None:
-        scales = log_scale(s, coupling.clamp, coupling.clamp_tightness, coupling.clamp_kind)
+        scales = coupling.log_scale(s)
         total, count = seen.get(place, (torch.zeros((), dtype=torch.float64, device=s.device), 0))
         seen[place] = total + scales.double().sum(dim=(0, 2, 3)), count + s[:, 0].numel()
 
@@ -98,7 +98,7 @@ def _raw(net: IRN, wanted: Tensor) -> Tensor:
     low = -high
     for _ in range(60):
         half = (low + high) / 2
-        below = log_scale(half, config.clamp, config.clamp_tightness, config.clamp_activation) < wanted
+        below = config.log_scale(half) < wanted
         low, high = torch.where(below, half, low), torch.where(below, high, half)
     return high
 

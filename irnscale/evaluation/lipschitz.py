@@ -12,7 +12,7 @@ from torch import Tensor
 
 from irnscale.evaluation.tables import aligned
 from irnscale.freia import InvertibleModule
-from irnscale.kernels import log_scale, quantize
+from irnscale.kernels import quantize
 from irnscale.networks import IRN, DenseBlock
 from irnscale.networks.coupling import EnhancedAffineCoupling
 from irnscale.networks.haar import HaarTransform
@@ -157,9 +157,8 @@ def measure(
 
 def bounds_of(module: EnhancedAffineCoupling, seen: Measured) -> tuple[float, float]:
     """D.7 times D.9 and D.8 times D.10, over the ranges seen."""
-    clamp = module.clamp, module.clamp_tightness, module.clamp_kind
-    down = scale_bounds(*clamp, seen.s.low, seen.s.high)
-    up = scale_bounds(*clamp, seen.s_inverse.low, seen.s_inverse.high)
+    down = scale_bounds(module.log_scale, seen.s.low, seen.s.high)
+    up = scale_bounds(module.log_scale, seen.s_inverse.low, seen.s_inverse.high)
     lips = {"lip_s": seen.lip_s, "lip_t": seen.lip_t}
     additive = additive_bound(seen.lip_p)
     return (
@@ -204,7 +203,7 @@ def _down(
                 s, _ = _affine_parts(module, x1 + module.p(x2))
             seen.x2.see(x2)
             seen.s.see(s)
-            seen.log_scale.see(log_scale(s, module.clamp, module.clamp_tightness, module.clamp_kind))
+            seen.log_scale.see(module.log_scale(s))
             norm = jacobian_norm(lambda v, m=module: _run(m, v, False), x, iterations=iterations, seed=seed)  # type: ignore[misc]
             seen.forward_observed = max(seen.forward_observed, norm.value)
         with torch.no_grad():

@@ -17,6 +17,7 @@ from irnscale.evaluation.published import published
 from irnscale.evaluation.ruler import Ruler
 from irnscale.experiments.base import CONFIRMED, NOT_CONFIRMED, Experiment, Judged, Result, Row, Setting
 from irnscale.experiments.training import middles
+from irnscale.kernels import LogScale
 from irnscale.networks import IRN
 from irnscale.networks.lipschitz import scale_bounds
 from irnscale.zoo import base_of, find, load_network
@@ -156,7 +157,7 @@ def _lipschitz(setting: Setting) -> Result:
 
 def _printed(claim: str) -> Judged:
     """D.10 as printed at a coupling of one number each: t = 0, s of slope 3 within [-0.1, 0.1], y2 = 1."""
-    slope, scale = 3.0, scale_bounds(1.0, 1.0, "sigmoid", -0.1, 0.1)
+    slope, scale = 3.0, scale_bounds(LogScale(), -0.1, 0.1)
     printed = max(1.0, scale.down) + scale.down_slope * slope * 0.0  # max|y2| c_(1/g)' Lip(s) c_t, and c_t is 0
     column = math.hypot(1.0, 0.5 * slope)  # of the Jacobian at s = 0: 1/e falls by half of s there
     because = (

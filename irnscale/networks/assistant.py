@@ -32,9 +32,7 @@ class AssistantFlow(AssistingNetwork):
                 EnhancedAffineCoupling,
                 subnet_constructor=lambda i, o: DenseBlock(i, o, config.growth),
                 split_len=2,
-                clamp=config.clamp,
-                clamp_activation=config.clamp_activation,
-                clamp_tightness=config.clamp_tightness,
+                log_scale=config.log_scale,
                 additive=False,
             )
         self.append(ChannelRotation, by=-config.assistant_steps)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from irnscale.freia import BaseCouplingBlock
 from irnscale.kernels import (
-    Activation,
+    LogScale,
     additive_forward,
     additive_inverse,
     coupling_forward,
     coupling_inverse,
-    log_scale,
 )
+from irnscale.kernels.reference import PAPER
 from irnscale.networks.dense_block import run_together
 from irnscale.networks.haar import Shape
 from irnscale.networks.step import Layer, Plane, Step, step_of_subnets
@@ -24,13 +25,11 @@ SubnetConstructor = Callable[[int, int], nn.Module]
 
 
 class EnhancedAffineCoupling(BaseCouplingBlock, Layer):
-    """y1 = x1 + p(x2); y2 = x2 exp(c g(k s(y1))) + t(y1), with x1 the first `split_len` channels.
+    """y1 = x1 + p(x2); y2 = x2 exp(log_scale(s(y1))) + t(y1), with x1 the first `split_len` channels.
 
-    (N, C, H, W) <-> (N, C, H, W). `subnet_constructor(in_channels, out_channels)` makes p, s and t;
-    conditions, where `dims_c` names any, are appended to each subnet's input. The log-scale is bounded by
-    `clamp`; `clamp_activation` is "sigmoid" (g(u) = 2 sigmoid(u) - 1), "tanh" or "proposal1", and
-    `clamp_tightness` is k (IRN-2T: "sigmoid" with k = 2). Source: the dissertation's equation 2.22 and
-    section 3.4.1; Xiao et al. 2020, equation 3.
+    (N, C, H, W) <-> (N, C, H, W). `subnet_constructor(in_channels, out_channels)` makes p, s and t; conditions, where
+    `dims_c` names any, are appended to each subnet's input. `log_scale` bounds the scale (IRN-2T: tightness 2).
+    Source: the dissertation's equation 2.22 and section 3.4.1; Xiao et al. 2020, equation 3.
 
     Without `additive` there is no p and y1 = x1: Glow's affine coupling.
     """
@@ -44,20 +43,17 @@ class EnhancedAffineCoupling(BaseCouplingBlock, Layer):
         *,
         subnet_constructor: SubnetConstructor,
         split_len: int = 3,
-        clamp: float = 1.0,
-        clamp_activation: Activation = "sigmoid",
-        clamp_tightness: float = 1.0,
+        log_scale: LogScale = PAPER,
         additive: bool = True,
     ) -> None:
         super().__init__(
             dims_in,
             list(dims_c),
-            clamp=clamp,
-            clamp_activation=lambda u: log_scale(u, 1.0, clamp_tightness, clamp_activation),
+            clamp=log_scale.clamp,
+            clamp_activation=replace(log_scale, clamp=1.0),
             split_len=split_len,
         )
-        self.clamp_kind: Activation = clamp_activation
-        self.clamp_tightness = clamp_tightness
+        self.log_scale = log_scale
         extra = self.condition_length
         self.p = subnet_constructor(self.split_len2 + extra, self.split_len1) if additive else None
         self.s: nn.Module = subnet_constructor(self.split_len1 + extra, self.split_len2)
@@ -118,13 +114,4 @@ class EnhancedAffineCoupling(BaseCouplingBlock, Layer):
         s and t may be in reduced precision under a float32 x2; with `inplace`, x2 becomes the result.
         """
         step = coupling_inverse if rev else coupling_forward
-        return step(
-            x2,
-            s,
-            t,
-            clamp=self.clamp,
-            tightness=self.clamp_tightness,
-            activation=self.clamp_kind,
-            log_det=log_det,
-            inplace=inplace,
-        )
+        return step(x2, s, t, scale=self.log_scale, log_det=log_det, inplace=inplace)

@@ -54,9 +54,7 @@ class IRN(RescalingNetwork):
                 EnhancedAffineCoupling,
                 subnet_constructor=lambda i, o: DenseBlock(i, o, self.config.growth),
                 split_len=IMAGE_CHANNELS,
-                clamp=self.config.clamp,
-                clamp_activation=self.config.clamp_activation,
-                clamp_tightness=self.config.clamp_tightness,
+                log_scale=self.config.log_scale,
             )
             if self.config.actnorm:
                 self.append(ActNorm, keep=IMAGE_CHANNELS)

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from irnscale.kernels import Activation
+from irnscale.kernels import LogScale
 from irnscale.networks.dense_block import DenseBlock
 
 FREQUENCIES = 16
@@ -108,7 +108,7 @@ def block_bound(block: DenseBlock) -> float:
 
 @dataclass(frozen=True)
 class ScaleBounds:
-    """Of the scale e(s) = exp(c g(k s)) over a range of s: suprema of e, 1/e and of the slopes of both, absolute."""
+    """Of e(s), the exponential of a `LogScale`, over a range of s: suprema of e, 1/e and both slopes, absolute."""
 
     up: float
     down: float
@@ -117,17 +117,16 @@ class ScaleBounds:
 
 
 def scale_bounds(
-    clamp: float,
-    tightness: float,
-    activation: Activation,
+    scale: LogScale,
     low: float = -math.inf,
     high: float = math.inf,
 ) -> ScaleBounds:
     """Exact, for s from `low` to `high`. "proposal1" jumps at s = 0: where that is inside, its slopes are infinite.
 
-    With a = tanh(u), e = exp(c a) and its slope by u is c (1 - a^2) exp(c a), which has one maximum, at
+    With c = clamp and a = tanh(u), e = exp(c a) and its slope by u is c (1 - a^2) exp(c a), which has one maximum, at
     a = (sqrt(1 + c^2) - 1) / c; 1/e is the same with -a.
     """
+    clamp, tightness, activation = scale.clamp, scale.tightness, scale.activation
     jumps = activation == "proposal1" and low <= 0 <= high and low < high
 
     def bounded(s: float) -> float:

@@ -9,7 +9,7 @@ from irnscale.networks.families.irn import check_couplings
 from irnscale.networks.family import Family, NetworkConfig
 
 if TYPE_CHECKING:
-    from irnscale.kernels import Activation
+    from irnscale.kernels import Activation, LogScale
     from irnscale.networks.assistant import AssistantFlow
 
 
@@ -33,6 +33,13 @@ class AssistantConfig(NetworkConfig):
         if self.assistant_steps < 1:
             raise ValueError(f"assistant_steps must be at least 1, got {self.assistant_steps}")
         check_couplings(self)
+
+    @property
+    def log_scale(self) -> LogScale:
+        """That of the couplings. Imports torch."""
+        from irnscale.kernels import LogScale
+
+        return LogScale(self.clamp, self.clamp_tightness, self.clamp_activation)
 
 
 def _build(config: AssistantConfig) -> AssistantFlow:

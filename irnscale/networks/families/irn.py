@@ -12,7 +12,7 @@ from irnscale.networks.family import Family, NetworkConfig
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from irnscale.kernels import Activation
+    from irnscale.kernels import Activation, LogScale
     from irnscale.networks.irn import IRN
 
 ACTIVATIONS = ("sigmoid", "tanh", "proposal1")
@@ -85,6 +85,13 @@ class IRNConfig(NetworkConfig):
     def levels(self) -> int:
         """How often the sides are reduced: by 2 each time, or once by 3."""
         return 1 if self.scale == 3 else int(math.log2(self.scale))
+
+    @property
+    def log_scale(self) -> LogScale:
+        """That of the couplings. Imports torch."""
+        from irnscale.kernels import LogScale
+
+        return LogScale(self.clamp, self.clamp_tightness, self.clamp_activation)
 
 
 def check_couplings(config: Any) -> None:
