@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from irnscale.networks.families.rrdb import RRDBConfig
 from irnscale.networks.families.srflow import SCALES, SRFlowConfig
 from irnscale.networks.flow import LOG_SCALES, Multiscale
+from irnscale.networks.network import pad_to
 from irnscale.networks.rrdb import RRDB, RRDBEncoder, RRDBNet
-from irnscale.networks.srflow import SRFlow, pad_even
+from irnscale.networks.srflow import SRFlow
 
 LITE = SRFlowConfig(rrdb_blocks=4, flow_steps=8, adapter=64, flow_scale="squish", head=False)
 
@@ -80,7 +81,7 @@ def test_any_size_is_enlarged(size):
 
 def test_odd_sizes_are_padded_by_reflection():
     lr = torch.arange(9.0).view(1, 1, 3, 3)
-    assert pad_even(lr)[0, 0].tolist() == [[0, 1, 2, 1], [3, 4, 5, 4], [6, 7, 8, 7], [3, 4, 5, 4]]
+    assert pad_to(lr, 2)[0, 0].tolist() == [[0, 1, 2, 1], [3, 4, 5, 4], [6, 7, 8, 7], [3, 4, 5, 4]]
     with pytest.raises(ValueError, match="multiples of 2"):
         tiny().encoded(torch.zeros(1, 3, 3, 4, dtype=torch.float64))
 

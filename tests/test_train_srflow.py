@@ -39,7 +39,8 @@ def crops(photos: Path, size: int = 4, seed: int = 0) -> tuple[torch.Tensor, tor
 
 
 def test_recipes():
-    assert isinstance(objective_of(load_recipe("rrdb-x4-budget", [])), SuperResolution)
+    for name in ("rrdb-x4-budget", "rrdb-x4"):
+        assert isinstance(objective_of(load_recipe(name, [])), SuperResolution)
     for name, count in (("srflow-x4-budget", 7_231_248), ("srflow-x4", 39_265_235)):
         objective = objective_of(load_recipe(name, []))
         assert isinstance(objective, Likelihood)

@@ -15,6 +15,7 @@ PATH = click.Path(path_type=Path)
 
 
 COMMANDS = {
+    "bits": "irnscale.cli.bits",
     "experiment": "irnscale.cli.experiment",
     "glow": "irnscale.cli.glow",
     "lipschitz": "irnscale.cli.lipschitz",
@@ -150,6 +151,7 @@ def command(debug: bool, **values: Any) -> int:
 
     \b
     Commands of their own, each with --help:
+      irnscale evaluate bits         bits per dimension of networks that draw samples
       irnscale evaluate experiment   every experiment of the dissertation by its name
       irnscale evaluate glow         flows on 8x8 digits, in FrEIA and in PyTorch
       irnscale evaluate lipschitz    how much a network and its inverse stretch

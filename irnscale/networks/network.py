@@ -228,9 +228,24 @@ class SamplingNetwork(SuperResolutionNetwork):
         """LR (1, 3, h, w), any h and w -> a sample for each seed, (len(seeds), 3, scale h, scale w), unclamped.
 
         Noise of standard deviation `temperature`; where `lr` was cut at `origin` (y, x) out of a larger picture, the
-        noise of that place.
+        noise of that place. The conditions are made once for all samples. At temperature 0, the mode of the latents,
+        all are alike, and the first is what a single seed gives.
         """
-        raise NotImplementedError
+        if lr.shape[0] != 1:
+            raise ValueError(f"one picture at a time, got {lr.shape[0]}")
+        height, width = lr.shape[2:]
+        padded = pad_to(lr, self.multiple)
+        conditions = self.encoded(padded)
+        made = [self.latents(padded, seed=seed, temperature=temperature, origin=origin) for seed in seeds]
+        result = self.decode([torch.cat(parts) for parts in zip(*made, strict=True)], conditions)
+        return result[..., : height * self.scale, : width * self.scale]
+
+    def forward(self, lr: Tensor) -> Tensor:
+        """The mode: LR (N, 3, h, w), any h and w -> (N, 3, scale h, scale w), all latents zero."""
+        height, width = lr.shape[2:]
+        padded = pad_to(lr, self.multiple)
+        result = self.decode(self.latents(padded, seed=0, temperature=0.0), self.encoded(padded))
+        return result[..., : height * self.scale, : width * self.scale]
 
     def latents(
         self, lr: Tensor, *, seed: int, temperature: float = 1.0, origin: tuple[int, int] = (0, 0)
@@ -270,6 +285,16 @@ class SamplingNetwork(SuperResolutionNetwork):
     def start(self, hr: Tensor, conditions: Sequence[Tensor]) -> None:
         """Set what is set from data before training, from a batch as `log_density` is given it."""
         raise NotImplementedError
+
+
+def pad_to(lr: Tensor, multiple: int) -> Tensor:
+    """(N, C, h, w) with rows below and columns at the right up to a multiple: reflected, a single one repeated."""
+    for axis in (2, 3):
+        size = lr.shape[axis]
+        more = [max(0, size - 2 - k) for k in range(-size % multiple)]
+        if more:
+            lr = torch.cat((lr, lr.index_select(axis, torch.tensor(more, device=lr.device))), dim=axis)
+    return lr
 
 
 def through(modules: list[InvertibleModule], x: Tensor, rev: bool = False) -> Tensor:

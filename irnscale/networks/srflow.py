@@ -132,32 +132,6 @@ class SRFlow(SamplingNetwork):
             found.append((temperature * noise).expand(n, -1, -1, -1))
         return found
 
-    def enlarge(
-        self, lr: Tensor, *, temperature: float = 0.0, seeds: Sequence[int] = (0,), origin: tuple[int, int] = (0, 0)
-    ) -> Tensor:
-        """LR (1, 3, h, w), any h and w -> a sample for each seed, (len(seeds), 3, s h, s w), unclamped.
-
-        The encoder runs once for all of them. At temperature 0, the mode of the latents, all are alike, and the first
-        is what a single seed gives. See `latents` for `origin`.
-        """
-        if lr.shape[0] != 1:
-            raise ValueError(f"one picture at a time, got {lr.shape[0]}")
-        height, width = lr.shape[2:]
-        padded = pad_even(lr)
-        conditions = self.encoded(padded)
-        made = [self.latents(padded, seed=seed, temperature=temperature, origin=origin) for seed in seeds]
-        latents = [torch.cat(parts) for parts in zip(*made, strict=True)]
-        result = self.flow.decode(latents, conditions)
-        return result[..., : height * self.scale, : width * self.scale]
-
-    def forward(self, lr: Tensor) -> Tensor:
-        """The mode: LR (N, 3, h, w), any h and w -> (N, 3, s h, s w), all latents zero."""
-        height, width = lr.shape[2:]
-        padded = pad_even(lr)
-        zeros = self.latents(padded, seed=0, temperature=0.0)
-        result = self.flow.decode(zeros, self.encoded(padded))
-        return result[..., : height * self.scale, : width * self.scale]
-
     def encode(self, hr: Tensor, conditions: Sequence[Tensor]) -> list[Tensor]:
         """HR, sides multiples of 2 scale, -> its latents; see `Multiscale.encode`."""
         return self.flow.encode(hr, conditions, jac=False)[0]
@@ -184,15 +158,6 @@ class SRFlow(SamplingNetwork):
         return {name: tensors[name] for name in tensors if name not in unused} | {
             name: value for name, value in own.items() if name not in encoder
         }, False
-
-
-def pad_even(lr: Tensor) -> Tensor:
-    """One more row and column, where the number is odd: a reflection, or where there is but one, itself."""
-    for axis in (2, 3):
-        if lr.shape[axis] % 2:
-            last = lr.narrow(axis, max(0, lr.shape[axis] - 2), 1)
-            lr = torch.cat((lr, last), dim=axis)
-    return lr
 
 
 def _nearest(x: Tensor, like: Tensor) -> Tensor:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from irnscale.errors import UsageError
-from irnscale.kernels import philox_normal, quantize
+from irnscale.kernels import quantize
 from irnscale.networks.config import NetworkConfig
+from irnscale.networks.density import GREY, bits_of_levels
 from irnscale.networks.flow import bits_per_dimension
 from irnscale.networks.network import IMAGE_CHANNELS, SamplingNetwork
 from irnscale.train.config import Recipe
@@ -18,9 +19,6 @@ from irnscale.train.groups import Crops, ObjectiveConfig, Optim
 from irnscale.train.keys import not_negative, share
 from irnscale.train.objective import Draws, Objective
 from irnscale.train.objectives.super_resolution import ForeignKeys
-
-GREY = 1 / 255
-"""Between two levels of 8 bits, for pictures in [0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -107,16 +105,8 @@ class Likelihood(Objective):
 
     def scores(self, hr: Tensor, lr: Tensor) -> dict[str, float]:
         """ "bits" per dimension of HR in 8 bits, the noise being one of its levels and the same at each call."""
-        sides = [side - side % self.net.multiple for side in lr.shape[2:]]
-        if not all(sides):
-            return {}
-        lr = lr[..., : sides[0], : sides[1]]
-        hr = hr[..., : sides[0] * self.scale, : sides[1] * self.scale]
-        # uniform noise out of normal noise, which alone is the same on every device
-        uniform = torch.special.ndtr(philox_normal(tuple(hr.shape), seed=self.seed, device=hr.device))
-        noisy = hr + (uniform.to(hr.dtype) - 0.5) * GREY
-        density = self.net.log_density(noisy, self.net.encoded(lr))
-        return {"bits": bits_per_dimension(density, hr[0].numel(), GREY).mean().item()}
+        bits = bits_of_levels(self.net, hr, lr, seed=self.seed)
+        return {} if bits is None else {"bits": bits}
 
 
 OBJECTIVE = Likelihood
