@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 from dataclasses import replace
@@ -23,7 +24,9 @@ from irnscale.evaluation.loop import evaluate
 from irnscale.evaluation.methods import Method, baselines, model_method, published_bicubic, sampled
 from irnscale.evaluation.pictures import Photograph, load
 from irnscale.evaluation.ruler import Row, Ruler, compare_rulers, make
-from irnscale.metrics import psnr, ssim
+from irnscale.images.picture import Picture
+from irnscale.images.write import encode_picture
+from irnscale.metrics import as_8bit, psnr, ssim
 from irnscale.metrics.scores import Score, Seen, chosen
 
 SETS = Path(__file__).parents[2] / "shared" / "data" / "test"
@@ -390,3 +393,19 @@ def test_bicubic_by_the_paper_s_own_protocol():
     (summary,) = evaluate(SETS / "Set5", baselines(4)[:1], [Codec()], cache=Cache(None))
     assert summary.mean["psnr_y"] == pytest.approx(28.43, abs=0.01)
     assert summary.mean["ssim_y"] == pytest.approx(0.8113, abs=0.0005)
+
+
+@pytest.mark.parametrize(
+    "codec", [Codec(), Codec(90), Codec(30, "4:4:4"), Codec(format="webp"), Codec(50, format="webp")]
+)
+def test_codecs_write_as_down_does(codec):
+    """But for AVIF, which is tuned for PSNR here."""
+    pixels = synthetic_photo(40, 52)
+    chroma = codec.subsampling if codec.format == "jpg" else None
+    plain = Picture(pixels, None, False, False, 8, None, None, None, "png", "")
+    data = encode_picture(plain, codec.format, quality=codec.quality, subsampling=chroma)
+    back, size = codec.store(torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255)
+    assert size == len(data)
+    with Image.open(io.BytesIO(data)) as image:
+        wanted = np.array(image.convert("RGB"))
+    assert np.array_equal(as_8bit(back)[0].permute(1, 2, 0).numpy(), wanted)

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from irnscale.columns import aligned
 from irnscale.errors import InputError, UsageError
 from irnscale.train.report import Record, read_log
 
@@ -204,11 +205,7 @@ def table(rows: Sequence[dict[str, Any]], score: str) -> str:
             for row in rows
         ),
     ]
-    widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
-    return "\n".join(
-        "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])
-        for line in lines
-    )
+    return "\n".join(aligned(lines, words=1))
 
 
 def _spread(row: dict[str, Any], key: str) -> str:

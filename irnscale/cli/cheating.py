@@ -35,8 +35,8 @@ def evaluate(data: Path, scale: str, names: tuple[str, ...], limit: int | None, 
 
     After the dissertation's sections 4.2.2 and 4.2.3. Photographs are cut to the middle that all have.
     """
+    from irnscale.columns import aligned
     from irnscale.evaluation import cheating
-    from irnscale.evaluation.tables import aligned
 
     factor = int(scale)
     photographs = cheating.of_one_size(data, limit, factor, _say)

@@ -209,8 +209,9 @@ def _plot(
 def _table(results: Sequence[Checked], chosen: Chosen) -> str:
     from statistics import fmean
 
+    from irnscale.columns import aligned
     from irnscale.evaluation.check import columns_of, exact
-    from irnscale.evaluation.tables import aligned, shown
+    from irnscale.evaluation.tables import shown
 
     columns = columns_of(chosen)
     rows = [["", "size", "model", *columns.values(), "input", "small file", "s"]]

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from irnscale.cli.options import DEBUG
+from irnscale.columns import aligned
 from irnscale.errors import ExitCode, ModelError, OutputError, UsageError, one_line
 
 
@@ -42,9 +43,7 @@ def list_models(debug: bool = False) -> int:
                 f"{score['lr_psnr_y']:.2f} dB" if "lr_psnr_y" in score else "-",
             )
         )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    click.echo("\n".join(lines))  # in one piece, so that `| head -1` cuts nothing short
+    click.echo("\n".join(aligned(rows, words=len(rows[0]))))  # in one piece, so that `| head -1` cuts nothing short
     return report_broken(broken)
 
 

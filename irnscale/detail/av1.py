@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import struct
 
-FRONT = 275
-"""Bytes of the container before the picture's data."""
 _TEMPLATE = bytes.fromhex(
     "0000002066747970617669660000000061766966"  # ftyp avif, 0: avif mif1 miaf MA1B
     "6d6966316d6961664d413142"

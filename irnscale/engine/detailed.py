@@ -51,11 +51,6 @@ class Quality:
         return [round(min(float(value), 99.99), 2) for value in decibels]
 
 
-def default_bits(scale: int) -> int:
-    """Of digits per sample that `down` takes where nothing else is asked for."""
-    return 1 if scale == 2 else 2
-
-
 def shrink_with_detail(
     rescaler: Rescaler,
     pictures: Sequence[Picture],

@@ -26,7 +26,6 @@ Array = npt.NDArray[Any]
 Stored = Callable[[Array], Array]
 """What `up` starts from, of a small picture on the grid of 16 bits; both (h, w, C) uint16, C 1 or 3."""
 
-MOST_STEPS = 200
 _SIDE, _MARGIN = 64, 16
 """Pixels of the small picture that are optimised at once, and that the network sees around them. Multiples of 16, so
 that a codec's blocks lie in a part as they lie in the whole picture."""

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
+from irnscale.columns import aligned
 from irnscale.evaluation.pictures import files_of, load
-from irnscale.evaluation.tables import aligned
 from irnscale.images.bicubic import bicubic_down
 from irnscale.kernels import quantize
 from irnscale.networks.density import bits_of_levels

@@ -16,7 +16,7 @@ from torch import Tensor
 from irnscale.errors import InputError
 from irnscale.evaluation.pictures import files_of, load
 from irnscale.images.bicubic import bicubic_down
-from irnscale.metrics import as_8bit, psnr, ssim
+from irnscale.metrics import LUMA_WEIGHTS, as_8bit, psnr, ssim
 from irnscale.metrics.niqe import house
 from irnscale.metrics.piqe import piqe
 from irnscale.metrics.scores import LARGEST_PSNR
@@ -52,7 +52,7 @@ def other_colours(rgb255: Tensor) -> Tensor:
 
 def gray(rgb255: Tensor) -> Tensor:
     """The picture without its colours, of the same luma to within half a level."""
-    weights = torch.tensor((65.481, 128.553, 24.966), dtype=rgb255.dtype).view(1, 3, 1, 1)
+    weights = torch.tensor(LUMA_WEIGHTS, dtype=rgb255.dtype).view(1, 3, 1, 1)
     return ((rgb255 * weights).sum(1, keepdim=True) / 219).round().expand_as(rgb255)
 
 
@@ -144,7 +144,7 @@ def of_one_size(folder: Path, limit: int | None, scale: int, say: Callable[[str]
 
 
 def table(cheats: Sequence[Cheat], titles: dict[str, str]) -> list[list[str]]:
-    """A head and a line per cheat, for `tables.aligned`."""
+    """A head and a line per cheat, for `columns.aligned`."""
     lines = [["", *titles.values()]]
     for cheat in cheats:
         cells = []

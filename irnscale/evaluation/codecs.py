@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +11,7 @@ from PIL import Image, features
 from torch import Tensor
 
 from irnscale.errors import UsageError
-from irnscale.images.write import SUBSAMPLINGS
+from irnscale.images.write import SUBSAMPLINGS, encoder_options
 from irnscale.metrics import as_8bit
 
 
@@ -58,14 +57,10 @@ class Codec:
     def store(self, picture: Tensor) -> tuple[Tensor, int]:
         """(what is read back, bytes of the file) of (1, 3, H, W) in [0, 1], rounded to 8 bits first."""
         array = as_8bit(picture)[0].permute(1, 2, 0).to(torch.uint8).cpu().numpy()
-        options: dict[str, Any] = {} if self.quality is None else {"quality": self.quality}
-        if self.format == "jpg":
-            options |= {"subsampling": self.subsampling, "optimize": True}
-        elif self.format == "avif":
+        options = encoder_options(self.format, self.quality, self.subsampling)
+        if self.format == "avif":
             # libavif's own measure is one of looks, which costs 0.7 dB of what is compared here
-            options |= {"subsampling": self.subsampling, "advanced": {"tune": "psnr"}}
-        elif self.format == "webp" and self.lossless:
-            options = {"lossless": True, "quality": 80}
+            options["advanced"] = {"tune": "psnr"}
         file = io.BytesIO()
         kind = "JPEG" if self.format == "jpg" else self.format.upper()
         Image.fromarray(np.ascontiguousarray(array)).save(file, kind, **options)

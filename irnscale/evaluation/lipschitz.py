@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from irnscale.evaluation.tables import aligned
+from irnscale.columns import aligned
 from irnscale.freia import InvertibleModule
 from irnscale.kernels import quantize
 from irnscale.networks import IRN, DenseBlock

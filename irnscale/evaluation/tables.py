@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from irnscale.columns import aligned
 from irnscale.evaluation.loop import Summary
 from irnscale.evaluation.ruler import FIELDS, Ruler
 from irnscale.metrics.scores import Chosen
@@ -73,17 +74,6 @@ def floors(results: Sequence[Summary], chosen: Chosen) -> list[str]:
 
 def _head(summary: Summary) -> list[str]:
     return [summary.set, f"x{summary.scale}", summary.method.name, summary.stored]
-
-
-def aligned(lines: Sequence[Sequence[str]], *, words: int) -> list[str]:
-    """Columns one under the other: the first `words` from the left, numbers from the right. A line may be empty."""
-    widths = [max(len(line[k]) for line in lines if line) for k in range(len(lines[0]))]
-
-    def one(line: Sequence[str]) -> str:
-        cells = [cell.ljust(w) for cell, w in zip(line[:words], widths, strict=False)]
-        return "  ".join(cells + [c.rjust(w) for c, w in zip(line[words:], widths[words:], strict=False)])
-
-    return [one(line) for line in lines]
 
 
 def table(results: Sequence[Summary], chosen: Chosen = DEFAULT) -> str:

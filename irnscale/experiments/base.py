@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from irnscale._version import __version__
+from irnscale.columns import aligned
 from irnscale.errors import InputError, OutputError, UsageError
 from irnscale.evaluation.published import Published, published
-from irnscale.evaluation.tables import aligned
 from irnscale.images.atomic import write_bytes_atomic
 
 Scores = dict[str, float]

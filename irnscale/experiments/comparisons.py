@@ -295,4 +295,3 @@ EPOCHS = Experiment(
     _epochs,
     trains=True,
 )
-COMPARISONS = (KAIMING, QUANTISED, L1_L2, TIGHT, PROPOSAL_1, LUMA, JPEG, EPOCHS)

@@ -312,4 +312,3 @@ GLOW = Experiment(
     trains=False,
     measures=False,
 )
-MEASURED = (RESCALING, BICUBIC, CHEATING, LIPSCHITZ, SHIPPED_SR, GLOW)

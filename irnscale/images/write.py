@@ -80,7 +80,7 @@ def encode_picture(
     if record is not None and canonical != "png":
         xmp = _xmp_for(canonical, picture.xmp, record)
     planes = _planes(picture, canonical)
-    options: dict[str, Any] = {}
+    options = encoder_options(canonical, quality, subsampling)
     if picture.icc:
         options["icc_profile"] = picture.icc
     if picture.exif:
@@ -91,17 +91,9 @@ def encode_picture(
     elif xmp and canonical != "jpg":
         options["xmp"] = xmp
     if canonical == "jpg":
-        options.update(quality=_JPEG_QUALITY if quality is None else quality, optimize=True)
-        options["subsampling"] = subsampling or "4:4:4"
         segments = (xmp_segments(xmp) or b"") if xmp else b""
         segments += photoshop_segments(picture.iptc) if picture.iptc else b""
         options["extra"] = segments + comment_segments(picture.texts)
-    elif canonical == "avif":
-        options.update(quality=_JPEG_QUALITY if quality is None else quality, subsampling=subsampling or "4:4:4")
-    elif canonical == "webp":
-        # `exact` keeps the colour under transparent pixels, which the way back up needs.
-        options["exact"] = True
-        options.update({"lossless": True, "quality": 80} if quality is None else {"quality": quality})
     file = io.BytesIO()
     try:
         with quiet_pillow():
@@ -117,6 +109,17 @@ def encode_picture(
         what = f"cannot encode {picture.width}x{picture.height} as {canonical}: {error}"
         raise OutputError(what, "try another format with `format`", parameters=("format",)) from error
     return with_placed(with_cicp(file.getvalue(), picture.cicp), picture)
+
+
+def encoder_options(format: str, quality: int | None, subsampling: str | None) -> dict[str, Any]:
+    """What Pillow's encoder of a format is told about pixels, with the defaults of `encode_picture`."""
+    if format == "webp":
+        # `exact` keeps the colour under transparent pixels, which the way back up needs.
+        return {"exact": True} | ({"lossless": True, "quality": 80} if quality is None else {"quality": quality})
+    if format not in ("jpg", "avif"):
+        return {}
+    chosen = {"quality": _JPEG_QUALITY if quality is None else quality, "subsampling": subsampling or "4:4:4"}
+    return chosen | ({"optimize": True} if format == "jpg" else {})
 
 
 def _tiff(planes: Pixels, picture: Picture, xmp: bytes) -> bytes:

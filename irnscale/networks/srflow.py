@@ -76,10 +76,6 @@ class SRFlow(SamplingNetwork):
         """Channels of what each sample has for itself: all but the conditions."""
         return self.scale**2 // 4 * (3 * self.flow.config.hidden + 10 * 12)
 
-    def encoder_parameters(self) -> list[nn.Parameter]:
-        """What is pretrained, and frozen at first."""
-        return [*self.encoder.parameters(), *(self.head.parameters() if self.head is not None else ())]
-
     def set_compute_dtype(self, dtype: torch.dtype | None) -> None:
         """Precision of the encoder's convolutions."""
         for module in self.encoder.modules():
