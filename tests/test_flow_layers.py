@@ -13,11 +13,13 @@ from test_networks import brute_force
 from torch import Tensor, nn
 
 from irnscale.freia import SequenceINN
+from irnscale.networks.families.srflow import SRFlowConfig
 from irnscale.networks.flow import (
     LOG_SCALES,
     ActNorm,
     AffineInjector,
     ConditionalCoupling,
+    FactorisedConv,
     FlowConfig,
     GaussianSplit,
     InvertibleConv,
@@ -28,6 +30,9 @@ from irnscale.networks.flow import (
     bits_per_dimension,
     standard_normal,
 )
+from irnscale.networks.srflow import SRFlow
+from irnscale.zoo import load_network
+from irnscale.zoo.save import save_model
 
 SCALES = tuple(LOG_SCALES)
 
@@ -50,6 +55,7 @@ def layer(kind: str, scale: str, condition: int, size: tuple[int, int, int]) -> 
         "squeeze": Squeeze([size]),
         "actnorm": ActNorm([size]),
         "mixing": InvertibleConv([size]),
+        "plu": FactorisedConv([size]),
         "coupling": ConditionalCoupling([size], c, hidden=5, scale=scale),
     }
     if condition:
@@ -58,7 +64,7 @@ def layer(kind: str, scale: str, condition: int, size: tuple[int, int, int]) -> 
 
 
 CASES = [
-    *((kind, "glow", 0) for kind in ("squeeze", "actnorm", "mixing")),
+    *((kind, "glow", 0) for kind in ("squeeze", "actnorm", "mixing", "plu")),
     *(("coupling", scale, condition) for scale in SCALES for condition in (0, 2)),
     *(("injector", scale, 2) for scale in SCALES),
 ]
@@ -189,6 +195,43 @@ def test_actnorm_starts_from_data():
     spread = y.std(dim=(0, 2, 3), unbiased=False)
     torch.testing.assert_close(spread[[0, 2]], torch.ones(2), atol=1e-4, rtol=0)
     assert log_det.isfinite().all()
+
+
+def test_factorised_mixing_starts_as_a_rotation_and_is_what_it_says():
+    torch.manual_seed(5)
+    module = FactorisedConv([(7, 1, 1)]).double()
+    eye = torch.eye(7, dtype=torch.float64).view(7, 7, 1, 1)
+
+    def matrix() -> torch.Tensor:
+        return module((eye,), jac=False)[0][0].flatten(1).T
+
+    assert (matrix() @ matrix().T - torch.eye(7)).abs().max() < 1e-6
+    assert abs(module((eye,))[1][0].item()) < 1e-6
+    with torch.no_grad():
+        module.log_diagonal.sub_(2.0)
+        module.triangles.add_(0.1 * torch.randn_like(module.triangles))
+    (y,), log_det = module((eye,))
+    assert abs(log_det[0].item() - (module.log_diagonal.sum().item())) < 1e-9
+    assert (module((y,), rev=True)[0][0] - eye).abs().max() < 1e-6
+    lower = module.triangles.tril(-1) + torch.eye(7)
+    upper = module.triangles.triu(1) + torch.diag(module.sign * module.log_diagonal.exp())
+    permutation = torch.eye(7, dtype=torch.float64)[module.order]
+    torch.testing.assert_close(matrix(), permutation @ lower @ upper)
+
+
+def test_factorised_mixing_keeps_its_permutation_in_a_model(tmp_path, monkeypatch):
+    """Its order and signs are numbers that float16 holds."""
+    monkeypatch.setenv("IRNSCALE_MODELS", str(tmp_path))
+    config = SRFlowConfig(rrdb_blocks=1, rrdb_growth=4, taps=(0,), flow_steps=1, flow_hidden=4, flow_mixing="plu")
+    net = SRFlow(config)
+    loaded = load_network(save_model(tmp_path, "plu", config, net.state_dict()), "super-resolution")
+    own, kept = net.state_dict(), loaded.state_dict()
+    orders = [name for name in own if name.endswith(("order", "sign"))]
+    assert len(orders) == 2 * 3 * (2 + 1)
+    assert all(torch.equal(own[name], kept[name]) for name in orders)
+    hr, lr = torch.rand(1, 3, 16, 16), torch.rand(1, 3, 4, 4)
+    conditions = loaded.encoded(lr)
+    assert (loaded.decode(loaded.encode(hr, conditions), conditions) - hr).abs().max() < 1e-3
 
 
 def test_mixing_starts_as_a_rotation():

@@ -63,6 +63,19 @@ def test_crops_of_hr_and_lr_are_one_place(folder, scale):
     assert len(variants) == 8, "all flips and rotations occur"
 
 
+def test_crops_that_are_only_mirrored(folder):
+    photographs = Photographs([folder], scale=4, crop=16, turns="mirror")
+    turned = Photographs([folder], scale=4, crop=16)
+    variants = set()
+    for step in range(8):
+        hr, _ = photographs.batch(4, seed=1, step=step)
+        variants |= {found[0][3:] for one in hr if len(found := locate(photographs, one)) == 1}
+        assert np.array_equal(photographs.plan(4, seed=1, step=step).top, turned.plan(4, seed=1, step=step).top), (
+            "the same places"
+        )
+    assert variants == {((), False), ((2,), False)}
+
+
 def locate(photographs: Photographs, crop: torch.Tensor) -> list[tuple]:
     """(photograph, top, left on the LR grid, flips, transposed) of every place that equals `crop`."""
     found = []

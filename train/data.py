@@ -55,11 +55,14 @@ class Photographs:
     Those smaller than the crop are skipped and counted (`too_small`), unreadable ones listed
     (`unreadable`). What fits half of the free memory is kept on `device`; else packs stay on the disk and
     are read as needed, by workers in `batches`. Raises InputError where nothing is left, UsageError where folders
-    of photographs fit no memory and must be packed first.
+    of photographs fit no memory and must be packed first. turns: see `groups.Crops`.
     """
 
-    def __init__(self, sources: list[Path], *, scale: int, crop: int, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, sources: list[Path], *, scale: int, crop: int, device: torch.device | str = "cpu", turns: str = "all"
+    ) -> None:
         self.scale, self.crop, self.device = scale, crop, torch.device(device)
+        self._turns = turns
         self.unreadable: list[str] = []
         packed = any(source.suffix == PACK_SUFFIX for source in sources)
         if packed and len(sources) > 1:
@@ -117,8 +120,10 @@ class Photographs:
         side = self.crop // self.scale
         top = rng.integers(self.height[photo] // self.scale - side + 1)
         left = rng.integers(self.width[photo] // self.scale - side + 1)
-        turns = rng.integers(2, size=(3, size)).astype(bool)
-        return Plan(photo, top, left, *turns)
+        rows, columns, transpose = rng.integers(2, size=(3, size)).astype(bool)
+        if self._turns == "mirror":
+            rows, transpose = np.zeros_like(rows), np.zeros_like(transpose)
+        return Plan(photo, top, left, rows, columns, transpose)
 
     def gather(self, plan: Plan) -> Tensor:
         """The crops with the margin that the bicubic needs, (N, 3, crop + 2 margin, same) uint8.

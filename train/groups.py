@@ -63,9 +63,12 @@ class Data(Group):
 
 @dataclass(frozen=True)
 class Crops(Data):
-    """Crops of photographs, img_size x img_size."""
+    """Crops of photographs, img_size x img_size. turns: "all", of the eight ways to turn and mirror a crop one by
+    chance, or "mirror", as it is or left and right exchanged.
+    """
 
     img_size: int = at_least_one(144)
+    turns: str = one_of("all", ("all", "mirror"))
 
     def check(self, scale: int) -> None:
         """See `Data`."""
@@ -78,7 +81,7 @@ class Crops(Data):
 
         if not sources:
             raise UsageError("Missing option '--data'", "name a folder or .tar of photographs")
-        return Photographs(sources, scale=scale, crop=self.img_size, device=device)
+        return Photographs(sources, scale=scale, crop=self.img_size, device=device, turns=self.turns)
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,7 @@ class SRFlow(SamplingNetwork):
             hidden=config.flow_hidden,
             condition=config.adapter or read,
             scale=config.flow_scale,
+            mixing=config.flow_mixing,
         )
         self.flow = Multiscale(flow)
 

@@ -16,6 +16,7 @@ TAPS = {4: (0, 1, 2, 3), 8: (1, 3, 5, 7), 23: (1, 8, 15, 22)}
 """By the number of blocks: those whose features are read. 8 and 23 are published; SRFlow x8 of photographs has 23
 blocks and reads those of 8."""
 SCALES = ("glow", "squish", "atan")
+MIXINGS = ("full", "plu")
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class SRFlowConfig(NetworkConfig):
     scale: 4 or 8. rrdb_blocks, rrdb_growth: of the encoder, see `RRDBEncoder`. taps: the blocks, counted from 0, whose
     features are read beside those at the end (empty: the usual ones of 4, 8 and 23 blocks). flow_steps, flow_hidden: K
     and the width of the subnets. adapter: channels that a 1 x 1 convolution makes of each level's condition, which is
-    64 for the end and for each of the taps; 0: none. flow_scale: of the affine layers, see `flow.scales`. head: whether
+    64 for the end and for each of the taps; 0: none. flow_scale: of the affine layers, see `flow.scales`. flow_mixing:
+    of the 1 x 1 convolutions, see `flow.mixing`. head: whether
     the encoder keeps the layers that its pretraining alone needs, as the published files do.
     """
 
@@ -39,6 +41,7 @@ class SRFlowConfig(NetworkConfig):
     flow_hidden: int = 64
     adapter: int = 0
     flow_scale: str = "glow"
+    flow_mixing: str = "full"
     head: bool = True
 
     def __post_init__(self) -> None:
@@ -54,8 +57,9 @@ class SRFlowConfig(NetworkConfig):
         ):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        if self.flow_scale not in SCALES:
-            raise ValueError(f"flow_scale must be one of {', '.join(SCALES)}, got {self.flow_scale}")
+        for name, allowed in (("flow_scale", SCALES), ("flow_mixing", MIXINGS)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)}")
         taps = tuple(self.taps) or TAPS.get(self.rrdb_blocks, ())
         if not taps or list(taps) != sorted(set(taps)) or not 0 <= taps[0] <= taps[-1] < self.rrdb_blocks:
             raise ValueError(f"taps must be rising numbers of the {self.rrdb_blocks} blocks from 0, got {self.taps}")

@@ -11,7 +11,7 @@ from irnscale.networks.flow.actnorm import ActNorm
 from irnscale.networks.flow.conditional import ConditionalFlow
 from irnscale.networks.flow.coupling import ConditionalCoupling
 from irnscale.networks.flow.injector import AffineInjector
-from irnscale.networks.flow.mixing import InvertibleConv
+from irnscale.networks.flow.mixing import FactorisedConv, InvertibleConv
 from irnscale.networks.flow.multiscale import FlowConfig, Multiscale
 from irnscale.networks.flow.prior import bits_per_dimension, standard_normal
 from irnscale.networks.flow.scales import LOG_SCALES
@@ -26,6 +26,7 @@ __all__ = [
     "AffineInjector",
     "ConditionalCoupling",
     "ConditionalFlow",
+    "FactorisedConv",
     "FlowConfig",
     "GaussianSplit",
     "InvertibleConv",

@@ -1,4 +1,4 @@
-"""The learned 1 x 1 convolution that mixes the channels of a flow."""
+"""The learned 1 x 1 convolution that mixes the channels of a flow, in full or factorised."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ class InvertibleConv(InvertibleModule):
 
     def __init__(self, dims_in: Sequence[Shape], dims_c: Sequence[Shape] = ()) -> None:
         super().__init__(dims_in, dims_c)
-        q, r = torch.linalg.qr(torch.randn(dims_in[0][0], dims_in[0][0], dtype=torch.float64))
-        self.weight = nn.Parameter((q * r.diagonal().sign()).to(torch.get_default_dtype()))
+        self.weight = nn.Parameter(_rotation(dims_in[0][0]).to(torch.get_default_dtype()))
 
     def forward(
         self, x: Sequence[Tensor], c: Sequence[Tensor] = (), rev: bool = False, jac: bool = True
@@ -40,3 +39,62 @@ class InvertibleConv(InvertibleModule):
     def output_dims(self, input_dims: list[Shape]) -> list[Shape]:
         """Shapes without the batch; they stay as they are."""
         return input_dims
+
+
+class FactorisedConv(InvertibleModule):
+    """`InvertibleConv` with W = P L (U + diag(d)): a fixed permutation, unit lower and strictly upper triangles, and d.
+
+    Only the signs of d are fixed; its logarithms are learned, so W never becomes singular, and log|det W| is their sum.
+    At first W is a random rotation. No call factorises a matrix: the inverse solves two triangles, in float64. Source:
+    Kingma and Dhariwal 2018, section 3.2, equation 10.
+    """
+
+    order: Tensor
+    sign: Tensor
+
+    def __init__(self, dims_in: Sequence[Shape], dims_c: Sequence[Shape] = ()) -> None:
+        super().__init__(dims_in, dims_c)
+        permutation, lower, upper = torch.linalg.lu(_rotation(dims_in[0][0]))
+        diagonal = upper.diagonal()
+        kind = torch.get_default_dtype()
+        self.triangles = nn.Parameter((lower.tril(-1) + upper.triu(1)).to(kind))
+        """L below the diagonal and U above it."""
+        self.log_diagonal = nn.Parameter(diagonal.abs().log().to(kind))
+        self.register_buffer("sign", diagonal.sign().to(kind))
+        self.register_buffer(
+            "order", permutation.argmax(1)
+        )  # row k of P L (U + diag) is row order[k] of what follows P
+
+    def forward(
+        self, x: Sequence[Tensor], c: Sequence[Tensor] = (), rev: bool = False, jac: bool = True
+    ) -> tuple[tuple[Tensor], Tensor | float]:
+        """Mix `x[0]`; returns ((result,), log-determinant per sample (N,), or 0.0 without `jac`)."""
+        (x0,) = x
+        lower = self.triangles.tril(-1) + torch.eye(len(self.order), dtype=self.triangles.dtype, device=x0.device)
+        upper = self.triangles.triu(1) + torch.diag(self.sign * self.log_diagonal.exp())
+        flat = x0.flatten(2)
+        if rev:
+            flat = flat.double()[:, self.order.argsort()]
+            flat = torch.linalg.solve_triangular(lower.double(), flat, upper=False, unitriangular=True)
+            y = torch.linalg.solve_triangular(upper.double(), flat, upper=True).to(x0.dtype).view(x0.shape)
+        else:
+            y = torch.matmul((lower @ upper)[self.order].to(x0.dtype), flat).view(x0.shape)
+        if not jac:
+            return (y,), 0.0
+        log_det = self.log_diagonal.sum().to(x0.dtype) * (x0.shape[2] * x0.shape[3])
+        return (y,), (-log_det if rev else log_det).expand(x0.shape[0])
+
+    def output_dims(self, input_dims: list[Shape]) -> list[Shape]:
+        """Shapes without the batch; they stay as they are."""
+        return input_dims
+
+
+MIXINGS: dict[str, type[InvertibleModule]] = {"full": InvertibleConv, "plu": FactorisedConv}
+"""By the names that configurations have."""
+
+
+def _rotation(channels: int) -> Tensor:
+    """A random one, in float64."""
+    q, r = torch.linalg.qr(torch.randn(channels, channels, dtype=torch.float64))
+    rotation: Tensor = q * r.diagonal().sign()
+    return rotation

@@ -13,7 +13,7 @@ from irnscale.freia import InvertibleModule, SequenceINN
 from irnscale.networks.flow.actnorm import ActNorm
 from irnscale.networks.flow.coupling import ConditionalCoupling
 from irnscale.networks.flow.injector import AffineInjector
-from irnscale.networks.flow.mixing import InvertibleConv
+from irnscale.networks.flow.mixing import MIXINGS
 from irnscale.networks.flow.prior import standard_normal
 from irnscale.networks.flow.scales import LOG_SCALES
 from irnscale.networks.flow.split import GaussianSplit
@@ -29,7 +29,8 @@ class FlowConfig:
     channels: of the data. levels, steps: L and K. hidden: width of the subnets. condition: channels of the condition of
     every level; 0: none, and no injectors. transitions: steps of normalisation and mixing alone that a level begins
     with. splits: "all": after every level but the last (Glow); "srflow": after every level but the last two, as
-    SRFlow's released models have it. scale: of the affine layers, see `scales.LOG_SCALES`.
+    SRFlow's released models have it. scale: of the affine layers, see `scales.LOG_SCALES`. mixing: of the 1 x 1
+    convolutions, "full" or "plu", see `mixing`.
     """
 
     channels: int = 3
@@ -40,6 +41,7 @@ class FlowConfig:
     transitions: int = 2
     splits: str = "srflow"
     scale: str = "glow"
+    mixing: str = "full"
 
     def __post_init__(self) -> None:
         """Raise ValueError for a flow that cannot be built."""
@@ -53,7 +55,7 @@ class FlowConfig:
         ):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} of a flow must be at least {least}, got {getattr(self, name)}")
-        for name, allowed in (("splits", SPLITS), ("scale", tuple(LOG_SCALES))):
+        for name, allowed in (("splits", SPLITS), ("scale", tuple(LOG_SCALES)), ("mixing", tuple(MIXINGS))):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} of a flow must be one of {', '.join(allowed)}, got {getattr(self, name)}")
 
@@ -94,17 +96,17 @@ class Multiscale(nn.Module):
                 channels = split.kept
 
     def _append(self, level: SequenceINN, side: int) -> None:
-        config = self.config
+        config, mixing = self.config, MIXINGS[self.config.mixing]
         level.append(Squeeze)
         for _ in range(config.transitions):
             level.append(ActNorm)
-            level.append(InvertibleConv)
+            level.append(mixing)
         layer: dict[str, Any] = {"hidden": config.hidden, "scale": config.scale}
         if config.condition:
             layer |= {"cond": 0, "cond_shape": (config.condition, side, side)}
         for _ in range(config.steps):
             level.append(ActNorm)
-            level.append(InvertibleConv)
+            level.append(mixing)
             if config.condition:
                 level.append(AffineInjector, **layer)
             level.append(ConditionalCoupling, **layer)
