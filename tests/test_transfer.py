@@ -197,8 +197,8 @@ def test_the_small_picture_of_the_target_is_what_the_result_was_given(engine, mo
     transfer.edit(target, Edit("style"), source=source, box=Box(17, 14, 15, 17), at=(30, 31))
     ((latents, lr),) = given
     space = LatentSpace(transfer.net, 64, fail)
-    theirs, own = (space.encode(*transfer._pair(picture, None)) for picture in (source, target))
-    assert torch.equal(lr, transfer._pair(target, None)[1])
+    theirs, own = (space.encode(*transfer._pair(picture, None, Box(0, 0, 64, 64))) for picture in (source, target))
+    assert torch.equal(lr, transfer._pair(target, None, Box(0, 0, 64, 64))[1])
     for z, a, b in zip(latents, theirs, own, strict=True):
         cell = 64 // z.shape[2]
         box, place = (slice(16 // cell, 32 // cell),) * 2, (slice(32 // cell, 48 // cell),) * 2
@@ -206,6 +206,17 @@ def test_the_small_picture_of_the_target_is_what_the_result_was_given(engine, mo
         outside = torch.ones(1, 1, *z.shape[2:], dtype=torch.bool)
         outside[(..., *place)] = False
         assert torch.equal(z.masked_select(outside), b.masked_select(outside))
+
+
+def test_a_region_has_the_small_picture_of_the_whole(engine):
+    transfer, picture = Transfer(engine), synthetic_photo(150, 203)
+    hr, lr = transfer._pair(picture, None, Box(0, 0, 208, 152))
+    for region in (Box(0, 0, 64, 64), Box(64, 48, 80, 24), Box(160, 104, 48, 48)):
+        part, small = transfer._pair(picture, None, region)
+        assert torch.equal(part, hr[(..., *region.slices)])
+        over = Box(region.x // 4, region.y // 4, region.width // 4, region.height // 4)
+        assert (small - lr[(..., *over.slices)]).abs().max() <= 1.01 / 255  # rounding at a boundary
+        assert (small == lr[(..., *over.slices)]).float().mean() > 0.999
 
 
 def test_seeds_and_temperatures(engine):

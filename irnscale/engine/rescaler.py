@@ -187,7 +187,7 @@ class Rescaler:
             before.held += between
             after.held += between
         for stage in found if rev else ():
-            completing = self.completing or getattr(stage.net, "completion", None)
+            completing = self.completing or stage.completion
             if completing is not None:
                 sides = stage.height // stage.net.scale, stage.width // stage.net.scale
                 stage.held += memory(completing, *sides, self.tile or TILE)
@@ -452,6 +452,11 @@ class _Stage:
         return self.height // factor, self.width // factor
 
     @property
+    def completion(self) -> CompletingNetwork | None:
+        """What the network itself makes z of, if it does."""
+        return self.net.completion if isinstance(self.net, RescalingNetwork) else None
+
+    @property
     def values(self) -> int:
         """Numbers that an image of this size has."""
         return IMAGE_CHANNELS * self.output[0] * self.output[1]
@@ -470,7 +475,7 @@ class _Noise:
 
     def beside(self, reader: Reader, stage: _Stage) -> Reader:
         """The rows of LR with the z of this network after them. Each network draws from channels of its own."""
-        completing = self.completing or getattr(stage.net, "completion", None)
+        completing = self.completing or stage.completion
         if completing is not None:
             sides = stage.height // stage.net.scale, stage.width // stage.net.scale
             return Completing(completing, reader, sides, self.tile or TILE, self.temperature, self.seed)

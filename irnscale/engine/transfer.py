@@ -129,14 +129,13 @@ class Transfer:
         """
         source = target if source is None else source
         box, place = self.placed(source, target, box, at, edit.mode)
-        hr, lr = self._pair(target, small)
-        region = place.around(self.net.support * self.net.scale, self.cell, hr.shape[3], hr.shape[2])
+        region = self._around(place, target)
         inner = place.moved(place.x - region.x, place.y - region.y)
-        hr, lr = _cut(hr, region), _cut(lr, _over(region, self.net.scale))
+        hr, lr = self._pair(target, small, region)
         cover = None if cover is None else cover[box.slices]
         space = self._space(region)
         if edit.mode == "style":
-            latents, masks = self._styled(space, hr, lr, self._pair(source, None), box, inner)
+            latents, masks = self._styled(space, hr, lr, source, box, inner)
         else:
             if edit.mode == "content":
                 _paste(hr, _unit(source[box.slices]), cover, inner)
@@ -199,15 +198,14 @@ class Transfer:
         return found[0], found[1]
 
     def _styled(
-        self, space: LatentSpace, hr: Tensor, lr: Tensor, source: tuple[Tensor, Tensor], box: Box, inner: Box
+        self, space: LatentSpace, hr: Tensor, lr: Tensor, source: Array, box: Box, inner: Box
     ) -> tuple[list[Tensor], list[Tensor]]:
         """The target's latents with those of the source's box at the place `inner`, and which those are."""
-        theirs, small = source
-        around = box.around(self.net.support * self.net.scale, self.cell, theirs.shape[3], theirs.shape[2])
-        small = _cut(small, _over(around, self.net.scale))
+        around = self._around(box, source)
+        theirs, small = self._pair(source, None, around)
         space.expect(lr, lr, small)
         latents = space.encode(hr, lr)
-        given = space.encode(_cut(theirs, around), small)
+        given = space.encode(theirs, small)
         box = box.moved(box.x - around.x, box.y - around.y)
         masks = []
         for own, other in zip(latents, given, strict=True):
@@ -218,13 +216,22 @@ class Transfer:
             masks.append(mask)
         return latents, masks
 
-    def _pair(self, picture: Array, small: Array | None) -> tuple[Tensor, Tensor]:
-        """HR, padded by reflection to whole places, and its LR in 8 bits or as given."""
-        hr = _unit(pad_to_multiple(picture, self.cell)[0])
-        if small is None:
-            return hr, quantize(bicubic_down(hr, self.net.scale))
-        lr = _unit(pad_to_multiple(small, self.net.multiple)[0])
-        return hr, lr
+    def _around(self, box: Box, picture: Array) -> Box:
+        """A box with what it depends on, in a picture as it is padded to whole places."""
+        height, width = (-(-side // self.cell) * self.cell for side in picture.shape[:2])
+        return box.around(self.net.support * self.net.scale, self.cell, width, height)
+
+    def _pair(self, picture: Array, small: Array | None, region: Box) -> tuple[Tensor, Tensor]:
+        """HR of a region, the picture being padded by reflection to whole places, and its LR in 8 bits or as given."""
+        padded, scale = pad_to_multiple(picture, self.cell)[0], self.net.scale
+        if small is not None:
+            lr = _unit(pad_to_multiple(small, self.net.multiple)[0][_over(region, scale).slices])
+            return _unit(padded[region.slices]), lr
+        wider = region.around(BICUBIC_REACH * scale, self.cell, padded.shape[1], padded.shape[0])
+        hr = _unit(padded[wider.slices])
+        inner = region.moved(region.x - wider.x, region.y - wider.y)
+        lr = quantize(bicubic_down(hr, scale))
+        return _cut(hr, inner).contiguous(), _cut(lr, _over(inner, scale)).contiguous()
 
     def _space(self, region: Box) -> LatentSpace:
         plan = self._enlarging.plan(
@@ -245,6 +252,8 @@ class Transfer:
         )
 
 
+BICUBIC_REACH = 4
+"""Small pixels around a place that its bicubic reduction looks at, and some."""
 _BOX = "X,Y,WIDTH,HEIGHT in pixels, from the upper left corner"
 
 
