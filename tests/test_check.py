@@ -14,7 +14,7 @@ from conftest import synthetic_photo
 from test_metrics import luma_of
 
 from irnscale.evaluation.check import Checked
-from irnscale.evaluation.sheet import GAP, LABEL, PANEL, Column, difference_map, sheet
+from irnscale.evaluation.contact_sheet import GAP, LABEL, PANEL, Column, difference_map, sheet
 
 
 @pytest.fixture

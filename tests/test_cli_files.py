@@ -146,7 +146,7 @@ def test_exit_codes_are_documented(run):
 def test_transparency_is_refused_for_jpeg_before_the_network_runs(run, tmp_path, monkeypatch):
     from irnscale.jobs import stages
 
-    monkeypatch.setattr(stages.Rescaling, "compute", None)
+    monkeypatch.setattr(stages.RescalingStages, "compute", None)
     picture(tmp_path / "a.png", mode="RGBA")
     result = run("down", "a.png", "-s", 2, "-o", "a.jpg")
     assert (result.code, len(result.lines)) == (2, 1)

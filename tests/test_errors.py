@@ -113,7 +113,7 @@ def test_of_files(call, said, printed):
 
 
 def test_16_bits_without_imagecodecs(monkeypatch):
-    monkeypatch.setattr("irnscale.images.extras.has_io", lambda: False)
+    monkeypatch.setattr("irnscale.images.optional_decoders.has_io", lambda: False)
     with pytest.raises(UsageError) as caught:
         check_options("png", None, None, 16)
     assert str(caught.value).startswith("depth=16 as png needs")

@@ -13,7 +13,7 @@ from conftest import synthetic_photo
 from PIL import Image
 
 from irnscale.errors import InputError, UsageError
-from irnscale.experiments.base import CONFIRMED, NOT_CONFIRMED, Judged, Result, Row, difference, judge
+from irnscale.experiments.base import CONFIRMED, NOT_CONFIRMED, Judged, Result, TableRow, difference, judge
 from irnscale.experiments.comparisons import straight
 from irnscale.experiments.page import elsewhere, page
 from irnscale.experiments.registry import EXPERIMENTS, find_experiment
@@ -49,21 +49,21 @@ def test_the_registry_is_sound(run):
 
 
 def test_a_claim_needs_more_than_two_standard_errors():
-    one = Row.of_seeds("one", [{"x": 1.0}, {"x": 3.0}])
+    one = TableRow.of_seeds("one", [{"x": 1.0}, {"x": 3.0}])
     assert (one.scores["x"], one.deviations["x"], one.seeds) == (2.0, pytest.approx(math.sqrt(2)), 2)
-    other = Row.of_seeds("other", [{"x": -1.0}, {"x": 1.0}])
+    other = TableRow.of_seeds("other", [{"x": -1.0}, {"x": 1.0}])
     value, error = difference(one, other, "x")
     assert (value, error) == (2.0, pytest.approx(math.sqrt(2)))
     assert judge("c", value, error, "w").verdict == NOT_CONFIRMED
     assert judge("c", 2.9, error, "w").verdict == CONFIRMED
     assert "other way round" in judge("c", -2.9, error, "w").because
-    alone = difference(one, Row.of_seeds("alone", [{"x": 0.0}]), "x")
+    alone = difference(one, TableRow.of_seeds("alone", [{"x": 0.0}]), "x")
     assert math.isnan(alone[1])
     assert judge("c", *alone, "w").verdict == NOT_CONFIRMED
 
 
 def test_results_are_kept(tmp_path):
-    row = Row("m", {"psnr_y": 30.0}, {"psnr_y": 0.1}, 2)
+    row = TableRow("m", {"psnr_y": 30.0}, {"psnr_y": 0.1}, 2)
     result = Result("irn-y", {"psnr_y": "PSNR"}, [row], [Judged("c", CONFIRMED, "b")], "all")
     result.save(tmp_path)
     assert Result.load(tmp_path, "irn-y") == result
@@ -167,7 +167,7 @@ def test_what_is_measured_without_training(run, tmp_path):
 
 
 def test_the_page_has_every_claim(run, tmp_path):
-    row = Row("IRN", {"psnr_y": 30.0}, {"psnr_y": 0.1}, 2)
+    row = TableRow("IRN", {"psnr_y": 30.0}, {"psnr_y": 0.1}, 2)
     Result("irn-y", {"psnr_y": "HR PSNR-Y"}, [row], [Judged("c", CONFIRMED, "b")], "all", command="irnscale x").save(
         tmp_path
     )

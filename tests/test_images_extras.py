@@ -13,7 +13,7 @@ from jpegxl_files import PIXELS, jpegxl
 from PIL import Image, ImageCms
 
 from irnscale.errors import InputError, UsageError
-from irnscale.images import extras, opening, write
+from irnscale.images import opening, optional_decoders, write
 from irnscale.images.jpegxl import jpegxl_header
 from irnscale.images.read import read_header, read_picture
 from irnscale.images.write import encode_picture
@@ -152,7 +152,7 @@ def test_missing_packages_are_named(head, package, monkeypatch):
 
 
 def test_depth_16_as_png_without_its_package(monkeypatch):
-    monkeypatch.setattr(extras, "has_io", lambda: False)
+    monkeypatch.setattr(optional_decoders, "has_io", lambda: False)
     with pytest.raises(UsageError, match=r"irnscale\[io\]"):
         write.check_options("png", None, None, 16)
     write.check_options("tiff", None, None, 16)

@@ -31,7 +31,7 @@ OPERATIONS = {
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_cuda_it_says_so():
     with pytest.raises(DeviceError, match="needs a CUDA device") as caught:
-        bench.run()
+        bench.measure(print)
     assert caught.value.exit_code == ExitCode.DEVICE
 
 
@@ -59,7 +59,9 @@ def test_gate_and_table(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     for name, value in {"is_available": True, "reset_peak_memory_stats": None, "max_memory_allocated": 0}.items():
         monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
-    assert bench.run(tmp_path / "kernels.csv") == 1
+    timed = bench.measure(print)
+    assert {row.operation for row in timed if not row.correct} == {"haar_forward"}
+    bench.write_csv(timed, tmp_path / "kernels.csv")
     with (tmp_path / "kernels.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(chosen)

@@ -10,7 +10,7 @@ from irnscale.batch.jobs import Inputs, Job, Naming, Targets, plan, samples_of
 from irnscale.batch.lists import STREAM
 from irnscale.batch.outputs import Output, place_of, write_target
 from irnscale.batch.pipeline import Feed, PixelBudget, Stages, run
-from irnscale.batch.report import Outcome, Report, Status, check_report, exit_code
+from irnscale.batch.report import Outcome, Report, Status, check_report_path, exit_code
 from irnscale.batch.twins import tell_apart
 
 __all__ = [
@@ -28,7 +28,7 @@ __all__ = [
     "Stages",
     "Status",
     "Targets",
-    "check_report",
+    "check_report_path",
     "collect",
     "exit_code",
     "parse_shard",

@@ -139,7 +139,7 @@ class Report:
         write_bytes_atomic(data, path, overwrite=True)
 
 
-def check_report(path: Path, inputs: Iterable[Path]) -> None:
+def check_report_path(path: Path, inputs: Iterable[Path]) -> None:
     """Raise OutputError unless a report may go there: to a new file, or over an earlier report.
 
     Raises UsageError for stdout.

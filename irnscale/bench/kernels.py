@@ -9,12 +9,11 @@ from __future__ import annotations
 import csv
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import click
 import torch
 from torch import Tensor
 
@@ -50,7 +49,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Row:
+class KernelTiming:
     """One line of the table; times in milliseconds, None where the result was wrong."""
 
     operation: str
@@ -218,7 +217,7 @@ def _quantiles(call: Callable[[], Any]) -> tuple[float, float, float]:
     return p20, p50, p80
 
 
-def _measure(case: Case, provenance: dict[str, str]) -> Row:
+def _measure(case: Case, provenance: dict[str, str]) -> KernelTiming:
     row = {
         "operation": case.operation,
         "size": case.size,
@@ -228,7 +227,7 @@ def _measure(case: Case, provenance: dict[str, str]) -> Row:
     }
     error = _error(case)
     if not error <= case.roundings * TOLERANCE[case.dtype]:
-        return Row(error=error, correct=False, **row)  # type: ignore[arg-type]
+        return KernelTiming(error=error, correct=False, **row)  # type: ignore[arg-type]
     source = torch.empty(max(case.moved // 2, 1), dtype=torch.uint8, device=case.operands[0].device)
     target = torch.empty_like(source)
     _, copy_ms, _ = _quantiles(lambda: target.copy_(source))
@@ -241,7 +240,7 @@ def _measure(case: Case, provenance: dict[str, str]) -> Row:
     if not case.backward_of:
         optimised = torch.compile(case.definition, dynamic=False)
         compiled = _quantiles(lambda: optimised(*case.operands))[1] / p50
-    return Row(
+    return KernelTiming(
         error=error,
         correct=True,
         p20_ms=p20,
@@ -268,7 +267,7 @@ def _provenance() -> dict[str, str]:
     return {"gpu": gpu, "driver": driver, "torch": torch.__version__, "triton": triton.__version__}
 
 
-def _line(row: Row) -> str:
+def _line(row: KernelTiming) -> str:
     what = f"{row.operation:26}{row.size:10}{row.dtype:10}{row.layout:15}"
     if not row.correct:
         return f"{what}WRONG (error {row.error:.1e}): not timed"
@@ -279,8 +278,8 @@ def _line(row: Row) -> str:
     )
 
 
-def run(csv_path: Path | None = None) -> int:
-    """Print the table, write it as CSV if asked; 0, or 1 where an operation was wrong. DeviceError on a CPU."""
+def measure(say: Callable[[str], object]) -> list[KernelTiming]:
+    """Every operation in turn; `say` is given each line of the table as it is measured. Raises DeviceError on a CPU."""
     if not torch.cuda.is_available():
         raise DeviceError("irnscale bench kernels needs a CUDA device", "on a CPU, try: irnscale bench")
     if not kernels.triton_available():
@@ -290,17 +289,18 @@ def run(csv_path: Path | None = None) -> int:
     # Our kernels say at each launch whether multiply-adds are fused; for those of torch.compile it stays as it was.
     os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
     provenance = _provenance()
-    click.echo(f"{provenance['gpu']}, torch {provenance['torch']}, triton {provenance['triton']}")
-    click.echo(
-        f"{'operation':26}{'size':10}{'dtype':10}{'layout':15}  p20 ms  p50 ms  p80 ms    GB/s   copy  eager  compile"
-    )
+    say(f"{provenance['gpu']}, torch {provenance['torch']}, triton {provenance['triton']}")
+    say(f"{'operation':26}{'size':10}{'dtype':10}{'layout':15}  p20 ms  p50 ms  p80 ms    GB/s   copy  eager  compile")
     rows = []
     for case in _cases(torch.device("cuda")):
         rows.append(_measure(case, provenance))
-        click.echo(_line(rows[-1]))
-    if csv_path is not None:
-        with csv_path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, [f.name for f in fields(Row)])
-            writer.writeheader()
-            writer.writerows(asdict(row) for row in rows)
-    return 0 if all(row.correct for row in rows) else 1
+        say(_line(rows[-1]))
+    return rows
+
+
+def write_csv(rows: Sequence[KernelTiming], path: Path) -> None:
+    """All fields of all rows, under their names."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [f.name for f in fields(KernelTiming)])
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in rows)

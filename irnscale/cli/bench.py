@@ -80,9 +80,7 @@ def command(
         settings = Settings(device=device, precision=precision, tile=tile, max_memory=max_memory, threads=_THREADS)
         return _folder(data, backends or ("threads", "devices"), int(scale), workers, scheduler, settings, as_json)
     if what == "kernels":
-        from irnscale.bench.kernels import run
-
-        return run(Path(csv_path) if csv_path else None)
+        return _kernels(Path(csv_path) if csv_path else None)
     chosen = parse_size(size)
     assert chosen is not None
     if what == "large":
@@ -192,3 +190,12 @@ def _train(
         f"{result.matrix_gflops:.0f} of a large matrix product; losses differ by {100 * result.loss_difference:.2g} %"
     )
     return ExitCode.OK
+
+
+def _kernels(csv_path: Path | None) -> int:
+    from irnscale.bench.kernels import measure, write_csv
+
+    rows = measure(click.echo)
+    if csv_path is not None:
+        write_csv(rows, csv_path)
+    return ExitCode.OK if all(row.correct for row in rows) else ExitCode.INPUT

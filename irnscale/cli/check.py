@@ -15,7 +15,7 @@ from irnscale.cli.detailing import ATTACH, DETAIL
 from irnscale.cli.options import DEBUG, DEVICE, PRECISION, TILE
 from irnscale.cli.scoring import LPIPS, METRICS, NIQE, chosen_scores
 from irnscale.errors import ExitCode, InputError, IrnscaleError, UsageError, on_command_line
-from irnscale.jobs.choosing import Wanted
+from irnscale.jobs.model_choice import Wanted
 
 if TYPE_CHECKING:
     from irnscale.engine.rescaler import Rescaler

@@ -34,7 +34,7 @@ def command(output: Path, scale: str, device: str, precision: str, debug: bool) 
     import torch
 
     from irnscale.engine.rescaler import load
-    from irnscale.evaluation.sheet import Column, sheet
+    from irnscale.evaluation.contact_sheet import Column, sheet
     from irnscale.evaluation.trip import Storage, travel
     from irnscale.images.atomic import write_bytes_atomic
     from irnscale.images.bicubic import bicubic_down, bicubic_up

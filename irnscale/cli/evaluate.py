@@ -157,7 +157,7 @@ def command(debug: bool, **values: Any) -> int:
       irnscale evaluate lipschitz    how much a network and its inverse stretch
       irnscale evaluate metrics      how scores can be cheated
     """
-    from irnscale.cli.evaluated import Request
-    from irnscale.cli.evaluating import run
+    from irnscale.cli.evaluate_request import Request
+    from irnscale.cli.evaluate_run import run
 
     return run(Request(**values))

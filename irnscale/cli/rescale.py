@@ -6,7 +6,7 @@ import time
 
 from irnscale import batch
 from irnscale.cli.options import Common
-from irnscale.cli.watch import Watcher, guarded_stdout, interruptible
+from irnscale.cli.progress import Watcher, guarded_stdout, interruptible
 from irnscale.jobs.backends import Running, backend, check
 from irnscale.jobs.planning import plan
 from irnscale.jobs.task import Task
@@ -18,7 +18,7 @@ def execute(common: Common, task: Task) -> int:
     check(common.backend, common.workers, common.scheduler)
     planned = plan(task, common.selection, common.tell, shard=common.shard)
     if common.report is not None:
-        batch.check_report(common.report, (job.item.source for job in planned.jobs if job.item.source))
+        batch.check_report_path(common.report, (job.item.source for job in planned.jobs if job.item.source))
     to_stdout = planned.to_stdout and not task.settings.dry_run
     with guarded_stdout(image=to_stdout, events=common.json) as stdout, interruptible():
         watcher = Watcher(common, planned.jobs, stdout, started)

@@ -32,7 +32,7 @@ def command(files: tuple[str, ...], output: str | None, overwrite: bool, debug: 
     """
     from irnscale import batch
     from irnscale.cli.main import fail
-    from irnscale.cli.watch import guarded_stdout
+    from irnscale.cli.progress import guarded_stdout
 
     output, selection = batch.place_of(output, batch.Selection(files), named=False)
     options = batch.Output(output=output)

@@ -90,7 +90,7 @@ def command(
     try several --temperature, --normalize and --seed.
     """
     from irnscale import batch
-    from irnscale.cli.watch import guarded_stdout
+    from irnscale.cli.progress import guarded_stdout
     from irnscale.images.atomic import check_writable
     from irnscale.images.read import read_picture
     from irnscale.jobs.transfer import Settings, transferred

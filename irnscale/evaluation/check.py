@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from irnscale.engine.rescaler import Rescaler
+from irnscale.evaluation.contact_sheet import Column, difference_map, sheet
 from irnscale.evaluation.crops import SIDE, Crop, data_uri, worst_window
 from irnscale.evaluation.ruler import Ruler
-from irnscale.evaluation.sheet import Column, difference_map, sheet
 from irnscale.evaluation.tables import shown
 from irnscale.evaluation.trip import Storage, travel
 from irnscale.images.bicubic import bicubic_down, bicubic_up

@@ -45,7 +45,7 @@ class Setting:
 
 
 @dataclass
-class Row:
+class TableRow:
     """A method and its scores; several seeds: means, and standard deviations (N - 1) by the same keys."""
 
     method: str
@@ -54,7 +54,7 @@ class Row:
     seeds: int = 1
 
     @classmethod
-    def of_seeds(cls, method: str, runs: Sequence[Scores]) -> Row:
+    def of_seeds(cls, method: str, runs: Sequence[Scores]) -> TableRow:
         """Means and deviations of scores that all runs have."""
         keys = [k for k in runs[0] if all(k in r for r in runs)]
         means = {k: statistics.fmean(r[k] for r in runs) for k in keys}
@@ -77,7 +77,7 @@ class Result:
 
     name: str
     columns: dict[str, str]
-    rows: list[Row]
+    rows: list[TableRow]
     judged: list[Judged]
     differs: str
     notes: list[str] = field(default_factory=list)
@@ -106,7 +106,7 @@ class Result:
         path = cls.path(out, name)
         try:
             values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            values["rows"] = [Row(**row) for row in values["rows"]]
+            values["rows"] = [TableRow(**row) for row in values["rows"]]
             values["judged"] = [Judged(**one) for one in values["judged"]]
             return cls(**values)
         except FileNotFoundError:
@@ -152,7 +152,7 @@ def judge(claim: str, difference: float, error: float, what: str, unit: str = "d
     return Judged(claim, verdict, f"{what}: {difference:+.3f} ± {error:.3f} {unit}, standard error{against}")
 
 
-def difference(one: Row, other: Row, key: str) -> tuple[float, float]:
+def difference(one: TableRow, other: TableRow, key: str) -> tuple[float, float]:
     """one - other of a score, and its standard error over the seeds; NaN where a row has a single one."""
     value = one.scores[key] - other.scores[key]
     if min(one.seeds, other.seeds) < 2:
@@ -175,7 +175,7 @@ def shown(result: Result, theirs: Sequence[Published]) -> str:
     return "\n".join([*text, "", f"differs: {result.differs}"])
 
 
-def _cells(row: Row, columns: dict[str, str]) -> list[str]:
+def _cells(row: TableRow, columns: dict[str, str]) -> list[str]:
     found = []
     for key in columns:
         cell = number(key, row.scores.get(key))

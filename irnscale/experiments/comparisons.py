@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from irnscale.evaluation.lipschitz import measure
-from irnscale.experiments.base import Experiment, Judged, Result, Row, Scores, Setting, difference, judge
+from irnscale.experiments.base import Experiment, Judged, Result, Scores, Setting, TableRow, difference, judge
 from irnscale.experiments.training import differs, kept_scores, middles, network, rows_of, variant
 from irnscale.train.compare import Curve, Group, curve_of
 from irnscale.train.report import read_log, series
@@ -41,10 +41,10 @@ def unsteadiness(out: Path) -> Scores:
     }
 
 
-def with_extras(rows: list[Row], folders: dict[str, list[Path]], extra: Callable[[Path], Scores]) -> None:
+def with_extras(rows: list[TableRow], folders: dict[str, list[Path]], extra: Callable[[Path], Scores]) -> None:
     """Add to every row further scores of its runs."""
     for row in rows:
-        more = Row.of_seeds(row.method, [extra(out) for out in folders[row.method]])
+        more = TableRow.of_seeds(row.method, [extra(out) for out in folders[row.method]])
         row.scores |= more.scores
         row.deviations |= more.deviations
 

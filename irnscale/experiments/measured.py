@@ -15,7 +15,7 @@ from irnscale.evaluation.loop import Summary, evaluate
 from irnscale.evaluation.methods import Method, baselines, published_bicubic, super_resolution
 from irnscale.evaluation.published import published
 from irnscale.evaluation.ruler import Ruler
-from irnscale.experiments.base import CONFIRMED, NOT_CONFIRMED, Experiment, Judged, Result, Row, Setting
+from irnscale.experiments.base import CONFIRMED, NOT_CONFIRMED, Experiment, Judged, Result, Setting, TableRow
 from irnscale.experiments.training import middles
 from irnscale.kernels import LogScale
 from irnscale.networks import IRN
@@ -48,8 +48,8 @@ def _summaries(
     return found
 
 
-def _row(summary: Summary) -> Row:
-    return Row(f"{summary.set} x{summary.scale}: {summary.method.name}", dict(summary.mean))
+def _row(summary: Summary) -> TableRow:
+    return TableRow(f"{summary.set} x{summary.scale}: {summary.method.name}", dict(summary.mean))
 
 
 def _rescaling(setting: Setting) -> Result:
@@ -58,7 +58,7 @@ def _rescaling(setting: Setting) -> Result:
         card = find(name).card
         for data, scores in card.scores.items():
             theirs = {p.method: p.scores for p in published() if (p.set, p.scale, p.codec) == (data, card.scale, "png")}
-            rows.append(Row(f"{data} x{card.scale}: {name}", dict(scores)))
+            rows.append(TableRow(f"{data} x{card.scale}: {name}", dict(scores)))
             if "CAR & EDSR" in theirs:
                 better.append(scores["psnr_y"] - theirs["CAR & EDSR"]["psnr_y"])
                 near.append(theirs["IRN"]["psnr_y"] - scores["psnr_y"])
@@ -83,8 +83,8 @@ def _bicubic(setting: Setting) -> Result:
     whole = replace(setting, limit=1000)
     rounded = _summaries(whole, [published_bicubic(2), published_bicubic(4)], rounded=True)
     plain = _summaries(whole, [baselines(2)[0], baselines(4)[0]])
-    rows = [Row(f"{s.set} x{s.scale}: luma rounded", dict(s.mean)) for s in rounded]
-    rows += [Row(f"{s.set} x{s.scale}: luma not rounded", dict(s.mean)) for s in plain]
+    rows = [TableRow(f"{s.set} x{s.scale}: luma rounded", dict(s.mean)) for s in rounded]
+    rows += [TableRow(f"{s.set} x{s.scale}: luma not rounded", dict(s.mean)) for s in plain]
     known = {(p.set, p.scale): p.scores for p in published() if p.method == "bicubic" and p.codec == "png"}
     off = {
         (s.set, s.scale): (s.mean["psnr_y"] - known[s.set, s.scale]["psnr_y"])
@@ -106,7 +106,9 @@ def _cheating(setting: Setting) -> Result:
     scale = 2
     photographs = cheating.of_one_size(setting.val[0], setting.limit, scale, setting.say)
     luma, small = cheating.luma_cheats(photographs), cheating.small_cheats(photographs, scale)
-    rows = [Row(c.name, dict(c.scores)) for c in luma] + [Row(f"LR x{scale}: {c.name}", dict(c.scores)) for c in small]
+    rows = [TableRow(c.name, dict(c.scores)) for c in luma] + [
+        TableRow(f"LR x{scale}: {c.name}", dict(c.scores)) for c in small
+    ]
     colours, by_name = luma[0].scores, {c.name: c.scores for c in small}
     true, other = by_name["bicubic"], by_name["another photograph"]
     judged = [
@@ -135,14 +137,14 @@ def _lipschitz(setting: Setting) -> Result:
     crops = middles(setting, net.scale, 32, 2)
     found = measure(net, crops, name="irn-x2", iterations=15, say=setting.say)
     rows = [
-        Row(
+        TableRow(
             f"coupling {c.place}",
             {"down": c.forward, "seen": c.forward_observed, "up": c.inverse, "up_seen": c.inverse_observed},
         )
         for c in found.couplings
     ]
     down, up = max(found.forward_observed.values()), max(found.inverse_observed.values())
-    rows.append(Row("irn-x2", {"down": found.forward, "seen": down, "up": found.inverse, "up_seen": up}))
+    rows.append(TableRow("irn-x2", {"down": found.forward, "seen": down, "up": found.inverse, "up_seen": up}))
     below = all(row.scores["seen"] <= row.scores["down"] and row.scores["up_seen"] <= row.scores["up"] for row in rows)
     judged = [
         _verdict(
@@ -213,7 +215,7 @@ def _glow(setting: Setting) -> Result:
         "train_ms": "ms in training",
     }
     rows = [
-        Row.of_seeds(name, [{k: float(r[k]) for k in columns} for r in results])
+        TableRow.of_seeds(name, [{k: float(r[k]) for k in columns} for r in results])
         for name, results in found.results.items()
     ]
     freia, torch = rows

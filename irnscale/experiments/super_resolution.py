@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from irnscale.experiments.base import Experiment, Result, Row, Setting, difference, judge
+from irnscale.experiments.base import Experiment, Result, Setting, TableRow, difference, judge
 from irnscale.experiments.training import CPU, differs, pictures, rows_of, trained, variant
 from irnscale.images.bicubic import bicubic_down, bicubic_up
 from irnscale.kernels import quantize
@@ -32,7 +32,7 @@ def _run(setting: Setting) -> Result:
         found = []
         for seed, base in zip(range(10, 10 + setting.seeds), folders["#3, IRN as it is"], strict=True):
             found.append(_assisted(setting, name, changes, seed, base))
-        rows.append(Row.of_seeds(f"#1, {name}", found))
+        rows.append(TableRow.of_seeds(f"#1, {name}", found))
     by_name = {row.method: row for row in rows}
     third = by_name["#1, assistant, A.3"]
     others = [by_name["#1, assistant, A.1"], by_name["#1, assistant, A.2"]]
@@ -47,7 +47,7 @@ def _run(setting: Setting) -> Result:
     return Result("irn-sr", COLUMNS, rows, judged, differs(setting, "from bicubic small pictures in 8 bits"))
 
 
-def _bicubic(setting: Setting) -> Row:
+def _bicubic(setting: Setting) -> TableRow:
     found = []
     for image in pictures(setting, 4):
         x = image[None].float() / 255
@@ -59,8 +59,8 @@ def _bicubic(setting: Setting) -> Row:
                 for suffix, luma in (("y", True), ("rgb", False))
             }
         )
-    mean = Row.of_seeds("bicubic", found)
-    return Row("bicubic", mean.scores, dict.fromkeys(mean.scores, 0.0))
+    mean = TableRow.of_seeds("bicubic", found)
+    return TableRow("bicubic", mean.scores, dict.fromkeys(mean.scores, 0.0))
 
 
 def _assisted(setting: Setting, name: str, changes: tuple[str, ...], seed: int, base: Path) -> dict[str, float]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from irnscale.experiments.base import Row, Scores, Setting
+from irnscale.experiments.base import Scores, Setting, TableRow
 from irnscale.images.atomic import write_bytes_atomic
 from irnscale.networks import IRN, IRNConfig
 from irnscale.train.budget import Budget
@@ -125,9 +125,9 @@ def kept_scores(setting: Setting, out: Path, task: str = "rescaling") -> Scores:
 
 def rows_of(
     setting: Setting, variants: dict[str, tuple[str, str, Sequence[str]]], *, task: str = "rescaling"
-) -> tuple[list[Row], dict[str, list[Path]]]:
+) -> tuple[list[TableRow], dict[str, list[Path]]]:
     """A row per variant, {name: (folder's label, recipe, changes)}, over the seeds; and the folders of its runs."""
-    rows: list[Row] = []
+    rows: list[TableRow] = []
     folders: dict[str, list[Path]] = {}
     for name, (label, recipe, changes) in variants.items():
         found = []
@@ -136,7 +136,7 @@ def rows_of(
             out = trained(setting, label, chosen)
             found.append(scores(setting, out, chosen, task=task))
             folders.setdefault(name, []).append(out)
-        rows.append(Row.of_seeds(name, found))
+        rows.append(TableRow.of_seeds(name, found))
     return rows, folders
 
 

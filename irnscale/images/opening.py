@@ -17,8 +17,8 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError, _imaging, feature
 
 from irnscale.errors import InputError
 from irnscale.images.embedded import reveal
-from irnscale.images.extras import HEIF, IO, has_heif, has_io, is_heic
 from irnscale.images.jpegxl import JpegXlFile, is_jpegxl
+from irnscale.images.optional_decoders import HEIF, IO, has_heif, has_io, is_heic
 from irnscale.images.png_mending import SIGNATURE, mended
 from irnscale.images.raw import is_camera_raw
 from irnscale.images.unsupported import unsupported

@@ -12,11 +12,11 @@ from irnscale.errors import InputError
 from irnscale.images.clap import clean_aperture
 from irnscale.images.exif import ORIENTATION
 from irnscale.images.exif_colours import exif_profile
-from irnscale.images.extras import IO, deep_picture, deep_png, deep_tiff, has_io
 from irnscale.images.jpegxl import JpegXlFile, jpegxl_arrays
 from irnscale.images.metadata import read_exif, read_iptc, read_xmp
 from irnscale.images.modes import Arrays, arrays_of, cropped, decode
 from irnscale.images.opening import failures_as_input_errors, open_source, read_bytes, source_name
+from irnscale.images.optional_decoders import IO, deep_picture, deep_png, deep_tiff, has_io
 from irnscale.images.orientation import turn_upright, turned_size
 from irnscale.images.picture import Picture
 from irnscale.images.png_mending import mended

@@ -14,7 +14,6 @@ from irnscale.images.atomic import write_bytes_atomic
 from irnscale.images.cicp import with_cicp
 from irnscale.images.exif import PREFIX, without_orientation
 from irnscale.images.extended_xmp import xmp_segments
-from irnscale.images.extras import deep_png_bytes, has_io, require_io
 from irnscale.images.formats import (
     DEEP_FORMATS,
     FORMATS,
@@ -25,6 +24,7 @@ from irnscale.images.formats import (
 )
 from irnscale.images.iptc import PNG_KEYWORD, photoshop_segments, png_profile
 from irnscale.images.opening import PILLOW_ERRORS, quiet_pillow
+from irnscale.images.optional_decoders import deep_png_bytes, has_io, require_io
 from irnscale.images.placing import placed, with_placed
 from irnscale.images.profiles import HDR, fitted
 from irnscale.images.record import KEYWORD, Provenance

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from irnscale.batch import Naming
 from irnscale.errors import Remark, UsageError
 from irnscale.jobs.amounts import DETAILS, MOST_EFFORT, detail_bits, parse_attach
-from irnscale.jobs.choosing import Wanted
+from irnscale.jobs.model_choice import Wanted
 from irnscale.jobs.settings import Message, Settings, Tell
 from irnscale.jobs.task import Choice
 

@@ -13,7 +13,7 @@ from irnscale.batch import Outcome, Output, Selection, Status
 from irnscale.jobs.down import Down
 from irnscale.jobs.planning import plan, targets
 from irnscale.jobs.settings import Message, Settings
-from irnscale.jobs.stages import Rescaling
+from irnscale.jobs.stages import RescalingStages
 from irnscale.jobs.up import Up
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def _run(task: Task, source: PathLike) -> Written:
     planned = plan(task, Selection((_named(source),)), heard.append)
     outcomes: list[Outcome] = []
     guard = targets(task, planned.inputs)
-    stages = Rescaling(task, guard, heard.append, rescalers=_kept(_key(task.settings)))
+    stages = RescalingStages(task, guard, heard.append, rescalers=_kept(_key(task.settings)))
     batch.run(planned.jobs, stages, outcomes.append, workers=1)
     [outcome] = outcomes
     if outcome.error is not None:

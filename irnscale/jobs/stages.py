@@ -58,7 +58,7 @@ class Finished:
     target: Path | None
 
 
-class Rescaling:
+class RescalingStages:
     """The stages of a job of `down` or `up`, as `batch.run` wants them.
 
     stdout: the file descriptor for pictures that go there. tiles: a bar for the picture of that name. since: the time,

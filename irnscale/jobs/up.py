@@ -11,7 +11,7 @@ from irnscale.errors import InputError, ModelError, Remark, UsageError
 from irnscale.images.formats import FORMATS, is_lossy
 from irnscale.images.orientation import turned_size
 from irnscale.images.record import SCALES
-from irnscale.jobs.choosing import Wanted, check_scale
+from irnscale.jobs.model_choice import Wanted, check_scale
 from irnscale.jobs.settings import Message, Settings, Tell
 from irnscale.jobs.task import Choice
 from irnscale.sizes import check_original_size

@@ -16,7 +16,7 @@ from irnscale.batch import Inputs, Job, Outcome, Status
 from irnscale.errors import DeviceError, UsageError
 from irnscale.jobs.planning import Batch, targets
 from irnscale.jobs.settings import Tell
-from irnscale.jobs.stages import Rescaling
+from irnscale.jobs.stages import RescalingStages
 from irnscale.jobs.task import Task
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class Assignment:
     """What a worker has to know besides its jobs. Picklable.
 
-    inputs: of the whole run. fingerprint and version: of the process that made the task. since: see `Rescaling`.
+    inputs: of the whole run. fingerprint and version: of the process that made the task. since: see `RescalingStages`.
     torch_threads: how many torch may use; None: as many as it likes.
     """
 
@@ -43,7 +43,7 @@ class Assignment:
         """For the workers of a run. `task` is the batch's own, perhaps with other settings for its workers."""
         return cls(task, batch.inputs, task.fingerprint, __version__, _now_of(batch), torch_threads)
 
-    def stages(self, tell: Tell, rescalers: dict[str, Rescaler]) -> Rescaling:
+    def stages(self, tell: Tell, rescalers: dict[str, Rescaler]) -> RescalingStages:
         """The stages of this worker. Raises DeviceError where it could not make what the others make."""
         if self.version != __version__:
             what = f"this worker runs irnscale {__version__}, and the run was started by {self.version}"
@@ -52,7 +52,7 @@ class Assignment:
             what = "this worker has other models, or other libraries for images, than the machine that started the run"
             raise DeviceError(what, "install the same on every machine")
         guard = targets(self.task, self.inputs)
-        return Rescaling(self.task, guard, tell, since=self.since, rescalers=rescalers)
+        return RescalingStages(self.task, guard, tell, since=self.since, rescalers=rescalers)
 
     def work(
         self,

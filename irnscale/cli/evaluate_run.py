@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from irnscale.cli.evaluated import Request, codecs_of, methods_of, numbers, rescalers_of
+from irnscale.cli.evaluate_request import Request, codecs_of, methods_of, numbers, rescalers_of
 from irnscale.cli.scoring import chosen_scores
 from irnscale.errors import ExitCode, InputError, IrnscaleError, UsageError, one_line
 
