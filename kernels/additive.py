@@ -9,6 +9,7 @@ import torch
 import triton.language as tl
 from torch import Tensor
 
+from irnscale.kernels.compiling import launch
 from irnscale.kernels.dispatch import count
 from irnscale.kernels.tiling import arithmetic, at, jit, on_device, plan, read, tile_index, write
 
@@ -50,7 +51,9 @@ def _launch(x: Tensor | None, p: Tensor, y: Tensor, sign: float, operation: str)
         ys, xs, ps = grid.strides
         count(operation)
         with on_device(y):
-            _add[grid.grid](
+            launch(
+                _add,
+                grid.grid,
                 source,
                 p,
                 y,

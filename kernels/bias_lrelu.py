@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from irnscale.kernels import tiling
+from irnscale.kernels.compiling import launch
 from irnscale.kernels.dispatch import count
 from irnscale.kernels.tiling import (
     OPTIONS,
@@ -178,7 +179,9 @@ def bias_lrelu_backward(
     partial = torch.empty(c, n * pixel_tiles, dtype=sums, device=x.device)
     count("bias_lrelu_into_backward")
     with on_device(x):
-        _backward[(n * tiles,)](
+        launch(
+            _backward,
+            (n * tiles,),
             x,
             x if bias is None else bias,
             grad,
@@ -218,7 +221,9 @@ class _BiasLReLUInto(torch.autograd.Function):
             pixels, channels, tiles, _ = _tiling(x, view)
             count("bias_lrelu_into")
             with on_device(x):
-                _forward[(n * tiles,)](
+                launch(
+                    _forward,
+                    (n * tiles,),
                     x,
                     bias,
                     view,

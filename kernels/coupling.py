@@ -21,6 +21,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from irnscale.kernels.compiling import launch
 from irnscale.kernels.dispatch import REDUCED, count
 from irnscale.kernels.reference import PAPER, LogScale
 from irnscale.kernels.tiling import Plan, arithmetic, at, jit, on_device, plan, read, sum_rows, tile_index, write
@@ -195,7 +196,21 @@ class _Coupling(torch.autograd.Function):
         partial = torch.empty(p.n, p.tiles, dtype=sums, device=x.device) if log_det else y
         count(ctx.operation)
         with on_device(x):
-            _apply[p.grid](x, s, t, y, partial, *p.index, *p.strides, LOG_DET=log_det, ACC=acc, **settings, **p.meta)
+            launch(
+                _apply,
+                p.grid,
+                x,
+                s,
+                t,
+                y,
+                partial,
+                *p.index,
+                *p.strides,
+                LOG_DET=log_det,
+                ACC=acc,
+                **settings,
+                **p.meta,
+            )
             return y, (sum_rows(partial, x.dtype) if log_det else None)
 
     @staticmethod
@@ -214,7 +229,9 @@ class _Coupling(torch.autograd.Function):
             p = plan(x, s, t, grad, dx, ds, dt, per_sample=with_log_det)
             count(f"{ctx.operation}_backward")
             with on_device(x):
-                _backward[p.grid](
+                launch(
+                    _backward,
+                    p.grid,
                     x,
                     s,
                     t,

@@ -22,6 +22,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from irnscale.kernels.compiling import is_recording, launch
 from irnscale.kernels.dense_layout import LAYERS, MULTIPLE, DenseLayout
 from irnscale.kernels.dispatch import count, interpreted
 from irnscale.kernels.tiling import on_device
@@ -220,12 +221,17 @@ def _is_older(x: Tensor) -> bool:
     return x.is_cuda and torch.cuda.get_device_capability(x.device) < (9, 0)
 
 
-def _shape(x: Tensor, positions: int, outputs: int) -> dict[str, int]:
-    """Positions of a program, fewer where its three accumulators would not fit into the registers, too; and stages."""
+def _shapes(x: Tensor, positions: int, outputs: int) -> list[dict[str, int]]:
+    """Positions of a program, fewer where its three accumulators would not fit into the registers, too; and stages.
+
+    The one of so many positions, or all that there are where launches are only recorded.
+    """
     older = _is_older(x)
-    few = positions < MANY or older or x.dtype == torch.float32 or _columns(outputs) > 32
-    pixels = min(PIXELS, FEW_PIXELS) if few else PIXELS
-    return {"PIXELS": pixels, "num_stages": STAGES - 1 if older else STAGES}
+    always_few = older or x.dtype == torch.float32 or _columns(outputs) > 32
+    found = {min(PIXELS, FEW_PIXELS) if always_few or positions < MANY else PIXELS}
+    if is_recording() and not always_few:
+        found |= {PIXELS, min(PIXELS, FEW_PIXELS)}
+    return [{"PIXELS": pixels, "num_stages": STAGES - 1 if older else STAGES} for pixels in sorted(found)]
 
 
 def _layer(
@@ -250,34 +256,36 @@ def _layer(
     number, positions = out.shape[:2]
     first, features = inputs
     step = 32 if layout.growth % 32 == 0 else MULTIPLE
-    shape = _shape(x, positions, outputs)
     count("dense_block")
     with on_device(x):
-        _convolve[(triton.cdiv(positions, shape["PIXELS"] - 2), number)](
-            x,
-            weights,
-            weights if bias is None else bias,
-            out,
-            out if act is None else act,
-            positions,
-            *size,
-            xp=x.stride(1),
-            op=out.stride(1),
-            ap=0 if act is None else act.stride(1),
-            wg=groups[0],
-            bg=groups[1],
-            IN=first + features * layout.growth,
-            FIRST=first,
-            STEPS=features * (layout.growth // step),
-            STEP=step,
-            OUT=outputs,
-            COLUMNS=_columns(outputs),
-            EPILOGUE=epilogue,
-            LEAK=float(slope),
-            **_arithmetic(x),
-            **shape,
-            **OPTIONS,
-        )
+        for shape in _shapes(x, positions, outputs):
+            launch(
+                _convolve,
+                (triton.cdiv(positions, shape["PIXELS"] - 2), number),
+                x,
+                weights,
+                weights if bias is None else bias,
+                out,
+                out if act is None else act,
+                positions,
+                *size,
+                xp=x.stride(1),
+                op=out.stride(1),
+                ap=0 if act is None else act.stride(1),
+                wg=groups[0],
+                bg=groups[1],
+                IN=first + features * layout.growth,
+                FIRST=first,
+                STEPS=features * (layout.growth // step),
+                STEP=step,
+                OUT=outputs,
+                COLUMNS=_columns(outputs),
+                EPILOGUE=epilogue,
+                LEAK=float(slope),
+                **_arithmetic(x),
+                **shape,
+                **OPTIONS,
+            )
 
 
 def forward(
@@ -382,7 +390,9 @@ def _add_up(
     narrow = channels <= MULTIPLE
     count("dense_block_backward")
     with on_device(source):
-        _weight_gradient[(splits, 3 * triton.cdiv(later, rows), number)](
+        launch(
+            _weight_gradient,
+            (splits, 3 * triton.cdiv(later, rows), number),
             source,
             grads,
             partial[:, :, layout.backward_starts[j] :],

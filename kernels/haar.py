@@ -15,6 +15,7 @@ import torch
 import triton.language as tl
 from torch import Tensor
 
+from irnscale.kernels.compiling import launch
 from irnscale.kernels.dispatch import count
 from irnscale.kernels.tiling import (
     arithmetic,
@@ -139,8 +140,17 @@ def _launch_forward(x: Tensor, factor: float, operation: str) -> Tensor:
         p = tile_plan(n, c, h // 2, w // 2, is_channels_last(x), x, y)
         count(operation)
         with on_device(x):
-            _forward[p.grid](
-                x, y, *p.index, *p.strides, FACTOR=factor, FROM_UINT8=eight_bit, ACC=arithmetic(x), **p.meta
+            launch(
+                _forward,
+                p.grid,
+                x,
+                y,
+                *p.index,
+                *p.strides,
+                FACTOR=factor,
+                FROM_UINT8=eight_bit,
+                ACC=arithmetic(x),
+                **p.meta,
             )
     return y
 
@@ -154,7 +164,18 @@ def _launch_inverse(y: Tensor, factor: float, to_uint8: bool, operation: str) ->
         p = tile_plan(n, c4 // 4, h, w, is_channels_last(y), y, x)
         count(operation)
         with on_device(y):
-            _inverse[p.grid](y, x, *p.index, *p.strides, FACTOR=factor, TO_UINT8=to_uint8, ACC=arithmetic(y), **p.meta)
+            launch(
+                _inverse,
+                p.grid,
+                y,
+                x,
+                *p.index,
+                *p.strides,
+                FACTOR=factor,
+                TO_UINT8=to_uint8,
+                ACC=arithmetic(y),
+                **p.meta,
+            )
     return x
 
 

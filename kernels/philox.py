@@ -18,6 +18,7 @@ import triton.language as tl
 from torch import Tensor
 
 from irnscale.kernels.checks import check_philox
+from irnscale.kernels.compiling import launch
 from irnscale.kernels.dispatch import count
 from irnscale.kernels.tiling import is_channels_last, jit, on_device, step, strides, tile_index, tile_plan
 
@@ -118,5 +119,7 @@ def philox_normal(
         p = tile_plan(n, c, h, groups, is_channels_last(out), out)
         count("philox_normal")
         with on_device(out):
-            _normal[p.grid](out, n0, c0, y0, x0, seed & 0xFFFFFFFF, seed >> 32, w, *p.index, strides(out), **p.meta)
+            launch(
+                _normal, p.grid, out, n0, c0, y0, x0, seed & 0xFFFFFFFF, seed >> 32, w, *p.index, strides(out), **p.meta
+            )
     return out

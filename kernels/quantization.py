@@ -9,6 +9,7 @@ import torch
 import triton.language as tl
 from torch import Tensor
 
+from irnscale.kernels.compiling import launch
 from irnscale.kernels.dispatch import count
 from irnscale.kernels.tiling import arithmetic, at, jit, on_device, plan, read, tile_index, to_grey_level, write
 
@@ -53,7 +54,9 @@ def _launch(x: Tensor, y: Tensor, depth: int) -> Tensor:
         p = plan(x, y)
         count("quantize")
         with on_device(x):
-            _quantize[p.grid](
+            launch(
+                _quantize,
+                p.grid,
                 x,
                 y,
                 *p.index,

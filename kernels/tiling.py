@@ -27,6 +27,7 @@ import triton.language as tl
 from torch import Tensor
 
 from irnscale.kernels import dispatch
+from irnscale.kernels.compiling import launch
 
 Steps = tuple[int, int, int, int]
 """Strides of an image tensor, or what kernels are given of them."""
@@ -182,7 +183,7 @@ def sum_rows(partial: Tensor, dtype: torch.dtype) -> Tensor:
     total = torch.empty(rows, dtype=dtype, device=partial.device)
     if rows:
         dispatch.count("sum_rows")
-        _sum_rows[(rows,)](partial, total, count, BLOCK=TILE, **OPTIONS)
+        launch(_sum_rows, (rows,), partial, total, count, BLOCK=TILE, **OPTIONS)
     return total
 
 

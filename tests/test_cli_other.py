@@ -138,6 +138,8 @@ def test_doctor(run, tmp_path):
     assert facts["device used"] in ("cpu", "cuda")
     assert facts["precision used"] in ("float32", "bfloat16")
     assert facts["kernels used"].startswith(("torch", "triton"))
+    assert facts["kernels compile"].startswith("yes, in" if facts["device used"] == "cuda" else "not used")
+    assert float(facts["multiplies"].split(" TFLOP/s in ")[0]) > 0
     assert find("irn-x4").card.digest in facts["models"]
     assert facts["imported models in"] == str(tmp_path / "models")
     result = run("doctor")

@@ -151,6 +151,8 @@ def _silent(_: str) -> None:
 def _introduce(trainer: Trainer, dataset: Dataset, say: Say) -> None:
     first, *more = dataset.introduction()
     say(f"run {trainer.run_id}: {first}; from step {trainer.step}")
+    if trainer.compiled is not None:
+        say(trainer.compiled.describe())
     for line in more:
         say(line)
 

@@ -31,6 +31,7 @@ from irnscale.train.players import Playing
 from irnscale.train.reversible import through_inverses
 from irnscale.train.schedules import ema_decay, learning_rate
 from irnscale.train.timing import Stopwatch
+from irnscale.train.warming import compile_step
 
 
 class Trainer:
@@ -78,6 +79,9 @@ class Trainer:
         """How many steps were skipped for a non-finite loss or gradient: in all, and in a row up to now."""
         if found:
             self._load(found[-1])
+        crops = (self.rows.stop - self.rows.start) // recipe.data.accumulate
+        self.compiled = compile_step(self.net, recipe.data, crops, device)
+        """The kernels that were compiled for the step, or found compiled; None where there are none to compile."""
         graph = recipe.run.cuda_graph and device.type == "cuda" and self.objective.graphable
         self._advance = GraphedStep(self._compute, self._mutable()) if graph else self._compute
 

@@ -12,10 +12,10 @@ MATRIX = 2048
 """Side of the matrices whose product is timed."""
 
 
-def matrix_rate(dtype: torch.dtype, device: torch.device) -> float:
-    """Floating-point operations per second of a large matrix product, the best of five."""
+def matrix_rate(dtype: torch.dtype, device: torch.device, repeats: int = 5) -> float:
+    """Floating-point operations per second of a large matrix product, the best of the repeats."""
     a = torch.ones(MATRIX, MATRIX, dtype=dtype, device=device)
-    return 2.0 * MATRIX**3 / min(timed(lambda: a @ a, device)[0] for _ in range(5))
+    return 2.0 * MATRIX**3 / min(timed(lambda: a @ a, device)[0] for _ in range(repeats))
 
 
 def timed(call: Callable[[], Tensor], device: torch.device) -> tuple[float, Tensor]:

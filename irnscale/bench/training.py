@@ -78,7 +78,9 @@ def kept_bytes(net: IRN, forward: Callable[[], object]) -> int:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in parameters:
             storages[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        # An output that its own node keeps would be a circle, which is never freed: memory, and on CUDA nodes of the
+        # parameters on the stream of this call, for which a step cannot be recorded on another.
+        return tensor.detach()
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         result = forward()  # alive until the count is made, so that no storage is counted for two

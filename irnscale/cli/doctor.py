@@ -6,7 +6,7 @@ import json
 import platform
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,9 @@ from irnscale._version import __version__
 from irnscale.cli.models import report_broken
 from irnscale.cli.options import DEBUG, DEVICE, MAX_MEMORY, PRECISION, TILE, parse_size
 from irnscale.errors import ExitCode, ModelError
+
+if TYPE_CHECKING:
+    import torch
 
 PACKAGES = (
     "torch",
@@ -87,6 +90,17 @@ def _version(package: str) -> str:
         return "not installed"
 
 
+def _computing(device: torch.device) -> dict[str, str]:
+    """Whether the kernels compile and compute right, and how fast the device multiplies."""
+    from irnscale.bench.timing import matrix_rate
+    from irnscale.engine.precision import choose_precision
+    from irnscale.engine.warming import check_kernels
+
+    dtype = choose_precision("auto", device)
+    rate, kind = matrix_rate(dtype, device, repeats=2), str(dtype).removeprefix("torch.")
+    return {"kernels compile": check_kernels(device), "multiplies": f"{rate / 1e12:.3g} TFLOP/s in {kind}"}
+
+
 def collect(broken: dict[Path, ModelError]) -> dict[str, Any]:
     """What there is to know about this machine and installation, ready for JSON; model cards that cannot be read."""
     import torch
@@ -115,6 +129,7 @@ def collect(broken: dict[Path, ModelError]) -> dict[str, Any]:
         "in float32 all the same": ", ".join(exact) or "none",
         "kernels used": ("triton" if kernels.use_triton(probe) else "torch")
         + f" (IRNSCALE_KERNELS={kernels.mode()}, triton {'found' if kernels.triton_available() else 'not found'})",
+        **_computing(device),
         "models": ", ".join(f"{m.card.name} ({m.card.digest})" for m in found) or "none",
         "imported models in": str(user_folder() or "none: no home folder (IRNSCALE_MODELS names one)"),
     }

@@ -23,6 +23,7 @@ from irnscale.engine.memory import is_out_of_memory, mapped_file
 from irnscale.engine.plan import SMALLEST_TILE, Plan, make_plan
 from irnscale.engine.precision import choose_precision
 from irnscale.engine.prepared import Prepared
+from irnscale.engine.warming import compile_kernels
 from irnscale.errors import DeviceError, InputError, ModelError, UsageError
 from irnscale.kernels import philox_normal
 from irnscale.logs import logger
@@ -105,6 +106,8 @@ class Rescaler:
             self.completing = load_network(completion, "completion").to(self.device)
         used_networks: list[Flow] = [*self.networks, *([self.flow] if self.flow is not None else [])]
         self._prepared = {net: Prepared(net, self.dtype) for net in used_networks}
+        self.compiled = compile_kernels(self._prepared.values(), self.device)
+        """The kernels that were compiled for the networks, or found compiled; None where there are none to compile."""
         self.scale = combined_scale(models)
         for model in used:
             _log.info(

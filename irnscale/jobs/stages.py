@@ -262,6 +262,9 @@ class RescalingStages:
                 # The next input would meet the same device, and in `down` the same model.
                 outcome.fatal = not isinstance(error, ModelError) or len(self._task.scales) == 1
                 raise
+            compiled = self._rescalers[key].compiled
+            if settings.verbose and compiled is not None:
+                self._tell(Message("say", compiled.describe()))
         return self._rescalers[key]
 
 
