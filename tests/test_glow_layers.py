@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from irnscale.errors import InputError
-from irnscale.networks.glow import FreiaGlow, Glow, GlowConfig, TorchGlow, build_glow
+from irnscale.freia import InvertibleModule
+from irnscale.networks.flow import InvertibleConv
+from irnscale.networks.flow.mixing import random_rotation
+from irnscale.networks.glow import Glow, GlowConfig
 from irnscale.networks.glow.actnorm import ActNorm
-from irnscale.networks.glow.clamps import LOG_SCALES
-from irnscale.networks.glow.coupling import AffineCoupling
-from irnscale.networks.glow.freia_glow import CheckedActNorm
-from irnscale.networks.glow.layer import FlowLayer
-from irnscale.networks.glow.mixing import InvertibleConv1x1, Permutation, Squeeze, random_rotation
+from irnscale.networks.glow.coupling import LOG_SCALES, AffineCoupling
+from irnscale.networks.glow.freia_steps import CheckedActNorm
+from irnscale.networks.glow.permutation import Permutation
 from irnscale.networks.glow.subnets import convolutional, fully_connected
-from irnscale.networks.glow.torch_glow import FlowSequence, FlowStep
 
 VECTOR, IMAGE = (5,), (4, 2, 3)
 
@@ -40,20 +40,17 @@ def conv(inputs: int, outputs: int) -> torch.nn.Module:
 
 
 LAYERS = {
-    "actnorm": (lambda: ActNorm(5), VECTOR),
-    "actnorm-image": (lambda: ActNorm(4), IMAGE),
-    "conv1x1": (lambda: InvertibleConv1x1(5), VECTOR),
-    "conv1x1-image": (lambda: InvertibleConv1x1(4), IMAGE),
-    "rotation": (lambda: InvertibleConv1x1(5, learned=False), VECTOR),
-    "rotation-image": (lambda: InvertibleConv1x1(4, learned=False), IMAGE),
-    "permutation": (lambda: Permutation(5), VECTOR),
-    "permutation-image": (lambda: Permutation(4), IMAGE),
-    "squeeze": (Squeeze, (1, 4, 6)),
-    "coupling-glow": (lambda: AffineCoupling(5, fc), VECTOR),
-    "coupling-behrmann": (lambda: AffineCoupling(5, fc, "behrmann"), VECTOR),
-    "coupling-conv": (lambda: AffineCoupling(4, conv), IMAGE),
-    "sequence": (lambda: FlowSequence(ActNorm(5), InvertibleConv1x1(5), AffineCoupling(5, fc)), VECTOR),
-    "step": (lambda: FlowStep(GlowConfig(size=2, steps=1, hidden=7)), (4,)),
+    "actnorm": (lambda: ActNorm([(5,)]), VECTOR),
+    "actnorm-image": (lambda: ActNorm([IMAGE]), IMAGE),
+    "conv1x1": (lambda: InvertibleConv([(5,)]), VECTOR),
+    "conv1x1-image": (lambda: InvertibleConv([IMAGE]), IMAGE),
+    "rotation": (lambda: InvertibleConv([(5,)], learned=False), VECTOR),
+    "rotation-image": (lambda: InvertibleConv([IMAGE], learned=False), IMAGE),
+    "permutation": (lambda: Permutation([(5,)]), VECTOR),
+    "permutation-image": (lambda: Permutation([IMAGE]), IMAGE),
+    "coupling-glow": (lambda: AffineCoupling([(5,)], subnet_constructor=fc), VECTOR),
+    "coupling-behrmann": (lambda: AffineCoupling([(5,)], subnet_constructor=fc, clamp="behrmann"), VECTOR),
+    "coupling-conv": (lambda: AffineCoupling([IMAGE], subnet_constructor=conv), IMAGE),
 }
 FLOWS = {
     "torch-fc": GlowConfig(size=4, steps=2, hidden=7),
@@ -103,15 +100,23 @@ def check(forward, inverse, x: Tensor) -> None:
 def test_layers_jacobians_and_inverses(name):
     build, shape = LAYERS[name]
     layer = build()
-    assert isinstance(layer, FlowLayer)
-    layer(torch.randn(64, *shape) * 3 + 1)  # ActNorm's first batch
+    assert isinstance(layer, InvertibleModule)
+    layer((torch.randn(64, *shape) * 3 + 1,))  # ActNorm's first batch
     disturbed(layer)
-    check(layer, layer.inverse, torch.randn(3, *shape) * 2)
+
+    def run(x: Tensor, rev: bool = False) -> tuple[Tensor, Tensor]:
+        (y,), log_det = layer((x,), rev=rev)
+        (again,), nothing = layer((x,), rev=rev, jac=False)
+        assert nothing == 0
+        assert torch.equal(again, y)
+        return y, torch.as_tensor(log_det).expand(x.shape[0])
+
+    check(run, lambda y: run(y, rev=True), torch.randn(3, *shape) * 2)
 
 
 @pytest.mark.parametrize("name", FLOWS)
 def test_flows_jacobians_and_inverses(name):
-    flow = build_glow(FLOWS[name])
+    flow = Glow(FLOWS[name])
     flow.encode(torch.rand(64, 1, 4, 4) * 16)
     disturbed(flow)
     check(flow.encode, flow.decode, torch.rand(3, 1, 4, 4) * 16)
@@ -119,7 +124,7 @@ def test_flows_jacobians_and_inverses(name):
 
 @pytest.mark.parametrize("name", FLOWS)
 def test_the_likelihood_is_the_gaussians_through_the_jacobian(name):
-    flow = build_glow(FLOWS[name])
+    flow = Glow(FLOWS[name])
     x = torch.rand(4, 1, 4, 4)
     flow(x.new_tensor(np.random.default_rng(0).uniform(0, 1, (64, 1, 4, 4))))
     z, _ = flow.encode(x)
@@ -138,10 +143,10 @@ def test_clamps_are_the_dissertations(clamp):
 @pytest.mark.parametrize("shape", [VECTOR, IMAGE])
 @pytest.mark.parametrize("backend", ["torch", "freia"])
 def test_actnorm_normalises_its_first_batch_then_trains(backend, shape):
-    layer = ActNorm(shape[0]) if backend == "torch" else CheckedActNorm([shape])
+    layer = ActNorm([shape]) if backend == "torch" else CheckedActNorm([shape])
 
     def forward(x: Tensor) -> Tensor:
-        return layer(x)[0] if backend == "torch" else layer((x,))[0][0]
+        return layer((x,))[0][0]
 
     x = torch.randn(50, *shape) * torch.rand(shape[0]).reshape(-1, *(1 for _ in shape[1:])) * 9 + 4
     values = forward(x).detach().transpose(0, 1).flatten(1)
@@ -161,25 +166,24 @@ def test_actnorm_normalises_its_first_batch_then_trains(backend, shape):
 def test_actnorm_refuses_a_constant_channel(backend):
     x = torch.randn(8, 4, 2, 3)
     x[:, 2] = 0.1  # whose standard deviation is not zero to the last bit
-    layer = ActNorm(4) if backend == "torch" else CheckedActNorm([(4, 2, 3)])
+    layer = (ActNorm if backend == "torch" else CheckedActNorm)([(4, 2, 3)])
     with pytest.raises(InputError, match="channel 2"):
-        layer(x if backend == "torch" else (x,))
+        layer((x,))
     with pytest.raises(RuntimeError, match="no statistics"):
-        layer.inverse(x) if backend == "torch" else layer((x,), rev=True)
+        layer((x,), rev=True)
     # It is as new: the next batch initialises it.
     good = torch.randn(8, 4, 2, 3)
-    y = layer(good)[0] if backend == "torch" else layer((good,))[0][0]
-    assert torch.isfinite(y).all()
+    assert torch.isfinite(layer((good,))[0][0]).all()
 
 
 def test_actnorm_refuses_a_batch_of_one():
     with pytest.raises(InputError, match="larger first batch"):
-        ActNorm(4)(torch.randn(1, 4))
+        ActNorm([(4,)])((torch.randn(1, 4),))
 
 
 def test_loaded_weights_end_the_initialisation():
     for name in ("torch-fc", "freia-fc"):
-        one, other = build_glow(FLOWS[name]), build_glow(FLOWS[name])
+        one, other = Glow(FLOWS[name]), Glow(FLOWS[name])
         one(torch.rand(64, 1, 4, 4))
         other.load_state_dict(one.state_dict())
         x = torch.rand(3, 1, 4, 4) * 50
@@ -190,22 +194,19 @@ def test_loaded_weights_end_the_initialisation():
 @pytest.mark.parametrize("clamp", ["glow", "behrmann"])
 def test_both_implementations_are_one_flow(subnet, clamp):
     """With the same rotations and subnets they agree, from the statistics of the first batch to the samples."""
-    ours = TorchGlow(GlowConfig("torch", 4, 2, 7, subnet, "rotation", clamp))
-    theirs = FreiaGlow(GlowConfig("freia", 4, 2, 7, subnet, "rotation", clamp))
+    ours, theirs = (Glow(GlowConfig(kind, 4, 2, 7, subnet, "rotation", clamp)) for kind in ("torch", "freia"))
     disturbed(ours)
-    steps = iter(list(theirs.inn)[1:])
+    own, freias = list(ours.inn), list(theirs.inn)
     with torch.no_grad():
-        for step in ours.flow.layers:
-            next(steps)
-            mixing, coupling = next(steps), next(steps)
-            weight = step.layers[1].weight
+        for start in range(0, len(own), 3):
+            _, mixing, coupling = freias[start : start + 3]
+            norm, weight = own[start], own[start + 1].weight
             # FixedLinearTransform multiplies by the matrix it was given, Fixed1x1Conv by its transpose.
             mixing.M.copy_(weight.T if subnet == "fc" else weight[:, :, None, None])
             mixing.M_inv.copy_(weight if subnet == "fc" else weight.T[:, :, None, None])
-            coupling.subnet.load_state_dict(step.layers[2].subnet.state_dict())
-            for norm in (step.layers[0],):
-                norm.bias.zero_()
-                norm.log_scale.zero_()
+            coupling.subnet.load_state_dict(own[start + 2].subnet.state_dict())
+            norm.bias.zero_()
+            norm.log_scale.zero_()
     batch, x = torch.rand(64, 1, 4, 4) * 16, torch.rand(5, 1, 4, 4) * 16
     torch.testing.assert_close(ours(batch), theirs(batch))
     torch.testing.assert_close(ours(x), theirs(x))
@@ -227,17 +228,17 @@ def test_torchs_seed_alone_decides(name):
         np.random.seed(numpy_seed)
         torch.manual_seed(3)
         before = np.random.get_state()[1].copy()
-        flows.append(build_glow(FLOWS[name]))
+        flows.append(Glow(FLOWS[name]))
         assert (np.random.get_state()[1] == before).all()
     first, second = (flow.state_dict() for flow in flows)
     assert all(torch.equal(first[key], second[key]) for key in first)
     torch.manual_seed(4)
-    third = build_glow(FLOWS[name]).state_dict()
+    third = Glow(FLOWS[name]).state_dict()
     assert any(not torch.equal(first[key], third[key]) for key in first)
 
 
 def test_temperature_scales_the_latents():
-    flow = build_glow(FLOWS["torch-fc"])
+    flow = Glow(FLOWS["torch-fc"])
     flow(torch.rand(64, 1, 4, 4))
     narrow, wide = (flow.sample(200, t, torch.Generator().manual_seed(0)) for t in (0.1, 1.0))
     assert narrow.std(0).mean() < 0.2 * wide.std(0).mean()

@@ -200,7 +200,7 @@ def test_the_wheel_holds_everything(wheel):
         "assets/astronaut.png",
         "checkpoints/irn-x4.safetensors",
         "train/recipes/irn-x4.yaml",
-        "train/glow/recipes/glow-torch.yaml",
+        "train/recipes/glow-torch.yaml",
     ):
         assert f"irnscale/{name}" in names
     assert fields["License-Expression"] == "Apache-2.0"

@@ -12,7 +12,6 @@ from irnscale.kernels import quantize
 from irnscale.networks import DenseBlock
 from irnscale.train.config import Recipe, load_recipe, recipe_names
 from irnscale.train.data import Photographs
-from irnscale.train.glow.recipe import glow_recipe_names
 from irnscale.train.losses import LUMA, charbonnier_sum, image_loss, l1_sum, l2_sum
 from irnscale.train.objective import objective_of
 from irnscale.train.objectives.rescaling import loss_flip
@@ -244,7 +243,7 @@ def test_actnorm_starts_from_the_data(photos, tmp_path):
     assert torch.equal(trainer.average, trainer.parameters.values), "the average starts there too"
 
 
-@pytest.mark.parametrize("name", recipe_names())
+@pytest.mark.parametrize("name", [name for name in recipe_names() if not name.startswith("glow-")])
 def test_every_recipe_can_take_a_step(name):
     """With narrow networks and small crops; the assistants' frozen model is the shipped one."""
     side = 32 if "16" in name else 24
@@ -267,14 +266,14 @@ def test_recipes_say_how_they_are_run_and_what_they_reached(name):
     from irnscale.train.config import RECIPES
 
     comments = [line for line in (RECIPES / f"{name}.yaml").read_text().splitlines() if line.startswith("#")]
-    assert comments[0].startswith(f"# irnscale train {name} ")
-    assert any("dB" in line or "Not run to the end" in line or "no score" in line for line in comments)
+    assert comments[0].startswith(f"# irnscale train {name}")
+    assert any(word in line for line in comments for word in ("dB", "Not run to the end", "no score", "docs/glow.md"))
 
 
 def test_recipes_are_listed(run):
     result = run("train", "recipes")
     assert result.code == 0
-    assert [line.split()[0] for line in result.text.splitlines()] == [*recipe_names(), *glow_recipe_names()]
+    assert [line.split()[0] for line in result.text.splitlines()] == recipe_names()
     (line,) = [line for line in result.text.splitlines() if line.startswith("irn-y-x4 ")]
     assert "luma" in line
 

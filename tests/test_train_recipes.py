@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -189,3 +191,13 @@ def test_validation(folder):
     assert "lr_ssim_y" not in scores, "9 x 12 pixels are too few"
     with pytest.raises(InputError, match="to validate on"):
         validation_images([folder / "2.png"], scale=4, limit=2)
+
+
+def test_listing_recipes_does_not_import_torch():
+    code = (
+        "import sys; from irnscale.cli.main import main; code = main(['train', 'recipes']); "
+        "sys.exit(code or ('torch' in sys.modules) * 9)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert {"irn-x4", "glow-torch", "srflow-x4"} <= {line.split()[0] for line in result.stdout.splitlines()}

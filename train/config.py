@@ -150,6 +150,8 @@ def _chosen(base: Keys, changes: Keys, *, source: str = "", recorded: bool = Fal
         known = ", ".join(key.name for key in fields(choice.family.config))
         what = f"network.{unknown[0]}: a network of the family {choice.family.kind} has no such key"
         raise UsageError(what, f"it has {known}")
+    renamed = choice.objective.Config.renamed
+    given, changes = ({renamed.get(key, key): value for key, value in keys.items()} for keys in (given, changes))
     other = recorded or (bool(base) and _choice_of(base) != choice)
     where = f"recipe {source}: " if source else ""
     for key in given.keys() - choice.known:
@@ -186,9 +188,9 @@ def find_objective(name: str) -> Trains:
     return found
 
 
-def recipe_names(folder: Traversable = RECIPES) -> list[str]:
+def recipe_names() -> list[str]:
     """The recipes that come with the package."""
-    return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml"))
+    return sorted(p.name.removesuffix(".yaml") for p in RECIPES.iterdir() if p.name.endswith(".yaml"))
 
 
 def describe(recipe: Traversable) -> str:
@@ -204,7 +206,7 @@ def load_recipe(source: str, overrides: list[str]) -> Recipe:
     return choice.recipe(read_keys(schema(choice.groups, family=name, objective=name), source, given))
 
 
-def recipe_text(source: str, folder: Traversable = RECIPES) -> str:
+def recipe_text(source: str) -> str:
     """The YAML of a file, or of a recipe of the package.
 
     Raises InputError for a file that cannot be read, UsageError for a name that is none of them.
@@ -219,9 +221,9 @@ def recipe_text(source: str, folder: Traversable = RECIPES) -> str:
             ) from error
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{source}: the recipe cannot be read: {error}", "give a YAML file") from error
-    if source in recipe_names(folder):
-        return (folder / f"{source}.yaml").read_text(encoding="utf-8")
-    hint = did_you_mean(source, recipe_names(folder), "irnscale train recipes")
+    if source in recipe_names():
+        return (RECIPES / f"{source}.yaml").read_text(encoding="utf-8")
+    hint = did_you_mean(source, recipe_names(), "irnscale train recipes")
     raise UsageError(f"no recipe {source!r}", f"{hint}, or name a .yaml file")
 
 

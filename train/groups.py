@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -56,7 +56,12 @@ class Data(Group):
     def check(self, scale: int) -> None:
         """Raise UsageError for what does not go with a network of this scale."""
 
-    def open(self, sources: list[Path], *, scale: int, seed: int, device: torch.device) -> Dataset:
+    def accept(self, sources: Sequence[Path], val: Sequence[Path]) -> None:
+        """Raise UsageError where data of this kind needs sources, or pictures to validate on, and has none, or has no
+        use for what is given. Before anything else is looked at.
+        """
+
+    def open(self, sources: Sequence[Path], *, scale: int, seed: int, device: torch.device) -> Dataset:
         """The data itself, of `sources`, folders and files. Raises UsageError, InputError."""
         raise NotImplementedError
 
@@ -75,27 +80,30 @@ class Crops(Data):
         if self.img_size % scale:
             raise UsageError(f"img_size={self.img_size} is not divisible by scale={scale}")
 
-    def open(self, sources: list[Path], *, scale: int, seed: int, device: torch.device) -> Dataset:
+    def accept(self, sources: Sequence[Path], val: Sequence[Path]) -> None:
+        """See `Data`: there must be photographs."""
+        if not sources:
+            raise UsageError("`data` is missing", "name a folder or .tar of photographs", parameters=("data",))
+
+    def open(self, sources: Sequence[Path], *, scale: int, seed: int, device: torch.device) -> Dataset:
         """See `Data`; sources: folders, .tar archives, or one pack of photographs."""
         from irnscale.train.data import Photographs
 
-        if not sources:
-            raise UsageError("Missing option '--data'", "name a folder or .tar of photographs")
-        return Photographs(sources, scale=scale, crop=self.img_size, device=device, turns=self.turns)
+        return Photographs(list(sources), scale=scale, crop=self.img_size, device=device, turns=self.turns)
 
 
 @dataclass(frozen=True)
 class Optim(Group):
     """How a minimum is searched.
 
-    optimizer: "adam" (weight_decay is L2) or "muon", see `optimizers`.
+    optimizer: "adam" (weight_decay is L2), "adamw" (weight_decay is decoupled) or "muon", see `optimizers`.
     schedule: of the rate. "cosine": by the fraction of the budget that is done, `warmup` of it rising, then falling to
     `final_lr` of `initial_lr`; "milestones": multiplied by `lr_gamma` at each step in `lr_milestones`; "constant".
     clip_value_max_g bounds each gradient, then clip_norm_max_g their global L2 norm; None: no bound.
     ema is the decay of the averaged weights, which are what is validated and exported.
     """
 
-    optimizer: str = one_of("adam", ("adam", "muon"))
+    optimizer: str = one_of("adam", ("adam", "adamw", "muon"))
     schedule: str = one_of("cosine", ("cosine", "milestones", "constant"))
     initial_lr: float = above_zero(2e-4)
     final_lr: float = share(0.01, "is a fraction of initial_lr, from 0 to 1")
@@ -121,6 +129,8 @@ class ObjectiveConfig(Group):
     """The keys of an objective, and its name."""
 
     name: ClassVar[str]
+    renamed: ClassVar[Mapping[str, str]] = {}
+    """Other names that keys, of any group, may be written by."""
 
     def check(self, network: NetworkConfig, optim: Optim) -> None:
         """Raise UsageError where these do not go with it."""

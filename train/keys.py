@@ -31,38 +31,39 @@ class Group:
                 raise UsageError(f"{key.name}={value} {key.metadata['words']}")
 
 
-def _key(default: object, allows: Callable[[Any], bool], words: str) -> Any:
+def bounded(default: object, allows: Callable[[Any], bool], words: str) -> Any:
+    """A key whose values `allows` takes, or None; `words` say which, after the name and the value."""
     return field(default=default, metadata={"allows": allows, "words": words})
 
 
 def above_zero(default: float | None) -> Any:
     """A key above 0, or None."""
-    return _key(default, lambda value: value > 0, "must be above 0")
+    return bounded(default, lambda value: value > 0, "must be above 0")
 
 
 def at_least_one(default: int | None) -> Any:
     """A key of at least 1, or None."""
-    return _key(default, lambda value: value >= 1, "must be at least 1")
+    return bounded(default, lambda value: value >= 1, "must be at least 1")
 
 
 def not_negative(default: float | None) -> Any:
     """A key of at least 0, or None."""
-    return _key(default, lambda value: value >= 0, "must not be negative")
+    return bounded(default, lambda value: value >= 0, "must not be negative")
 
 
 def below_one(default: float) -> Any:
     """A key from 0 to below 1."""
-    return _key(default, lambda value: 0 <= value < 1, "must be at least 0 and below 1")
+    return bounded(default, lambda value: 0 <= value < 1, "must be at least 0 and below 1")
 
 
 def share(default: float, words: str = "must be from 0 to 1") -> Any:
     """A key from 0 to 1."""
-    return _key(default, lambda value: 0 <= value <= 1, words)
+    return bounded(default, lambda value: 0 <= value <= 1, words)
 
 
 def one_of(default: str, allowed: Sequence[str]) -> Any:
     """A key with a few values."""
-    return _key(default, lambda value: value in allowed, f"must be one of {', '.join(allowed)}")
+    return bounded(default, lambda value: value in allowed, f"must be one of {', '.join(allowed)}")
 
 
 def default_of(key: Field[Any]) -> Any:

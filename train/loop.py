@@ -50,6 +50,7 @@ def run(
     Raises UsageError, InputError, OutputError, ModelError; KeyboardInterrupt after an interrupted run has
     saved its state.
     """
+    recipe.data.accept(data, val or [])
     with join(device) as world:
         if not world.main:
             say, progress = _silent, False
@@ -129,6 +130,8 @@ def _run(
         final = trainer.save()
         if not stopping and monitor.checked != trainer.step:
             monitor.check()
+        if not stopping:
+            monitor.conclude()
     if report:
         write_report(out, recipe, say)
     if stopping:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable
@@ -10,12 +11,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from irnscale.images.atomic import write_bytes_atomic
 from irnscale.train.budget import Budget
 from irnscale.train.groups import Dataset
 from irnscale.train.hardware import hardware
 from irnscale.train.tracking import Trackers
 from irnscale.train.trainer import Trainer
 
+RESULT = "result.json"
 LOG_STEPS = 20
 """Steps that a record in the log is the mean of."""
 READ_SECONDS = 1.0
@@ -159,6 +162,21 @@ class Monitor:
                 self._say(f"step {step}: " + ", ".join(f"{name} {score:.4g}" for name, score in scores.items()))
                 self._trackers.scalars(step, scores | {"seconds": round(trainer.seconds, 1)})
             self._trackers.picture(step, "samples", shown)
+
+    def conclude(self) -> None:
+        """Measure what is measured at the end of a run, see `Objective.conclude`: to the log, `result.json`, people."""
+        trainer = self._trainer
+        with trainer.averaged() as objective:
+            result = objective.conclude(self._data, trainer.out)
+        if not result:
+            return
+        run = trainer.recipe.run
+        head = {"recipe": run.name, "seed": run.seed, "steps": trainer.step, "seconds": round(trainer.seconds, 2)}
+        result = head | result
+        self._trackers.scalars(trainer.step, {k: v for k, v in result.items() if isinstance(v, int | float)})
+        write_bytes_atomic(json.dumps(result, indent=1).encode(), trainer.out / RESULT, overwrite=True)
+        for key, value in result.items():
+            self._say(f"{key}: {value:.4g}" if isinstance(value, float) else f"{key}: {value}")
 
     def alert(self, text: str) -> None:
         """Something that a person should look at."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -35,6 +36,8 @@ class Player:
     parameters: dict[str, nn.Parameter]
     optim: Optim
     loss: str = "loss"
+    undecayed: Collection[str] = ()
+    """Names of parameters that weight decay leaves alone where it is decoupled, as that of "adamw"."""
 
 
 class Objective(nn.Module):
@@ -128,7 +131,7 @@ class Objective(nn.Module):
         return {}, torch.cat([self.show(*example) for example in zip(*batch, strict=True)], dim=1)
 
     def conclude(self, data: Dataset, out: Path) -> dict[str, Any]:
-        """What else is measured after the last step, for the log; may leave files in `out`. Raises OutputError."""
+        """What is measured once, after the last step; may leave pictures in `out`. Raises OutputError."""
         return {}
 
     def forward(self, hr: Tensor, lr_reference: Tensor, draws: Draws) -> dict[str, Tensor]:

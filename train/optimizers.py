@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import replace
 from typing import Protocol
 
 import torch
@@ -25,11 +27,11 @@ class Optimizer(Protocol):
         """Update with the gradients in place; nothing changes where the scalar `good` is 0 rather than 1."""
 
 
-def make_optimizer(optim: Optim, parameters: FlatParameters) -> Optimizer:
-    """The optimiser that `optim` names."""
-    kind = {"adam": Adam, "muon": Muon}[optim.optimizer]
-    made: Optimizer = kind(optim, parameters)
-    return made
+def make_optimizer(optim: Optim, parameters: FlatParameters, undecayed: Collection[str] = ()) -> Optimizer:
+    """The optimiser that `optim` names. undecayed: parameters that "adamw" leaves without weight decay."""
+    if optim.optimizer == "adamw":
+        return AdamW(optim, parameters, undecayed)
+    return Muon(optim, parameters) if optim.optimizer == "muon" else Adam(optim, parameters)
 
 
 class Adam:
@@ -58,6 +60,23 @@ class Adam:
         self._torch.param_groups[0]["lr"].copy_(rate)
         self._torch.found_inf = 1 - good  # type: ignore[attr-defined] # what torch.amp.GradScaler sets
         self._torch.step()
+
+
+class AdamW:
+    """Adam with decoupled weight decay, but of the parameters `undecayed`. Source: Loshchilov and Hutter 2019."""
+
+    def __init__(self, optim: Optim, parameters: FlatParameters, undecayed: Collection[str] = ()) -> None:
+        self._adam = Adam(replace(optim, weight_decay=0.0), parameters)
+        self._values, self.state = parameters.values, self._adam.state
+        self._decay = torch.full_like(parameters.values, optim.weight_decay)
+        for name, part in parameters.views(self._decay).items():
+            if name in undecayed:
+                part.zero_()
+
+    def step(self, rate: Tensor, good: Tensor) -> None:
+        """See `Optimizer`."""
+        self._values.sub_(self._values * self._decay * (rate * good))
+        self._adam.step(rate, good)
 
 
 class Muon:

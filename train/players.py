@@ -16,7 +16,7 @@ class Playing:
     def __init__(self, player: Player, rate: Tensor) -> None:
         self.player, self.rate = player, rate
         self.parameters = FlatParameters(player.parameters)
-        self.optimizer = make_optimizer(player.optim, self.parameters)
+        self.optimizer = make_optimizer(player.optim, self.parameters, player.undecayed)
 
     def differentiate(self, terms: dict[str, Tensor], count: int, *, alone: bool, keep: bool) -> None:
         """Add to the gradients those of this player's term, summed over its examples, over `count`.

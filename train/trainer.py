@@ -222,7 +222,10 @@ class Trainer:
         self.bad[0] = self.bad_steps
 
     def _load_tensors(self, checkpoint: Path, state: dict[str, Any]) -> None:
-        _copy_into(self.weights(), load_sharded(checkpoint, "weights"))
+        weights = load_sharded(checkpoint, "weights")
+        _check(self.weights(), weights)
+        # In place, so that parameters stay views of one vector; and modules that start from data learn that they did.
+        self.objective.load_state_dict({key: weights[_name(key)] for key in self.objective.state_dict()})
         _copy_into(self.parameters.views(self.average), load_sharded(checkpoint, "ema"))
         if tensors := load_optimizer_tensors(checkpoint, state):
             _copy_into(self._optimizer_tensors(), tensors)
@@ -233,10 +236,16 @@ def _name(key: str) -> str:
     return key.removeprefix("net.")
 
 
-@torch.no_grad()
-def _copy_into(own: dict[str, Tensor], stored: dict[str, Tensor]) -> None:
-    """Not load_state_dict: parameters must stay views of one vector. Raises ModelError for what does not fit."""
+def _check(own: dict[str, Tensor], stored: dict[str, Tensor]) -> None:
+    """Raise ModelError where `stored` does not have all of `own`."""
     for name, value in own.items():
         if name not in stored or stored[name].shape != value.shape:
             raise ModelError(f"does not fit the recipe, first at {name}")
+
+
+@torch.no_grad()
+def _copy_into(own: dict[str, Tensor], stored: dict[str, Tensor]) -> None:
+    """Raises ModelError for what does not fit."""
+    _check(own, stored)
+    for name, value in own.items():
         value.copy_(stored[name])

@@ -1,4 +1,4 @@
-"""`irnscale train glow-*` and `irnscale evaluate glow`: Glow on 8x8 digits."""
+"""`irnscale evaluate glow`: Glow on 8x8 digits."""
 
 from __future__ import annotations
 
@@ -12,37 +12,9 @@ from irnscale.cli.options import DEBUG
 from irnscale.errors import ExitCode, UsageError, one_line
 
 if TYPE_CHECKING:
-    from irnscale.train.glow.recipe import GlowRecipe
+    from irnscale.train.config import Recipe
 
 SHIPPED = ("glow-freia", "glow-torch")
-
-
-def train(
-    recipe: str,
-    overrides: tuple[str, ...],
-    *,
-    unused: dict[str, object],
-    out: Path | None,
-    budget: str | None,
-    resume: bool,
-    device: str,
-    progress: bool,
-) -> int:
-    """What `irnscale train` does where the recipe is a Glow's; `unused` are options it has no use for."""
-    from irnscale.train.glow.loop import run
-
-    for option, value in unused.items():
-        if value:
-            raise UsageError(f"{option}: {recipe} has no use for it; its digits come with scikit-learn", "leave it out")
-    if device not in ("auto", "cpu"):
-        raise UsageError(f"--device {device}: {recipe} trains on the CPU", "leave --device out")
-    chosen = _recipe(recipe, overrides, budget)
-    folder = _folder(out or Path("runs") / chosen.name)
-    outcome = run(chosen, out=folder, resume=resume, progress=progress, say=_say)
-    for key, value in outcome.result.items():
-        _say(f"{key}: {value:.4g}" if isinstance(value, float) else f"{key}: {value}")
-    click.echo(str(folder / "samples.png"))
-    return ExitCode.OK
 
 
 @click.command()
@@ -94,10 +66,10 @@ def evaluate(
     return ExitCode.OK
 
 
-def _recipe(name: str, overrides: tuple[str, ...], budget: str | None) -> GlowRecipe:
-    from irnscale.train.glow.recipe import load_glow_recipe
+def _recipe(name: str, overrides: tuple[str, ...], budget: str | None) -> Recipe:
+    from irnscale.train.config import load_recipe
 
-    return load_glow_recipe(name, [*overrides, *([f"budget={budget}"] if budget else [])])
+    return load_recipe(name, [*overrides, *([f"budget={budget}"] if budget else [])])
 
 
 def _folder(out: Path) -> Path:

@@ -79,16 +79,6 @@ def run_command(
     Both leave a checkpoint, from which --resume goes on. Under torchrun (`torchrun --nproc-per-node 2 -m irnscale.train
     RECIPE ...`) the processes share every batch. The recipes glow-* train on 8x8 digits, without --data.
     """
-    if Path(recipe).name.startswith("glow-"):
-        from irnscale.cli import glow
-
-        unused: dict[str, object] = {"--data": data, "--val": val, "--resume RUN": resume, "--track": track}
-        goes_on, bar = resume is not None, not no_progress
-        return glow.train(
-            recipe, overrides, unused=unused, out=out, budget=budget, resume=goes_on, device=device, progress=bar
-        )
-    if not data:
-        raise UsageError("Missing option '--data'", "name a folder or .tar of photographs")
     from irnscale.engine.device import choose_device
     from irnscale.train.config import load_recipe
     from irnscale.train.loop import run
@@ -121,22 +111,13 @@ def run_command(
 def recipes_command(recipe: str | None, overrides: tuple[str, ...], debug: bool) -> int:
     """List the recipes that come with irnscale, with a line about each; or every KEY=VALUE of one RECIPE."""
     from irnscale.train import config
-    from irnscale.train.glow import recipe as glow
 
     if recipe is not None:
-        load = glow.load_glow_recipe if glow.is_glow(recipe) else config.load_recipe
-        settings = load(recipe, list(overrides)).to_dict()
+        settings = config.load_recipe(recipe, list(overrides)).to_dict()
         words = {key: value if isinstance(value, str) else json.dumps(value) for key, value in settings.items()}
         click.echo("\n".join(f"{key}={word}" for key, word in words.items()))
         return ExitCode.OK
-    lines = [
-        (name, config.describe(folder / f"{name}.yaml"))
-        for folder, names in (
-            (config.RECIPES, config.recipe_names()),
-            (glow.RECIPES, glow.glow_recipe_names()),
-        )
-        for name in names
-    ]
+    lines = [(name, config.describe(config.RECIPES / f"{name}.yaml")) for name in config.recipe_names()]
     width = max(len(name) for name, _ in lines)
     click.echo("\n".join(f"{name.ljust(width)}  {about}" for name, about in lines))
     return ExitCode.OK

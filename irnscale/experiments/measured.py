@@ -201,11 +201,11 @@ def _super_resolution(setting: Setting) -> Result:
 
 
 def _glow(setting: Setting) -> Result:
+    from irnscale.train.config import load_recipe
     from irnscale.train.glow.compare import compare
-    from irnscale.train.glow.recipe import load_glow_recipe
 
     changes = [f"budget={setting.budget}"] if setting.budget else []
-    recipes = [load_glow_recipe(name, changes) for name in ("glow-freia", "glow-torch")]
+    recipes = [load_recipe(name, changes) for name in ("glow-freia", "glow-torch")]
     found = compare(recipes, seeds=setting.seeds, out=setting.out / "runs" / "glow", progress=False, say=setting.say)
     columns = {
         "log_likelihood": "log-likelihood",
@@ -237,10 +237,14 @@ def _glow(setting: Setting) -> Result:
             GLOW.claims[2], better, f"Frechet {freia.scores['frechet']:.1f} against {torch.scores['frechet']:.1f}"
         ),
     ]
-    what = (
-        f"budget {recipes[0].budget} of each of {setting.seeds} seeds instead of 5 epochs of 5; a classifier of ours "
+    seeds = f"budget {recipes[0].run.budget} of each of {setting.seeds} seeds instead of 5 epochs of 5"
+    return Result(
+        "glow",
+        columns,
+        rows,
+        judged,
+        f"{seeds}; a classifier of ours instead of Inception; `irnscale evaluate glow` has more",
     )
-    return Result("glow", columns, rows, judged, what + "instead of Inception; `irnscale evaluate glow` has more")
 
 
 RESCALING = Experiment(

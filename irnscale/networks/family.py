@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 PACKAGE = "irnscale.networks.families"
 ENTRY_POINTS = "irnscale.families"
 """The group in which other distributions name families of theirs."""
-Task = Literal["rescaling", "assistance", "completion", "super-resolution"]
+Task = Literal["rescaling", "assistance", "completion", "super-resolution", "density"]
 """Shrinking and restoring; preparing foreign small pictures for another model's inverse; saying what another model
-threw away; enlarging foreign small pictures."""
+threw away; enlarging foreign small pictures; knowing how likely a picture is, and drawing such."""
 
 
 def _nothing(config: Any, tensors: Mapping[str, Tensor]) -> None:

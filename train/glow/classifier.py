@@ -36,6 +36,7 @@ class Classifier(nn.Module):
         return cast(Tensor, self.hidden(self.convolutions(x / WHITE)))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, 1, 8, 8) in 0..16 -> scores of the ten digits, (N, 10)."""
         return cast(Tensor, self.scores(F.relu(self.features(x))))
 
 

@@ -6,22 +6,29 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
 from irnscale.errors import UsageError
 from irnscale.images.atomic import write_bytes_atomic
-from irnscale.train.glow.digits import load_digits
-from irnscale.train.glow.loop import RESULT, GlowTrainer, Outcome, Say, run
+from irnscale.networks.glow import Glow
+from irnscale.train.checkpoints import checkpoints, load_sharded, load_state
+from irnscale.train.config import Recipe, recipe_from_dict
+from irnscale.train.glow.digits import Digits, load_digits
 from irnscale.train.glow.metrics import SAMPLES, inception_frechet
 from irnscale.train.glow.pictures import figure
-from irnscale.train.glow.recipe import GlowRecipe
-from irnscale.train.glow.state import NAME, load_state
+from irnscale.train.loop import Say, run
+from irnscale.train.monitor import RESULT
+from irnscale.train.trainer import Trainer
 
+CPU = torch.device("cpu")
+UNIMPORTANT = {"name", "temperature", "validate_steps"}
+"""Settings in which a run that is there may differ."""
 REPEATS = 60
 WARM_UP = 5
 FIGURE_SAMPLES = 64
@@ -34,7 +41,7 @@ class Comparison:
     results: dict[str, list[dict[str, Any]]]
 
     def mean(self, recipe: str, key: str) -> float:
-        """Over the seeds."""
+        """The mean of a number over the seeds."""
         return statistics.fmean(r[key] for r in self.results[recipe])
 
     def spread(self, recipe: str, key: str) -> float:
@@ -44,7 +51,7 @@ class Comparison:
 
 
 def compare(
-    recipes: Sequence[GlowRecipe],
+    recipes: Sequence[Recipe],
     *,
     seeds: int,
     out: Path,
@@ -58,28 +65,35 @@ def compare(
     at most 20 seconds. Writes `samples.png`, with one column of pictures per recipe and one of the data, and
     `table.json`. Raises what `run` raises.
     """
-    outcomes: dict[str, list[Outcome]] = {recipe.name: [] for recipe in recipes}
+    flows: dict[str, list[Glow]] = {recipe.run.name: [] for recipe in recipes}
+    results: dict[str, list[dict[str, Any]]] = {recipe.run.name: [] for recipe in recipes}
     for number, (seed, recipe) in enumerate(product(range(seeds), recipes), 1):
-        name = f"{recipe.name}-seed{seed}"
-        seeded, folder = replace(recipe, seed=seed), out / name
-        outcome = finished(seeded, folder, inception)
-        place = f"{name}, training {number} of {seeds * len(recipes)}"
-        say(f"{place}: {'done earlier' if outcome else f'budget {recipe.budget}'}")
-        if outcome is None:
-            resume = (folder / NAME).exists()
-            options: dict[str, Any] = {"inception": inception, "progress": progress, "label": name, "say": say}
-            outcome = run(seeded, out=folder, resume=resume, **options)
-            nats = outcome.result["log_likelihood_dequantized"]
-            say(f"{place}: {nats:.1f} nats, Frechet {outcome.result['frechet']:.1f}, {outcome.result['seconds']:.0f} s")
-        outcomes[recipe.name].append(outcome)
+        seeded = recipe.but(seed=seed)
+        folder = out / f"{recipe.run.name}-seed{seed}"
+        result = finished(seeded, folder)
+        place = f"{folder.name}, training {number} of {seeds * len(recipes)}"
+        say(f"{place}: {'done earlier' if result else f'budget {recipe.run.budget}'}")
+        if result is None:
+            run(seeded, data=[], out=folder, device=CPU, resume=True, report=False, progress=progress)
+            result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+            nats = result["log_likelihood_dequantized"]
+            say(f"{place}: {nats:.1f} nats, Frechet {result['frechet']:.1f}, {result['seconds']:.0f} s")
+        flow = trained(seeded, folder)
+        if inception is not None and "fid_inception_64" not in result:
+            samples = flow.sample(SAMPLES, 1.0, torch.Generator().manual_seed(seed))
+            result["fid_inception_64"] = inception_frechet(inception, load_digits(seed).test, samples)
+            write_bytes_atomic(json.dumps(result, indent=1).encode(), folder / RESULT, overwrite=True)
+        flows[recipe.run.name].append(flow)
+        results[recipe.run.name].append(result)
     say("timing them beside each other")
-    results = {name: [dict(o.result) for o in of] for name, of in outcomes.items()}
     for seed in range(seeds):
-        flows = {recipe: outcomes[recipe.name][seed] for recipe in (replace(r, seed=seed) for r in recipes)}
-        for recipe, times in time_side_by_side(flows).items():
-            results[recipe.name][seed] |= times
+        beside = [(recipe.but(seed=seed), flows[recipe.run.name][seed]) for recipe in recipes]
+        for name, times in time_side_by_side(beside).items():
+            results[name][seed] |= times
     parts = {
-        r.name: outcomes[r.name][0].flow.sample(FIGURE_SAMPLES, r.temperature, torch.Generator().manual_seed(0))
+        r.run.name: flows[r.run.name][0].sample(
+            FIGURE_SAMPLES, r.to_dict()["temperature"], torch.Generator().manual_seed(0)
+        )
         for r in recipes
     }
     parts["digits"] = load_digits(0).train[:FIGURE_SAMPLES]
@@ -88,56 +102,63 @@ def compare(
     return Comparison(results)
 
 
-def finished(recipe: GlowRecipe, folder: Path, inception: Path | None = None) -> Outcome | None:
-    """The finished run in `folder`, None where there is none. Raises UsageError where it has other settings.
-
-    A result that is damaged, or lacks the FID that is asked for, is measured anew by `run`.
+def finished(recipe: Recipe, folder: Path) -> dict[str, Any] | None:
+    """The result of the finished run in `folder`, None where there is none. Raises UsageError where a run there has
+    other settings, ModelError where its state is damaged.
     """
-    if not (folder / NAME).exists():
+    if not (kept := checkpoints(folder)):
         return None
-    digits = load_digits(recipe.seed)
-    trainer = GlowTrainer(recipe, digits)
-    load_state(folder, recipe, trainer.flow, budget=True)
+    made_with = recipe_from_dict(load_state(kept[-1])["recipe"]).to_dict()
+    for key, value in recipe.to_dict().items():
+        if key not in UNIMPORTANT and made_with.get(key) != value:
+            what = f"{folder}: was made with {key}={made_with.get(key)}, this run has {value}"
+            raise UsageError(what, "remove it to start anew, or choose another --out")
     try:
         result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-        if not isinstance(result, dict) or "frechet" not in result:
-            return None
     except (OSError, ValueError):
-        return None
-    if inception is not None and "fid_inception_64" not in result:
-        samples = trainer.flow.sample(SAMPLES, 1.0, torch.Generator().manual_seed(recipe.seed))
-        result["fid_inception_64"] = inception_frechet(inception, digits.test, samples)
-    return Outcome(trainer.flow, digits, result)
+        return None  # is measured anew
+    return result if isinstance(result, dict) and "frechet" in result else None
 
 
-def time_side_by_side(outcomes: dict[GlowRecipe, Outcome]) -> dict[GlowRecipe, dict[str, float]]:
-    """Milliseconds per picture, medians of 60 calls that alternate between the flows, so that all share the weather.
+def trained(recipe: Recipe, folder: Path) -> Glow:
+    """The flow of the run in `folder`. Raises ModelError where its state is damaged."""
+    flow = recipe.family.build(recipe.network)
+    assert isinstance(flow, Glow)
+    flow.load_state_dict(load_sharded(checkpoints(folder)[-1], "ema"))
+    return flow.eval()
+
+
+def time_side_by_side(flows: Sequence[tuple[Recipe, Glow]]) -> dict[str, dict[str, float]]:
+    """By the names of the recipes, milliseconds per picture: medians of 60 calls that alternate between the flows, so
+    that background load affects all of them equally.
 
     encode_ms: a picture alone to its latent and log-determinant. sample_ms: a latent alone to its picture. train_ms: a
-    training step (forward, backward, Adam), divided by the pictures of its batch.
+    training step (forward, backward, update), divided by the pictures of its batch.
     """
-    calls: dict[GlowRecipe, dict[str, Callable[[], object]]] = {}
-    for recipe, outcome in outcomes.items():
-        calls[recipe] = _calls(recipe, outcome)
-    times: dict[GlowRecipe, dict[str, list[float]]] = {r: {key: [] for key in of} for r, of in calls.items()}
+    with TemporaryDirectory() as folder:
+        calls = {r.run.name: _calls(r, flow, Path(folder) / r.run.name) for r, flow in flows}
+    times: dict[str, dict[str, list[float]]] = {name: {key: [] for key in of} for name, of in calls.items()}
     for repeat in range(WARM_UP + REPEATS):
-        for recipe, of in calls.items():
+        for name, of in calls.items():
             for key, call in of.items():
                 start = time.perf_counter()
                 call()
                 if repeat >= WARM_UP:
-                    times[recipe][key].append(1e3 * (time.perf_counter() - start))
-    medians = {r: {key: statistics.median(values) for key, values in of.items()} for r, of in times.items()}
-    for recipe, median in medians.items():
-        median["train_ms"] /= recipe.batch_size
+                    times[name][key].append(1e3 * (time.perf_counter() - start))
+    medians = {name: {key: statistics.median(values) for key, values in of.items()} for name, of in times.items()}
+    for recipe, _ in flows:
+        medians[recipe.run.name]["train_ms"] /= recipe.data.batch_size
     return medians
 
 
-def _calls(recipe: GlowRecipe, outcome: Outcome) -> dict[str, Callable[[], object]]:
-    flow, digits = outcome.flow, outcome.digits
+def _calls(recipe: Recipe, flow: Glow, folder: Path) -> dict[str, Callable[[], object]]:
+    seed = recipe.run.seed
+    digits = recipe.data.open([], scale=1, seed=seed, device=CPU)
+    assert isinstance(digits, Digits)
     one, z = digits.test[:1], torch.randn(1, *flow.config.dims)
-    trainer = GlowTrainer(recipe, digits)  # of its own: timing must not train the measured flow further
-    batch = digits.batch(recipe.batch_size, seed=recipe.seed, step=0, dequantize=recipe.dequantize)
+    trainer = Trainer(recipe, out=folder, device=CPU)  # of its own: timing must not train the measured flow further
+    batch = digits.batch(recipe.data.batch_size, seed=seed, step=0)
+    trainer.prepare(batch)
 
     def encode() -> None:
         with torch.no_grad():
@@ -147,7 +168,7 @@ def _calls(recipe: GlowRecipe, outcome: Outcome) -> dict[str, Callable[[], objec
         with torch.no_grad():
             flow.decode(z)
 
-    return {"encode_ms": encode, "sample_ms": sample, "train_ms": lambda: trainer.step(batch, 1e-6)}
+    return {"encode_ms": encode, "sample_ms": sample, "train_ms": lambda: trainer.train_step(batch, 1e-6)}
 
 
 def table(comparison: Comparison) -> str:
@@ -180,9 +201,9 @@ def table(comparison: Comparison) -> str:
     )
 
 
-def check_distinct(recipes: Sequence[GlowRecipe]) -> None:
+def check_distinct(recipes: Sequence[Recipe]) -> None:
     """Two recipes of one name would share their folders. Raises UsageError."""
-    names = [recipe.name for recipe in recipes]
+    names = [recipe.run.name for recipe in recipes]
     for name in names:
         if names.count(name) > 1:
             raise UsageError(f"two recipes are called {name}", "give one of them another name")

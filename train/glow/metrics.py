@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,8 +12,8 @@ from torch import Tensor
 from irnscale.errors import InputError, UsageError
 from irnscale.metrics.sets import frechet_distance
 from irnscale.networks.glow import Glow
-from irnscale.train.glow.classifier import Classifier
-from irnscale.train.glow.digits import WHITE, add_noise, to_levels
+from irnscale.train.glow.classifier import Classifier, accuracy, train_classifier
+from irnscale.train.glow.digits import WHITE, Digits, add_noise, to_levels
 
 NOISE_DRAWS = 8
 SAMPLES = 1617  # as many as training pictures, whose own distance is then the floor
@@ -21,7 +22,8 @@ SAMPLES = 1617  # as many as training pictures, whose own distance is then the f
 @torch.no_grad()
 def log_likelihood(flow: Glow, pictures: Tensor) -> float:
     """Mean log p(x) in nats of the raw values, without noise: the dissertation's protocol (its section 4.1)."""
-    return float(flow(pictures).double().mean())
+    device = next(flow.parameters()).device
+    return float(flow(pictures.to(device)).double().mean())
 
 
 @torch.no_grad()
@@ -47,8 +49,28 @@ def overflowing(samples: Tensor) -> int:
 @torch.no_grad()
 def frechet(classifier: Classifier, one: Tensor, other: Tensor) -> float:
     """Frechet distance of two sets of pictures (N, 1, 8, 8) on the classifier's features."""
-    first, second = (classifier.features(to_levels(x)) for x in (one, other))
+    first, second = (classifier.features(to_levels(x.cpu())) for x in (one, other))
     return frechet_distance(first, second)
+
+
+def measure(flow: Glow, untrained: Glow, digits: Digits, seed: int) -> dict[str, Any]:
+    """The numbers of the dissertation's table 4.1 and what they are to be compared with."""
+    classifier = train_classifier(digits, seed)
+    trained, at_first = (of.sample(SAMPLES, 1.0, torch.Generator().manual_seed(seed)) for of in (flow, untrained))
+    nats = dequantized_log_likelihood(flow, digits.test)
+    return {
+        "parameters": sum(p.numel() for p in flow.parameters() if p.requires_grad),
+        "log_likelihood": log_likelihood(flow, digits.test),
+        "log_likelihood_train": log_likelihood(flow, digits.train),
+        "log_likelihood_untrained": log_likelihood(untrained, digits.test),
+        "log_likelihood_dequantized": nats,
+        "bits_per_dimension": bits_per_dimension(nats, flow.config.size**2),
+        "frechet": frechet(classifier, digits.test, trained),
+        "samples_overflowing": overflowing(trained),
+        "frechet_untrained": frechet(classifier, digits.test, at_first),
+        "frechet_of_training_pictures": frechet(classifier, digits.test, digits.train),
+        "classifier_accuracy": accuracy(classifier, digits),
+    }
 
 
 def check_inception(weights: Path) -> None:
@@ -83,7 +105,7 @@ def inception_frechet(weights: Path, one: Tensor, other: Tensor, feature: int = 
 
     measure = FrechetInceptionDistance(feature=feature, feature_extractor_weights_path=str(weights))
     for pictures, real in ((one, True), (other, False)):
-        gray = (to_levels(pictures) * (255 / WHITE)).round().to(torch.uint8)
+        gray = (to_levels(pictures.cpu()) * (255 / WHITE)).round().to(torch.uint8)
         for batch in torch.split(gray.expand(-1, 3, -1, -1), 64):
             measure.update(batch, real=real)
     return float(measure.compute())

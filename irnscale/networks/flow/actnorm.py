@@ -33,7 +33,8 @@ class ChannelNorm(nn.Module):
 
 
 class ActNorm(InvertibleModule):
-    """y = (x + bias) exp(log_scale) per channel, (N, C, H, W) <-> the same; log-determinant H W sum(log_scale).
+    """y = (x + bias) exp(log_scale) per channel, (N, C) or (N, C, H, W) <-> the same; log-determinant
+    H W sum(log_scale).
 
     An untrained one is the identity; `initialise` makes bias = -mean and log_scale = -log(std + 1e-6) of a batch.
     Source: Kingma and Dhariwal 2018, section 3.1; constants of SRFlow's code. FrEIA 0.2's becomes infinite on a
@@ -57,11 +58,12 @@ class ActNorm(InvertibleModule):
     ) -> tuple[tuple[Tensor], Tensor | float]:
         """Transform `x[0]`; returns ((result,), log-determinant per sample (N,), or 0.0 without `jac`)."""
         (x0,) = x
-        bias, log_scale = (p.to(x0.dtype).view(1, -1, 1, 1) for p in (self.bias, self.log_scale))
+        shape = (1, -1, *(1 for _ in x0.shape[2:]))
+        bias, log_scale = (p.to(x0.dtype).view(shape) for p in (self.bias, self.log_scale))
         y = x0 * (-log_scale).exp() - bias if rev else (x0 + bias) * log_scale.exp()
         if not jac:
             return (y,), 0.0
-        log_det = log_scale.sum() * (x0.shape[2] * x0.shape[3])
+        log_det = log_scale.sum() * x0.shape[2:].numel()
         return (y,), (-log_det if rev else log_det).expand(x0.shape[0])
 
     def output_dims(self, input_dims: list[Shape]) -> list[Shape]:

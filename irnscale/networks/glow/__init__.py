@@ -1,14 +1,11 @@
-"""Glow for small gray pictures, twice: in plain PyTorch and from FrEIA's blocks; one flow, one interface."""
+"""Glow for small gray pictures, twice: from blocks of our own and from FrEIA's; one flow, one interface.
+
+Every layer is FrEIA's `InvertibleModule`, on (N, C) or (N, C, H, W): `forward((x,), c, rev, jac) -> ((y,), log_det)`.
+"""
 
 from __future__ import annotations
 
-from irnscale.networks.glow.flow import Glow, GlowConfig
-from irnscale.networks.glow.freia_glow import FreiaGlow
-from irnscale.networks.glow.torch_glow import TorchGlow
+from irnscale.networks.families.glow import GlowConfig
+from irnscale.networks.glow.flow import Glow
 
-__all__ = ["FreiaGlow", "Glow", "GlowConfig", "TorchGlow", "build_glow"]
-
-
-def build_glow(config: GlowConfig) -> Glow:
-    """The untrained flow that `config` describes; its weights come from torch's random state."""
-    return TorchGlow(config) if config.backend == "torch" else FreiaGlow(config)
+__all__ = ["Glow", "GlowConfig"]

@@ -1,51 +1,45 @@
-"""Activation normalisation with data-dependent initialisation."""
+"""Activation normalisation that the first batch through it initialises."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from irnscale.errors import InputError
-from irnscale.networks.glow.layer import FlowLayer, per_channel, positions
+from irnscale.networks import flow
+from irnscale.networks.haar import Shape
 
 SMALLEST_SPREAD = 1e-6  # of a channel, beside its mean: below it, float32 rounding is all there is
 
 
-class ActNorm(FlowLayer):
-    """y = (x + bias) scale per channel; the first batch that it sees becomes zero mean and unit variance.
+class ActNorm(flow.ActNorm):
+    """`flow.ActNorm`; the first batch forward through it becomes zero mean and unit variance (N - 1).
 
-    Afterwards bias and log(scale) are ordinary parameters. log|det dy/dx| = H W sum(log scale). Source: the
-    dissertation's equations 3.1 and 3.2; Kingma and Dhariwal 2018, section 3.1. `forward` raises InputError where a
-    channel of the first batch is constant; `inverse` raises RuntimeError before there was one.
+    Source: the dissertation's equations 3.1 and 3.2; Kingma and Dhariwal 2018, section 3.1. Forward raises InputError
+    where a channel of the first batch is constant; the inverse raises RuntimeError before there was one.
     """
 
     initialised: Tensor
 
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.bias = nn.Parameter(torch.zeros(channels))
-        self.log_scale = nn.Parameter(torch.zeros(channels))
+    def __init__(self, dims_in: Sequence[Shape], dims_c: Sequence[Shape] = ()) -> None:
+        super().__init__(dims_in, dims_c)
         self.register_buffer("initialised", torch.tensor(False))  # in the state dict, so that loading ends it too
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x -> (y, log|det dy/dx|); the first batch sets bias and scale."""
+    def forward(
+        self, x: Sequence[Tensor], c: Sequence[Tensor] = (), rev: bool = False, jac: bool = True
+    ) -> tuple[tuple[Tensor], Tensor | float]:
+        """See `flow.ActNorm.forward`."""
         if not self.initialised:
-            self._initialise(x.detach())
-        y = (x + per_channel(self.bias, x)) * per_channel(self.log_scale, x).exp()
-        return y, self._log_det(x)
-
-    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """y -> (x, log|det dx/dy|). Raises RuntimeError before there were statistics."""
-        if not self.initialised:
-            raise RuntimeError("ActNorm has no statistics yet: run a batch forward first, or load weights")
-        x = y * (-per_channel(self.log_scale, y)).exp() - per_channel(self.bias, y)
-        return x, -self._log_det(y)
-
-    def _log_det(self, x: Tensor) -> Tensor:
-        return (positions(x) * self.log_scale.sum()).expand(x.shape[0])
+            if rev:
+                raise RuntimeError("ActNorm has no statistics yet: run a batch forward first, or load weights")
+            self.initialise(x[0].detach())
+        return super().forward(x, c, rev, jac)
 
     @torch.no_grad()
-    def _initialise(self, x: Tensor) -> None:
+    def initialise(self, x: Tensor, c: Sequence[Tensor] = ()) -> None:
+        """Set bias and scale from a batch (N, C) or (N, C, H, W)."""
         mean, std = channel_statistics(x)
         self.bias.copy_(-mean)
         self.log_scale.copy_(-std.log())

@@ -1,4 +1,4 @@
-"""Glow from the blocks that FrEIA 0.2 brings.
+"""Glow's steps from the blocks that FrEIA 0.2 brings.
 
 Its faults, and what is done about them here:
 
@@ -24,11 +24,10 @@ import torch
 from FrEIA import modules as blocks
 from torch import Tensor
 
-from irnscale.freia import SequenceINN
+from irnscale.networks.families.glow import GlowConfig
+from irnscale.networks.flow.mixing import random_rotation
 from irnscale.networks.glow.actnorm import channel_statistics
-from irnscale.networks.glow.clamps import LOG_SCALES
-from irnscale.networks.glow.flow import Glow, GlowConfig
-from irnscale.networks.glow.mixing import random_rotation
+from irnscale.networks.glow.coupling import LOG_SCALES, SubnetConstructor
 
 
 class CheckedActNorm(blocks.ActNorm):
@@ -47,39 +46,24 @@ class CheckedActNorm(blocks.ActNorm):
         return out
 
 
-class FreiaGlow(Glow):
-    """The flow of `TorchGlow` as FrEIA's SequenceINN. The dissertation's figure 3.2."""
-
-    def __init__(self, config: GlowConfig) -> None:
-        super().__init__(config)
-        subnet: dict[str, Any] = {"subnet_constructor": config.subnet_constructor}
-        self.inn = SequenceINN(1, config.size, config.size)
-        self.inn.append(blocks.Flatten if config.subnet == "fc" else blocks.IRevNetDownsampling)
-        with numpy_follows_torch():
-            for _ in range(config.steps):
-                if config.backend == "freia-allinone":
-                    self.inn.append(blocks.AllInOneBlock, permute_soft=config.mixing == "rotation", **subnet)
-                    continue
-                self.inn.append(CheckedActNorm)
-                if config.mixing == "permutation":
-                    self.inn.append(blocks.PermuteRandom)
-                else:
-                    kind = blocks.FixedLinearTransform if config.subnet == "fc" else blocks.Fixed1x1Conv
-                    self.inn.append(kind, M=random_rotation(config.dims[0]))
-                # clamp 1 and the logarithm of g as "clamp activation" make its exp(clamp f(u)) Glow's g(u).
-                clamp = {"clamp": 1.0, "clamp_activation": LOG_SCALES[config.clamp]}
-                self.inn.append(blocks.AffineCouplingOneSided, **clamp, **subnet)
-        self.inn.to(torch.get_default_dtype())
-
-    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Pictures (N, 1, size, size) -> (latents, log-determinant (N,)). See `Glow`."""
-        z, log_det = self.inn(x)
-        return z, log_det
-
-    def decode(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Latents -> (pictures (N, 1, size, size), log-determinant (N,)). See `Glow`."""
-        x, log_det = self.inn(z, rev=True)
-        return x, log_det
+def append_freias(inn: Any, config: GlowConfig, subnet: SubnetConstructor) -> None:
+    """Append the flow steps of `config` to a SequenceINN; `subnet` makes those of couplings."""
+    with numpy_follows_torch():
+        for _ in range(config.steps):
+            if config.backend == "freia-allinone":
+                soft = config.mixing == "rotation"
+                inn.append(blocks.AllInOneBlock, permute_soft=soft, subnet_constructor=subnet)
+                continue
+            inn.append(CheckedActNorm)
+            if config.mixing == "permutation":
+                inn.append(blocks.PermuteRandom)
+            else:
+                kind = blocks.FixedLinearTransform if config.subnet == "fc" else blocks.Fixed1x1Conv
+                inn.append(kind, M=random_rotation(config.dims[0]))
+            # clamp 1 and the logarithm of g as "clamp activation" make its exp(clamp f(u)) Glow's g(u).
+            clamp = {"clamp": 1.0, "clamp_activation": LOG_SCALES[config.clamp]}
+            inn.append(blocks.AffineCouplingOneSided, **clamp, subnet_constructor=subnet)
+    inn.to(torch.get_default_dtype())
 
 
 @contextmanager
