@@ -11,7 +11,7 @@ from commandline import Run, picture, pixels, runner
 from conftest import synthetic_photo
 from PIL import Image, ImageCms, JpegImagePlugin, features
 
-from irnscale.cli.main import EPILOG
+from irnscale.cli.console import EPILOG
 from irnscale.errors import ExitCode
 from irnscale.images.provenance import read_provenance
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import click
 
+from irnscale.cli.console import say
 from irnscale.cli.options import DEBUG, DEVICE
-from irnscale.errors import ExitCode, ModelError, UsageError, one_line
+from irnscale.errors import ExitCode, ModelError, UsageError
 
 
 @click.command()
@@ -78,4 +79,4 @@ def evaluate(
 
 def _say(message: str) -> None:
     if sys.stderr.isatty():
-        click.echo(one_line(message), err=True)
+        say(message)

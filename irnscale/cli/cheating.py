@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from irnscale.cli.console import say
 from irnscale.cli.options import DEBUG
-from irnscale.errors import ExitCode, one_line
+from irnscale.errors import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +40,7 @@ def evaluate(data: Path, scale: str, names: tuple[str, ...], limit: int | None, 
     from irnscale.evaluation import cheating
 
     factor = int(scale)
-    photographs = cheating.of_one_size(data, limit, factor, _say)
+    photographs = cheating.of_one_size(data, limit, factor, say)
     luma = cheating.luma_cheats(photographs)
     small = cheating.small_cheats(photographs, factor, _models(names, factor))
     if as_json:
@@ -67,7 +68,3 @@ def _models(names: tuple[str, ...], scale: int) -> dict[str, Callable[[Tensor], 
             raise UsageError(f"{name}: is a model for scale {model.card.scale}", f"add -s {model.card.scale}")
         found[model.card.name] = model_method(Rescaler([model], device="cpu")).shrink
     return found
-
-
-def _say(message: str) -> None:
-    click.echo(one_line(message), err=True)

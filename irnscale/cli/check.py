@@ -11,10 +11,22 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from irnscale import batch
+from irnscale.cli.console import fail, note, warn
 from irnscale.cli.detailing import ATTACH, DETAIL
-from irnscale.cli.options import DEBUG, DEVICE, PRECISION, TILE
+from irnscale.cli.options import (
+    DEBUG,
+    DEVICE,
+    JPEG_RESISTANT,
+    MODEL,
+    NO_PROGRESS,
+    OVERWRITE,
+    PRECISION,
+    QUALITY,
+    SUBSAMPLING,
+    TILE,
+)
 from irnscale.cli.scoring import LPIPS, METRICS, NIQE, chosen_scores
-from irnscale.errors import ExitCode, InputError, IrnscaleError, UsageError, on_command_line
+from irnscale.errors import ExitCode, InputError, UsageError, on_command_line
 from irnscale.jobs.model_choice import Wanted
 
 if TYPE_CHECKING:
@@ -30,15 +42,11 @@ PATH = click.Path(path_type=Path)
 @click.argument("inputs", nargs=-1, metavar="IMAGE...")
 @click.option("-r", "--recursive", is_flag=True, help="Take the pictures in folders.")
 @click.option("-s", "--scale", type=int, help="2, 3, 4, 8 or 16 [default: 4, or that of -m].")
-@click.option("-m", "--model", metavar="NAME|FILE", help="A model by name or .safetensors file.")
-@click.option(
-    "--jpeg-resistant/--no-jpeg-resistant",
-    default=None,
-    help="The model whose small images survive JPEG [default: where -f is lossy].",
-)
+@MODEL
+@JPEG_RESISTANT
 @click.option("-f", "--format", "format_", default="png", show_default=True, help="What the small image is stored as.")
-@click.option("-q", "--quality", type=int, help="Quality of jpg, webp or avif.")
-@click.option("--subsampling", metavar="4:4:4|4:2:2|4:2:0", help="Chroma of jpg or avif [default: 4:4:4].")
+@QUALITY
+@SUBSAMPLING
 @DETAIL
 @ATTACH
 @METRICS
@@ -48,8 +56,8 @@ PATH = click.Path(path_type=Path)
 @click.option("--plot", type=PATH, help="Quality over bytes, beside JPEG, WebP and AVIF: svg, png or pdf.")
 @click.option("--report", type=PATH, help="A self-contained HTML page.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per input on stdout.")
-@click.option("--overwrite", is_flag=True, help="Replace existing outputs.")
-@click.option("--no-progress", is_flag=True, help="No progress bar.")
+@OVERWRITE
+@NO_PROGRESS
 @DEVICE
 @PRECISION
 @TILE
@@ -105,7 +113,7 @@ def command(
     models = wanted.models(lossy=lossy)
     said = wanted.chosen_for_loss(format_, models)
     if said is not None:
-        click.echo(f"irnscale: {on_command_line(said)}", err=True)
+        note(on_command_line(said))
 
     from irnscale.engine.memory import keep_freed_memory
     from irnscale.engine.rescaler import Rescaler
@@ -121,7 +129,7 @@ def command(
     storage = Storage(format_, quality, subsampling, bits, parse_attach(attach), detail == "exact")
     rescaler = Rescaler(models, device=device, precision=precision, tile=tile)
     if lossy and not rescaler.jpeg_resistant:
-        _warn(f"{rescaler.name} is not made for {format_}, which destroys much of what its small images hide")
+        warn(f"{rescaler.name} is not made for {format_}, which destroys much of what its small images hide")
     results: list[Checked] = []
     crops, failures = [], []
     for item in _progress(items, shown=not no_progress and sys.stderr.isatty()):
@@ -130,10 +138,10 @@ def command(
             result = check(rescaler, data, item.label, storage, chosen.more)
         except InputError as error:
             failures.append(error)
-            _fail(error)
+            fail(error)
             continue
-        for note in result.notes:
-            _warn(f"{item.label}: {note}")
+        for found in result.notes:
+            warn(f"{item.label}: {found}")
         if picture is not None:
             target = picture / f"{Path(item.label).stem or 'stdin'}_check.png" if len(items) != 1 else picture
             write_bytes_atomic(result.sheet(), target, overwrite=overwrite)
@@ -190,7 +198,7 @@ def _plot(
     from irnscale.evaluation.plot import rate_distortion
     from irnscale.images.atomic import write_bytes_atomic
 
-    watch = Watch(skipped=lambda error: _warn(f"left out of the plot: {error.line}"))
+    watch = Watch(skipped=lambda error: warn(f"left out of the plot: {error.line}"))
     curves = measured_curves(
         "your photographs",
         sources,
@@ -237,15 +245,3 @@ def _progress(items: Sequence[batch.Item], *, shown: bool) -> Any:
     from tqdm import tqdm
 
     return tqdm(items, unit="img", dynamic_ncols=True, leave=False, file=sys.stderr)
-
-
-def _warn(message: str) -> None:
-    from irnscale.errors import one_line
-
-    click.echo(f"irnscale: warning: {one_line(message)}", err=True)
-
-
-def _fail(error: IrnscaleError) -> None:
-    from irnscale.cli.main import fail
-
-    fail(error.line)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
+from irnscale.cli.console import EPILOG
 from irnscale.cli.detailing import ATTACH, DETAIL, EFFORT
-from irnscale.cli.main import EPILOG
 from irnscale.cli.options import Common, RescaleCommand, shared
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from irnscale.cli.options import DEBUG, DEVICE, PRECISION
+from irnscale.cli.options import DEBUG, DEVICE, NO_PROGRESS, OVERWRITE, PRECISION
 from irnscale.cli.scoring import LPIPS, METRICS, NIQE
 
 PATH = click.Path(path_type=Path)
@@ -101,8 +101,8 @@ class EvaluateCommand(click.Command):
     help="Instead: quality over bytes beside JPEG, WebP and AVIF, into this page (where it "
     "exists, into its block of curves), with .svg and .csv beside it.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace existing outputs.")
-@click.option("--no-progress", is_flag=True, help="No progress bar.")
+@OVERWRITE
+@NO_PROGRESS
 @DEVICE
 @PRECISION
 @DEBUG

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from irnscale.cli.console import fail, say
 from irnscale.cli.evaluate_request import Request, codecs_of, methods_of, numbers, rescalers_of
 from irnscale.cli.scoring import chosen_scores
-from irnscale.errors import ExitCode, InputError, IrnscaleError, UsageError, one_line
+from irnscale.errors import ExitCode, InputError, IrnscaleError, UsageError
 
 if TYPE_CHECKING:
     from irnscale.engine.rescaler import Rescaler
@@ -132,7 +133,7 @@ def _fit_niqe(request: Request, path: Path) -> int:
     finally:
         bar.close()
     write_bytes_atomic(model.to_json().encode(), path, overwrite=request.overwrite)
-    click.echo(one_line(f"{path}: model {model.digest} of {len(paths)} photographs"), err=True)
+    say(f"{path}: model {model.digest} of {len(paths)} photographs")
     return ExitCode.INPUT if bar.failed else ExitCode.OK
 
 
@@ -179,7 +180,7 @@ def _update_cards(rescalers: Sequence[Rescaler], results: Sequence[Summary], cho
             raise UsageError(f"{rescaler.name}: several models in a row have no card", "name them one by one")
         model = rescaler.assistant or rescaler.completion or rescaler.models[0]
         update_card(model, results, rescaler.digest, chosen.more)
-        click.echo(one_line(f"{model.weights.with_suffix('.json')}: scores written"), err=True)
+        say(f"{model.weights.with_suffix('.json')}: scores written")
 
 
 def _write_readme(path: Path) -> None:
@@ -188,7 +189,7 @@ def _write_readme(path: Path) -> None:
 
     cards = [model.card for model in newest(model for model in models({}) if model.shipped)]
     replace_block(path, model_tables(cards), "models")
-    click.echo(one_line(f"{path}: tables of {len(cards)} models written"), err=True)
+    say(f"{path}: tables of {len(cards)} models written")
 
 
 def _rate_distortion(request: Request, path: Path) -> int:
@@ -242,7 +243,7 @@ def _rate_distortion(request: Request, path: Path) -> int:
     write_bytes_atomic(rate_distortion(curves, title), picture, overwrite=True)
     write_bytes_atomic(as_csv(curves), table, overwrite=True)
     write_bytes_atomic(with_block(page, block, "curves").encode(), path, overwrite=True)
-    click.echo(one_line(f"{path}: curves written, and beside it .svg and .csv"), err=True)
+    say(f"{path}: curves written, and beside it .svg and .csv")
     return ExitCode.INPUT if bar.failed else ExitCode.OK
 
 
@@ -281,11 +282,9 @@ class _Bar:
             self._bar.update()
 
     def _skipped(self, error: IrnscaleError) -> None:
-        from irnscale.cli.main import fail
-
         if str(error) in self._said:  # each curve goes over the set once more
             return
         self._said.add(str(error))
         if self._bar is not None:
             self._bar.clear()
-        fail(error.line)
+        fail(error)

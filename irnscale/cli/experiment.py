@@ -10,8 +10,9 @@ from pathlib import Path
 
 import click
 
+from irnscale.cli.console import say
 from irnscale.cli.options import DEBUG
-from irnscale.errors import ExitCode, UsageError, one_line
+from irnscale.errors import ExitCode, UsageError
 
 PATH = click.Path(path_type=Path)
 
@@ -81,14 +82,14 @@ def evaluate(
     kept = f"{name}-full" if full else name
     result = None if again else Result.load(output, kept)
     if result is None:
-        setting = Setting(output, data, val, full, budget, seeds, limit, _say)
+        setting = Setting(output, data, val, full, budget, seeds, limit, say)
         started = time.monotonic()
         result = experiment.run(setting)
         result.command, result.seconds = _command(name, setting), round(time.monotonic() - started, 1)
         result.name = kept
         result.save(output)
     else:
-        _say(f"{Result.path(output, kept)}: from an earlier run, {result.command}; --again measures anew")
+        say(f"{Result.path(output, kept)}: from an earlier run, {result.command}; --again measures anew")
     click.echo(json.dumps(asdict(result)) if as_json else shown(result, experiment.rows()))
     return ExitCode.OK
 
@@ -106,7 +107,3 @@ def _command(name: str, setting: object) -> str:
     words += ["--budget", setting.budget] if setting.budget else []
     words += ["--seeds", str(setting.seeds), "--limit", str(setting.limit)]
     return shlex.join(words)
-
-
-def _say(message: str) -> None:
-    click.echo(one_line(message), err=True)

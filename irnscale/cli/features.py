@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
-from irnscale.cli.options import DEBUG
-from irnscale.errors import ExitCode, one_line
+from irnscale.cli.console import say
+from irnscale.cli.options import DEBUG, NO_PROGRESS
+from irnscale.errors import ExitCode
 
 PATH = click.Path(path_type=Path)
 
@@ -20,7 +21,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--batch", default=128, show_default=True, type=click.IntRange(min=2), help="Pairs of views per step.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of all that is random.")
 @click.option("--overwrite", is_flag=True, help="Replace a file of that name.")
-@click.option("--no-progress", is_flag=True, help="No progress bar.")
+@NO_PROGRESS
 @DEBUG
 def command(
     data: tuple[Path, ...],
@@ -45,7 +46,7 @@ def command(
     unreadable: list[str] = []
     photographs = read(data, unreadable)
     for line in unreadable:
-        click.echo(one_line(f"unreadable: {line}"), err=True)
+        say(f"unreadable: {line}")
     bar = None
     if not no_progress and sys.stderr.isatty():
         from tqdm import tqdm
@@ -68,5 +69,5 @@ def command(
     digest = from_bytes(made, str(output)).digest
     last = losses[-(len(losses) // 20 or 1) :]
     said = f"features {digest} of {len(photographs)} photographs, loss {sum(last) / len(last):.2f}"
-    click.echo(one_line(f"{output}: {said}"), err=True)
+    say(f"{output}: {said}")
     return ExitCode.INPUT if unreadable else ExitCode.OK

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from irnscale.cli.console import fail
 from irnscale.cli.options import DEBUG
 from irnscale.errors import ExitCode, InputError, IrnscaleError, UsageError, one_line
 
@@ -19,7 +20,6 @@ from irnscale.errors import ExitCode, InputError, IrnscaleError, UsageError, one
 def command(files: tuple[str, ...], as_json: bool, debug: bool) -> int:
     """Size, depth, profile and irnscale record of image files. FILE may be - for stdin."""
     from irnscale import batch
-    from irnscale.cli.main import fail
     from irnscale.images.inspect import describe
 
     code = ExitCode.OK
@@ -31,7 +31,7 @@ def command(files: tuple[str, ...], as_json: bool, debug: bool) -> int:
         except UsageError:  # stdin is a terminal
             raise
         except IrnscaleError as error:
-            fail(error.line)
+            fail(error)
             code = error.exit_code
             continue
         facts["note"] = "; ".join([*problems, *filter(None, [facts["note"]])]) or None

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from irnscale.cli.console import say
 from irnscale.cli.options import DEBUG
-from irnscale.errors import ExitCode, InputError, UsageError, one_line
+from irnscale.errors import ExitCode, InputError, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,7 +57,7 @@ def evaluate(
         if not isinstance(net, IRN):
             raise UsageError(f"{model.card.name}: no bounds are known of the family {model.card.kind}", "give an IRN")
         pictures = middles(data, net.scale, crop, limit)
-        result = measure(net, pictures, name=model.card.name, iterations=iterations, seed=seed, say=_say)
+        result = measure(net, pictures, name=model.card.name, iterations=iterations, seed=seed, say=say)
         click.echo(json.dumps(result.to_dict()) if as_json else table(result) + "\n")
     return ExitCode.OK
 
@@ -77,17 +78,13 @@ def middles(folder: Path, scale: int, crop: int, limit: int | None) -> dict[str,
         try:
             pixels = load(path, 1).pixels
         except InputError as error:
-            _say(f"left out: {error.line}")
+            say(f"left out: {error.line}")
             continue
         top, left = ((side - crop) // 2 for side in pixels.shape[2:])
         if min(top, left) < 0:
-            _say(f"left out: {path}: smaller than {crop} pixels on a side")
+            say(f"left out: {path}: smaller than {crop} pixels on a side")
             continue
         found[path.name] = pixels[:, :, top : top + crop, left : left + crop].contiguous()
     if not found:
         raise InputError(f"{folder}: no photograph of at least {crop} pixels a side", "give --crop a smaller number")
     return found
-
-
-def _say(message: str) -> None:
-    click.echo(one_line(message), err=True)

@@ -12,8 +12,9 @@ from importlib import import_module
 import click
 
 from irnscale._version import __version__
+from irnscale.cli.console import EPILOG, fail
 from irnscale.cli.streams import open_standard_streams
-from irnscale.errors import ExitCode, InputError, IrnscaleError, one_line
+from irnscale.errors import ExitCode, InputError, IrnscaleError
 
 COMMANDS = {
     "down": "Shrink photographs so that `up` can restore them.",
@@ -29,17 +30,6 @@ COMMANDS = {
     "bench": "Speed on this machine, beside the paper's way.",
     "train": "Train a network from a recipe.",
 }
-
-EPILOG = """\b
-Exit codes:
-  0    everything asked for is done
-  1    some inputs failed; the others were written
-  2    the command line is wrong, or contradicts the file's record
-  3    a model is missing, corrupt or unfit
-  4    a device is unavailable or out of memory
-  5    an output could not be written (stdout counts), or exists already
-  130  interrupted by Ctrl-C, SIGTERM or SIGHUP
-Where all failures of a run are of one kind, its code is that kind's; else 1."""
 
 
 class LazyGroup(click.Group):
@@ -72,11 +62,6 @@ def group() -> None:
       irnscale down photo.png -s 4       photo_down4x.png: a quarter of each side
       irnscale up photo_down4x.png       photo_down4x restored to its original size
     """
-
-
-def fail(message: str) -> None:
-    """Write "irnscale: error: ..." to stderr, on one line."""
-    click.echo(f"irnscale: error: {one_line(message)}", err=True)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
+from irnscale.cli.console import fail, say
 from irnscale.cli.options import DEBUG
 from irnscale.columns import aligned
-from irnscale.errors import ExitCode, ModelError, OutputError, UsageError, one_line
+from irnscale.errors import ExitCode, ModelError, OutputError, UsageError
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -49,10 +50,8 @@ def list_models(debug: bool = False) -> int:
 
 def report_broken(broken: dict[Path, ModelError]) -> int:
     """Say which cards could not be read. Returns the exit code."""
-    from irnscale.cli.main import fail
-
     for error in broken.values():
-        fail(error.line)
+        fail(error)
     return ExitCode.MODEL if broken else ExitCode.OK
 
 
@@ -72,7 +71,6 @@ def show(name: str, debug: bool) -> int:
 @DEBUG
 def verify_models(names: tuple[str, ...], debug: bool) -> int:
     """Check that weights are the bytes that their cards describe [default: all models]."""
-    from irnscale.cli.main import fail
     from irnscale.zoo import find, models, verify
 
     bad = 0
@@ -82,7 +80,7 @@ def verify_models(names: tuple[str, ...], debug: bool) -> int:
             verify(model)
             click.echo(f"{model.card.name}: ok")
         except ModelError as error:
-            fail(error.line)
+            fail(error)
             bad += 1
     return ExitCode.MODEL if report_broken(broken) or bad else ExitCode.OK
 
@@ -119,7 +117,7 @@ def import_model(file: Path, name: str, overwrite: bool, debug: bool) -> int:
         licence="that of the imported file",
     )
     use = f"-m {name}" if family.task == "rescaling" else f"`irnscale up --sr -m {name}`"
-    click.echo(one_line(f"{model.weights}: {title}, use it with {use}"), err=True)
+    say(f"{model.weights}: {title}, use it with {use}")
     return ExitCode.OK
 
 
@@ -249,7 +247,7 @@ def export_model(run: Path, name: str, to: Path | None, overwrite: bool, debug: 
     )
     ways = {"rescaling": f"-m {called}", "completion": f"`irnscale up -m {called}`"}
     use = ways.get(family.task, f"`irnscale up --sr -m {called}`")
-    click.echo(one_line(f"{model.weights}: use it with {use}"), err=True)
+    say(f"{model.weights}: use it with {use}")
     return ExitCode.OK
 
 

@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 import click
 
 from irnscale.batch import Output, Selection, place_of
-from irnscale.errors import UsageError, on_command_line, one_line
+from irnscale.cli import console
+from irnscale.errors import UsageError, on_command_line
 from irnscale.jobs.backends import BACKENDS
 from irnscale.jobs.settings import Message, Settings
 
@@ -36,6 +37,16 @@ MAX_MEMORY = click.option(
     help="Keep within so much memory, such as 800M or 2G, besides that of torch itself.",
 )
 DEBUG = click.option("--debug", is_flag=True, help="Say what is decided on the way; show errors with their traceback.")
+QUALITY = click.option("-q", "--quality", type=int, help="Quality of jpg, webp or avif, up to 100.")
+SUBSAMPLING = click.option("--subsampling", metavar="4:4:4|4:2:2|4:2:0", help="Chroma of jpg or avif [default: 4:4:4].")
+MODEL = click.option("-m", "--model", metavar="NAME|FILE", help="A model by name or .safetensors file.")
+JPEG_RESISTANT = click.option(
+    "--jpeg-resistant/--no-jpeg-resistant",
+    default=None,
+    help="The model whose small images survive JPEG [default: where -f is lossy].",
+)
+OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace existing outputs.")
+NO_PROGRESS = click.option("--no-progress", is_flag=True, help="No progress bar.")
 
 _SHARED = [
     click.argument("inputs", nargs=-1, metavar="INPUT..."),
@@ -55,8 +66,8 @@ _SHARED = [
     click.option(
         "--name", metavar="TEMPLATE", help="Names of outputs, of {stem}, {scale}, {ext} and the input's {in_ext}."
     ),
-    click.option("-q", "--quality", type=int, help="Quality of jpg, webp or avif, up to 100."),
-    click.option("--subsampling", metavar="4:4:4|4:2:2|4:2:0", help="Chroma of jpg or avif [default: 4:4:4]."),
+    QUALITY,
+    SUBSAMPLING,
     click.option(
         "--depth", type=click.Choice(["8", "16"]), help="Bits per channel of the output [default: 8; 16: png, tiff]."
     ),
@@ -66,12 +77,8 @@ _SHARED = [
         metavar="[=all]",
         help="Drop EXIF, XMP and IPTC; with =all the colour profile too. The record stays.",
     ),
-    click.option("-m", "--model", metavar="NAME|FILE", help="A model by name or .safetensors file."),
-    click.option(
-        "--jpeg-resistant/--no-jpeg-resistant",
-        default=None,
-        help="The model whose small images survive JPEG [default: where -f is lossy].",
-    ),
+    MODEL,
+    JPEG_RESISTANT,
     click.option(
         "-r",
         "--recursive",
@@ -82,7 +89,7 @@ _SHARED = [
         "--files-from", metavar="FILE|-", help="Read names of inputs, one per line; -o repeats their folders."
     ),
     click.option("-0", "null", is_flag=True, help="The names of --files-from end with a null byte, not a line."),
-    click.option("--overwrite", is_flag=True, help="Replace existing outputs."),
+    OVERWRITE,
     click.option(
         "--skip-existing",
         is_flag=True,
@@ -132,7 +139,7 @@ _SHARED = [
     ),
     click.option("-v", "--verbose", is_flag=True, help="Say what is done."),
     click.option("--quiet", is_flag=True, help="Say nothing but errors."),
-    click.option("--no-progress", is_flag=True, help="No progress bar."),
+    NO_PROGRESS,
     DEBUG,
 ]
 
@@ -169,17 +176,17 @@ class Common:
     def say(self, message: str) -> None:
         """What happened, for people who watch: on a terminal, or with -v."""
         if not self.quiet and (self.verbose or sys.stderr.isatty()):
-            click.echo(one_line(message), err=True)
+            console.say(message)
 
     def note(self, message: str) -> None:
         """What was chosen for people who may want otherwise."""
         if not self.quiet:
-            click.echo(f"irnscale: {one_line(message)}", err=True)
+            console.note(message)
 
     def warn(self, message: str) -> None:
         """What people should know, as a warning on stderr; nothing with --quiet."""
         if not self.quiet:
-            click.echo(f"irnscale: warning: {one_line(message)}", err=True)
+            console.warn(message)
 
     def tell(self, message: Message) -> None:
         """Show a message, and one that is to be shown once not again."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from irnscale.batch import Job, Outcome, Report, Status
-from irnscale.cli.main import fail
+from irnscale.cli.console import fail
 from irnscale.cli.options import Common
 from irnscale.errors import OutputError, UsageError, on_command_line, one_line
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from irnscale.cli.options import DEBUG
-from irnscale.errors import ExitCode, IrnscaleError, OutputError, UsageError, one_line
+from irnscale.cli.console import fail, note
+from irnscale.cli.options import DEBUG, OVERWRITE
+from irnscale.errors import ExitCode, IrnscaleError, OutputError, UsageError
 
 if TYPE_CHECKING:
     from irnscale.batch import Job, Targets
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     metavar="PATH|-",
     help="File, folder, or - for stdout [default: NAME_stripped beside it; stdout for stdin].",
 )
-@click.option("--overwrite", is_flag=True, help="Replace existing outputs.")
+@OVERWRITE
 @DEBUG
 def command(files: tuple[str, ...], output: str | None, overwrite: bool, debug: bool) -> int:
     """Remove the coded detail from small images: what they show stays, what they contain beside it is gone.
@@ -31,7 +32,6 @@ def command(files: tuple[str, ...], output: str | None, overwrite: bool, debug: 
     alone. A JPEG, AVIF or lossy WebP is not compressed again. FILE may be - for stdin.
     """
     from irnscale import batch
-    from irnscale.cli.main import fail
     from irnscale.cli.progress import guarded_stdout
 
     output, selection = batch.place_of(output, batch.Selection(files), named=False)
@@ -49,7 +49,7 @@ def command(files: tuple[str, ...], output: str | None, overwrite: bool, debug: 
             except IrnscaleError as error:
                 if isinstance(error, UsageError) and len(jobs) == 1:
                     raise
-                fail(error.line)
+                fail(error)
                 codes.add(error.exit_code)
     return ExitCode.OK if not codes else codes.pop() if len(codes) == 1 else ExitCode.INPUT
 
@@ -71,12 +71,12 @@ def _strip(job: Job, targets: Targets, *, overwrite: bool, stdout: int) -> None:
     from irnscale.detail.stripping import stripped
     from irnscale.images.inspect import format_of
 
-    data, note = stripped(batch.read_source(job.item, searched=False), job.label)
+    data, found = stripped(batch.read_source(job.item, searched=False), job.label)
     if job.item.source is None and job.folder is not None:
         job = replace(job, name=_Names("", format_of(data)))
     target = targets.place(job, 1)
-    if note:
-        click.echo(one_line(f"irnscale: {job.label}: {note}"), err=True)
+    if found:
+        note(f"{job.label}: {found}")
     if target is not None:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)

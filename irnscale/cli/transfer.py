@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from irnscale.cli.main import EPILOG
-from irnscale.cli.options import DEBUG, DEVICE, MAX_MEMORY, TILE
-from irnscale.errors import ExitCode, UsageError, one_line
+from irnscale.cli.console import EPILOG, warn
+from irnscale.cli.options import DEBUG, DEVICE, MAX_MEMORY, NO_PROGRESS, QUALITY, SUBSAMPLING, TILE
+from irnscale.errors import ExitCode, UsageError, on_command_line
 
 if TYPE_CHECKING:
     from irnscale.engine.executor import Progress
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     "-o", "--output", metavar="FILE|-", help="File, or - for stdout [default: TARGET_transfer.png beside it]."
 )
 @click.option("-f", "--format", "format_", metavar="FORMAT", help="png, jpg, webp, tiff or avif [default: by -o].")
-@click.option("-q", "--quality", type=int, help="Quality of jpg, webp or avif, up to 100.")
-@click.option("--subsampling", metavar="4:4:4|4:2:2|4:2:0", help="Chroma of jpg or avif [default: 4:4:4].")
+@QUALITY
+@SUBSAMPLING
 @click.option("--depth", type=click.Choice(["8", "16"]), default="8", show_default=True, help="Bits per channel.")
 @click.option("-m", "--model", metavar="NAME|FILE", help="An SRFlow [default: the one that is installed].")
 @click.option("-s", "--scale", type=int, help="TARGET is a small picture, to be enlarged so many times first.")
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 @TILE
 @MAX_MEMORY
 @click.option("--max-pixels", type=click.IntRange(min=1), help="Refuse larger inputs.")
-@click.option("--no-progress", is_flag=True, help="No progress bar.")
+@NO_PROGRESS
 @DEBUG
 def command(
     pictures: tuple[str, ...],
@@ -127,7 +127,7 @@ def command(
         read = [read_picture(batch.read_source(item), item.label, max_pixels=max_pixels) for item in items]
         done = transferred(read[0], read[-1], settings, progress=None if no_progress else _bar())
         for note in done.warnings:
-            click.echo(f"irnscale: warning: {one_line(f'{items[0].label}: {note}')}", err=True)
+            warn(f"{items[0].label}: {on_command_line(note)}")
         batch.write_target(done.data, path, overwrite=overwrite, stdout=stdout)
         if as_json:
             facts = {"output": str(path), "width": done.size[0], "height": done.size[1], "mode": settings.mode}

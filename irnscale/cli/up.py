@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from irnscale.cli.main import EPILOG
+from irnscale.cli.console import EPILOG
 from irnscale.cli.options import Common, RescaleCommand, parse_size, shared
 
 

@@ -33,6 +33,7 @@ from irnscale.sizes import check_original_size, parse_memory
 from irnscale.zoo import (
     Model,
     combined_digest,
+    combined_name,
     combined_scale,
     compose,
     find_all,
@@ -118,7 +119,7 @@ class Rescaler:
     def name(self) -> str:
         """Name of the model, of those composed joined by "+", or of what helps it, as provenance records it."""
         helper = self.assistant or self.completion
-        return helper.card.name if helper else "+".join(m.card.name for m in self.models)
+        return helper.card.name if helper else combined_name(self.models)
 
     @property
     def digest(self) -> str:

@@ -66,10 +66,10 @@ class Down:
 
     @cached_property
     def _choice(self) -> Choice:
-        from irnscale.zoo import combined_digest, combined_scale
+        from irnscale.zoo import combined_digest, combined_name, combined_scale
 
         files, models, bits = self.settings.files, self._models, self._bits
-        name = "+".join(m.card.name for m in models)
+        name = combined_name(models)
         text = f"down {name} {combined_digest(models)} {files.settings}" + (f" detail={bits}" if bits else "")
         text += (f" attach={self.attach}" if self.attach else "") + (" exact" if self._exact else "")
         text += f" effort={self.effort}" if self.effort else ""

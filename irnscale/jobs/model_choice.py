@@ -60,8 +60,10 @@ class Wanted:
             return None
         if not all(m.card.jpeg_resistant for m in models):
             return None
-        names = "+".join(m.card.name for m in models)
-        said = f"{format} is lossy: {names}, which survives it, is used; jpeg_resistant=False takes the plain one"
+        from irnscale.zoo import combined_name
+
+        taken = f"{format} is lossy: {combined_name(models)}, which survives it, is used"
+        said = f"{taken}; jpeg_resistant=False takes the plain one"
         return Remark(said, "jpeg_resistant")
 
 

@@ -36,8 +36,10 @@ class Choice:
     @property
     def name(self) -> str:
         """What the record calls the models: their names, joined by +, or that of the one that helps them."""
+        from irnscale.zoo import combined_name
+
         helper = self.assistant or self.completion
-        return helper.card.name if helper else "+".join(m.card.name for m in self.models)
+        return helper.card.name if helper else combined_name(self.models)
 
     @property
     def digest(self) -> str:

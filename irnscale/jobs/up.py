@@ -86,7 +86,7 @@ class Up:
 
     def choose(self, label: str, record: Provenance | None, format: str | None = None, *, sample: int = 1) -> Choice:
         """The models that the record names, or those of the options where there is none."""
-        from irnscale.zoo import combined_digest, combined_scale, super_resolution
+        from irnscale.zoo import combined_digest, combined_name, combined_scale, super_resolution
 
         settings = self.settings
         record = None if self.ignore else record
@@ -120,7 +120,7 @@ class Up:
         if self.temperature and models[0].task == "super-resolution" and not models[0].samples:
             what = f"`temperature` is of the noise that {models[0].card.name} does without"
             raise UsageError(what, "leave it out", parameters=("temperature",))
-        name, digest = "+".join(m.card.name for m in models), combined_digest(models)
+        name, digest = combined_name(models), combined_digest(models)
         text = f"up {name} {digest} {settings.files.settings} size={self.wanted} ignore={self.ignore}"
         if assistant is not None:
             text += f" sr {assistant.card.name} {assistant.card.digest}"
@@ -333,9 +333,9 @@ def _sr_hint(choice: Choice) -> str:
 
 def _default_name(scale: int) -> str:
     """The model that `down` takes."""
-    from irnscale.zoo import compose
+    from irnscale.zoo import combined_name, compose
 
-    return "+".join(model.card.name for model in compose(scale))
+    return combined_name(compose(scale))
 
 
 def _without_record(

@@ -210,6 +210,11 @@ def combined_scale(models: Sequence[Model]) -> int:
     return math.prod(m.card.scale for m in models)
 
 
+def combined_name(models: Sequence[Model]) -> str:
+    """What records and tables call one model, or several in order: their names joined by "+"."""
+    return "+".join(m.card.name for m in models)
+
+
 def combined_digest(models: Sequence[Model]) -> str:
     """12 hexadecimal digits that identify the weights of one model, or of several in order."""
     if len(models) == 1:
