@@ -183,3 +183,16 @@ def test_the_page_has_every_claim(run, tmp_path):
     assert "| published, DIV2K x4: IRN-Y, dissertation | 35.25 |" in text
     assert len(elsewhere()) > 10
     assert all(one["claim"] in text for one in elsewhere())
+
+
+@pytest.mark.slow
+def test_hcflow_beside_irn(run, photos, tmp_path):
+    places = ("--data", photos, "--val", photos, "-o", tmp_path)
+    result = run("evaluate", "experiment", "hcflow", *places, *TINY, "--seeds", "1", "--json")
+    assert result.code == 0, result.lines
+    values = json.loads(result.text)
+    assert [row["method"] for row in values["rows"]] == ["IRN", "HCFlow"]
+    for row in values["rows"]:
+        assert {"psnr_y", "lr_psnr_y", "psnr_y_q90"} <= row["scores"].keys()
+    published = [(row.method, row.codec) for row in find_experiment("hcflow").rows()]
+    assert {("HCFlow", "png"), ("HCFlow", "jpg q90 4:2:0")} <= set(published)

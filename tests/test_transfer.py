@@ -162,6 +162,16 @@ def test_a_picture_set_into_itself_is_itself(engine, size, mode, depth):
         assert np.abs(made.astype(int) - picture.astype(int) * 257).max() <= 2
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("mode", ["content", "style", "restore"])
+def test_a_picture_set_into_itself_on_cuda(engine, mode):
+    picture = synthetic_photo(120, 90)
+    on_cuda = Rescaler(engine.models, device="cuda")
+    before = torch.backends.cudnn.allow_tf32
+    assert np.array_equal(Transfer(on_cuda).edit(picture, Edit(mode, "none"), source=picture), picture)
+    assert torch.backends.cudnn.allow_tf32 == before
+
+
 @pytest.mark.parametrize("mode", ["content", "style", "restore"])
 def test_only_the_surroundings_of_the_box_change(engine, mode):
     source, target = synthetic_photo(60, 60, seed=3), synthetic_photo(420, 90, seed=4)

@@ -1,4 +1,4 @@
-"""What only CUDA has: graphs of the subnets per shape of tile, and uploads that do not wait.
+"""What only CUDA has: graphs of the subnets per shape of tile, uploads that do not wait, and float32 in full.
 
 Written for CUDA and not yet run on one: graphs are off unless `IRNSCALE_CUDA_GRAPHS=1`.
 """
@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,3 +124,21 @@ class Upload:
         result = pinned.to(self._device, non_blocking=True)
         self._free[turn].record()
         return result
+
+
+@contextmanager
+def full_float32(device: torch.device) -> Iterator[None]:
+    """Convolutions of float32 as they are on a CPU: of all threads on CUDA meanwhile, where cuDNN otherwise rounds what
+    they multiply to 10 bits (TF32).
+
+    For what is computed forth and back: a flow's subnets see inputs there that differ by rounding.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before

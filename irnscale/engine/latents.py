@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from irnscale.engine.cuda import full_float32
 from irnscale.engine.executor import Progress, Region
 from irnscale.engine.memory import is_out_of_memory
 from irnscale.networks.network import SamplingNetwork
@@ -85,7 +86,8 @@ class LatentSpace:
         weight = next(self.net.parameters())
         parts = [_part(x, lr, around).to(weight.device, weight.dtype) for x in (lr, *others)]
         try:
-            return run(*parts)
+            with full_float32(weight.device):
+                return run(*parts)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from irnscale import networks
 from irnscale.evaluation.lipschitz import measure
 from irnscale.experiments.base import Experiment, Judged, Result, Scores, Setting, TableRow, difference, judge
 from irnscale.experiments.training import differs, kept_scores, middles, network, rows_of, variant
@@ -103,6 +104,7 @@ def stretch(setting: Setting, variants: Variants) -> Callable[[Path], Scores]:
         label, seed = out.name.rsplit("-seed", 1)
         name, changes = recipes[label]
         net = network(out, variant(setting, name, changes, seed=int(seed)))
+        assert isinstance(net, networks.IRN)
         setting.say(f"{out}: Jacobians")
         found = measure(net, middles(setting, net.scale, CROP, CROPS), iterations=20)
         return {

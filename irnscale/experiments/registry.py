@@ -5,6 +5,7 @@ from __future__ import annotations
 from irnscale.errors import UsageError
 from irnscale.experiments.base import Experiment
 from irnscale.experiments.comparisons import EPOCHS, JPEG, KAIMING, L1_L2, LUMA, PROPOSAL_1, QUANTISED, TIGHT
+from irnscale.experiments.flows import HCFLOW
 from irnscale.experiments.measured import BICUBIC, CHEATING, GLOW, LIPSCHITZ, RESCALING, SHIPPED_SR
 from irnscale.experiments.super_resolution import SR
 
@@ -16,6 +17,7 @@ EXPERIMENTS = (
     EPOCHS,
     TIGHT,
     LUMA,
+    HCFLOW,
     CHEATING,
     L1_L2,
     JPEG,

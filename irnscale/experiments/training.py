@@ -11,7 +11,8 @@ from torch import Tensor
 
 from irnscale.experiments.base import Scores, Setting, TableRow
 from irnscale.images.atomic import write_bytes_atomic
-from irnscale.networks import IRN, IRNConfig
+from irnscale.networks import IRNConfig
+from irnscale.networks.network import RescalingNetwork
 from irnscale.train.budget import Budget
 from irnscale.train.checkpoints import checkpoints, export
 from irnscale.train.config import Recipe, load_recipe
@@ -68,10 +69,9 @@ def trained(setting: Setting, label: str, recipe: Recipe) -> Path:
     return out
 
 
-def network(out: Path, recipe: Recipe) -> IRN:
+def network(out: Path, recipe: Recipe) -> RescalingNetwork:
     """The averaged weights of a run, on the CPU."""
     net = Rescaling(recipe).net
-    assert isinstance(net, IRN)
     tensors, _ = export(out)
     net.load_state_dict(tensors)
     return net.eval()
