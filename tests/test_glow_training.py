@@ -201,11 +201,11 @@ def test_a_run_leaves_pictures_and_numbers(tmp_path):
     (kept,) = checkpoints(tmp_path)
     assert set(names(tmp_path)) == {kept.name, "log.jsonl", "result.json", "samples", "samples.png"}
     start, *points = records(tmp_path)
-    (end,) = [record for record in points if "frechet" in record]
+    (end,) = [record for record in points if "final_frechet" in record]
     assert (start["from_step"], start["recipe"]) == (0, TINY.to_dict())
     assert [p["step"] for p in points if "test_raw" in p] == [1, 2, 4, 6]
     assert (result["recipe"], result["seed"], result["steps"]) == ("glow-tiny", 0, 6)
-    assert [end[key] for key in ("frechet", "log_likelihood")] == [result["frechet"], result["log_likelihood"]]
+    assert (end["final_frechet"], end["final_log_likelihood"]) == (result["frechet"], result["log_likelihood"])
     assert result["bits_per_dimension"] == pytest.approx(-result["log_likelihood_dequantized"] / 64 / math.log(2))
     assert result["log_likelihood"] == pytest.approx([p["test_raw"] for p in points if "test_raw" in p][-1])
     with Image.open(tmp_path / "samples.png") as image:
@@ -297,6 +297,20 @@ def test_pictures_show_what_they_are_given(digits):
     ink = np.asarray(Image.open(io_bytes(grid(torch.full((2, 1, 8, 8), 16.0), 2, zoom=1))))
     assert (ink[1:9, 1:9] == 0).all()
     assert (ink[0] == 255).all()
+
+
+@pytest.mark.usefixtures("_small_classifier")
+def test_a_run_is_reported_and_makes_no_model(irnscale, tmp_path):
+    run_recipe(TINY, data=[], out=tmp_path, device=CPU, progress=False)
+    page = (tmp_path / "report.md").read_text()
+    assert "| step | test_raw | test_dequantized |" in page
+    assert "| frechet | " in page
+    assert (tmp_path / "curves.png").stat().st_size > 5000
+    result = irnscale("models", "export", tmp_path, "--name", "digits")
+    assert result.code == 2
+    assert "family glow makes no small or large pictures" in result.lines[-1]
+    recipe = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[0])["recipe"]
+    assert Recipe.of(**recipe) == TINY
 
 
 def io_bytes(data: bytes):

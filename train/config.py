@@ -137,6 +137,22 @@ def _chosen(base: Keys, changes: Keys, *, source: str = "", recorded: bool = Fal
     `changes` choose another family or objective than `base` does, and where it was `recorded` when every recipe had all
     keys. Raises UsageError.
     """
+    given, nested = _flat(base, changes)
+    choice = _choice_of(given)
+    if unknown := sorted(nested - {key.name for key in fields(choice.family.config)}):
+        known = ", ".join(key.name for key in fields(choice.family.config))
+        what = f"network.{unknown[0]}: a network of the family {choice.family.kind} has no such key"
+        raise UsageError(what, f"it has {known}")
+    renamed = choice.objective.Config.renamed
+    given, changes = ({renamed.get(key, key): value for key, value in keys.items()} for keys in (given, changes))
+    moved = recorded or (bool(base) and _choice_of(_flat(base, {})[0]) != choice)
+    for key in sorted(given.keys() - choice.known):
+        _check_foreign(key, given[key], choice, source=source, recorded=recorded, left=moved and key not in changes)
+    return choice, {key: value for key, value in given.items() if key in choice.known}
+
+
+def _flat(base: Keys, changes: Keys) -> tuple[Keys, set[str]]:
+    """The keys of both, with those under `network` among the others; and which these are."""
     given: Keys = {}
     nested: set[str] = set()
     for keys in (base, changes):
@@ -145,28 +161,23 @@ def _chosen(base: Keys, changes: Keys, *, source: str = "", recorded: bool = Fal
             raise UsageError(f"network={inner} must be keys of the network", "for example network.growth=16")
         given |= {key: value for key, value in keys.items() if key != "network"} | inner
         nested |= inner.keys()
-    choice = _choice_of(given)
-    if unknown := sorted(nested - {key.name for key in fields(choice.family.config)}):
-        known = ", ".join(key.name for key in fields(choice.family.config))
-        what = f"network.{unknown[0]}: a network of the family {choice.family.kind} has no such key"
-        raise UsageError(what, f"it has {known}")
-    renamed = choice.objective.Config.renamed
-    given, changes = ({renamed.get(key, key): value for key, value in keys.items()} for keys in (given, changes))
-    other = recorded or (bool(base) and _choice_of(base) != choice)
+    return given, nested
+
+
+def _check_foreign(key: str, value: Any, choice: _Choice, *, source: str, recorded: bool, left: bool) -> None:
+    """Raise UsageError for a key that nothing here has; or that only others have, unless it is `left` from them or has
+    the value that they have where nothing is said.
+    """
     where = f"recipe {source}: " if source else ""
-    for key in given.keys() - choice.known:
-        owners = _owners(key)
-        if not owners and recorded:
+    if not (owners := _owners(key)):
+        if recorded:
             raise UsageError(f"the run's recipe has a key that this version does not know: {key}")
-        if not owners:
-            hint = did_you_mean(key, choice.known, f"irnscale train recipes {source}".strip())
-            raise UsageError(f"{where}unknown key {key!r}", hint)
-        value = given[key]
-        if value and value not in owners.values() and not (other and key not in changes):
-            what = f"{where}{key}={value} has no meaning for family={choice.family.kind}, "
-            what += f"objective={choice.objective.Config.name}"
-            raise UsageError(what, f"leave it out; it is a key of {' and '.join(owners)}")
-    return choice, {key: value for key, value in given.items() if key in choice.known}
+        hint = did_you_mean(key, choice.known, f"irnscale train recipes {source}".strip())
+        raise UsageError(f"{where}unknown key {key!r}", hint)
+    if value and value not in owners.values() and not left:
+        here = f"family={choice.family.kind}, objective={choice.objective.Config.name}"
+        hint = f"leave it out; it is a key of {' and '.join(owners)}"
+        raise UsageError(f"{where}{key}={value} has no meaning for {here}", hint)
 
 
 def _owners(key: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from irnscale.images.atomic import write_bytes_atomic
 from irnscale.train.budget import Budget
 from irnscale.train.groups import Dataset
 from irnscale.train.hardware import hardware
+from irnscale.train.report import FINAL
 from irnscale.train.tracking import Trackers
 from irnscale.train.trainer import Trainer
 
@@ -170,12 +172,11 @@ class Monitor:
             result = objective.conclude(self._data, trainer.out)
         if not result:
             return
-        run = trainer.recipe.run
-        head = {"recipe": run.name, "seed": run.seed, "steps": trainer.step, "seconds": round(trainer.seconds, 2)}
-        result = head | result
-        self._trackers.scalars(trainer.step, {k: v for k, v in result.items() if isinstance(v, int | float)})
-        write_bytes_atomic(json.dumps(result, indent=1).encode(), trainer.out / RESULT, overwrite=True)
-        for key, value in result.items():
+        run, seconds = trainer.recipe.run, round(trainer.seconds, 2)
+        head: dict[str, Any] = {"recipe": run.name, "seed": run.seed, "steps": trainer.step, "seconds": seconds}
+        self._trackers.scalars(trainer.step, {f"{FINAL}{name}": value for name, value in result.items()})
+        write_bytes_atomic(json.dumps(head | result, indent=1).encode(), trainer.out / RESULT, overwrite=True)
+        for key, value in (head | result).items():
             self._say(f"{key}: {value:.4g}" if isinstance(value, float) else f"{key}: {value}")
 
     def alert(self, text: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -130,7 +130,7 @@ class Objective(nn.Module):
         batch = data.batch(SAMPLES, seed=self.seed, step=0)
         return {}, torch.cat([self.show(*example) for example in zip(*batch, strict=True)], dim=1)
 
-    def conclude(self, data: Dataset, out: Path) -> dict[str, Any]:
+    def conclude(self, data: Dataset, out: Path) -> dict[str, float]:
         """What is measured once, after the last step; may leave pictures in `out`. Raises OutputError."""
         return {}
 

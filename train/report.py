@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from irnscale.images.atomic import write_bytes_atomic
 from irnscale.train.config import Recipe
 
 Record = dict[str, Any]
+FINAL = "final_"
+"""What the names of numbers begin with that are measured once, at the end of a run."""
 
 
 def read_log(out: Path) -> list[Record]:
@@ -53,15 +56,34 @@ def series(records: list[Record], name: str) -> tuple[list[int], list[float]]:
     return [step for step, _ in pairs], [value for _, value in pairs]
 
 
+def validations(records: list[Record]) -> list[Record]:
+    """The records of validations: numbers of a step that are neither its loss nor the run's last ones."""
+    other = {"loss", "recipe", "alert", "challenging"}
+    return [r for r in records if "step" in r and not other & r.keys() and not any(n.startswith(FINAL) for n in r)]
+
+
+def score_names(scores: list[Record]) -> list[str]:
+    """What is measured in validations."""
+    return [name for name in scores[-1] if name not in ("step", "seconds")] if scores else []
+
+
+def term_names(records: list[Record]) -> list[str]:
+    """The loss and its terms, which stand before the norm of the gradients in a record of steps."""
+    names = next((list(r) for r in reversed(records) if "loss" in r and "grad_norm" in r), [])
+    return [name for name in names[: names.index("grad_norm")] if name != "step"] if names else []
+
+
 def draw_curves(records: list[Record], target: Path, title: str) -> bool:
     """Losses, validation, learning rate and gradient norm by step, as a PNG. False without matplotlib."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
         return False
+    measured = score_names(validations(records))
+    psnr = [name for name in measured if "psnr" in name]
     panels = [
-        ("loss and its terms", ["loss", "guide", "recon", "distr"], "log"),
-        ("validation: PSNR, dB", ["psnr_y", "psnr_rgb", "lr_psnr_y", "lr_psnr_rgb"], "linear"),
+        ("loss and its terms", term_names(records), "log"),
+        ("validation: PSNR, dB" if psnr else "validation", psnr or measured, "linear"),
         ("learning rate", ["rate"], "linear"),
         ("gradient norm", ["grad_norm"], "log"),
     ]
@@ -86,7 +108,7 @@ def draw_curves(records: list[Record], target: Path, title: str) -> bool:
 def markdown(records: list[Record], recipe: Recipe, curves: bool) -> str:
     """A run's page in Markdown, of the `records` of its log; `curves`: whether a picture of them is beside it."""
     steps = [r for r in records if "loss" in r]
-    scores = [r for r in records if "psnr_y" in r]
+    scores = validations(records)
     runs = [r for r in records if "from_step" in r]
     alerts = [r for r in records if "alert" in r]
     challenging = [r for r in records if "challenging" in r]
@@ -101,13 +123,16 @@ def markdown(records: list[Record], recipe: Recipe, curves: bool) -> str:
         ]
     lines += ["", "![curves](curves.png)", ""] if curves else [""]
     if scores:
-        names = [n for n in scores[-1] if n not in ("step", "seconds")]
-        best = max(scores, key=lambda r: r["psnr_y"] or 0.0)
+        names = score_names(scores)
+        best = max(scores, key=lambda r: -math.inf if r.get(names[0]) is None else r[names[0]])
         chosen = [scores[0], *([best] if best is not scores[0] else [])]
         chosen += [scores[-1]] if scores[-1] not in chosen else []
         lines += ["## Validation", "", "First, best and last, averaged weights.", ""]
         lines += [f"| step | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
         lines += [f"| {r['step']} | {' | '.join(_number(r.get(n)) for n in names)} |" for r in chosen] + [""]
+    if final := {n.removeprefix(FINAL): r[n] for r in records for n in r if n.startswith(FINAL)}:
+        lines += ["## At the end", "", "| measured | |", "|---|---|"]
+        lines += [f"| {name} | {_number(value)} |" for name, value in final.items()] + [""]
     if steps:
         times = {n[5:-3]: sum(r.get(n, 0) for r in steps) / len(steps) for n in steps[-1] if n.startswith("time_")}
         lines += ["## Time", "", "| part | ms per step |", "|---|---|"]
@@ -116,11 +141,9 @@ def markdown(records: list[Record], recipe: Recipe, curves: bool) -> str:
         lines += ["## Worth a look", ""]
         lines += [f"- step {r['step']}: {r['alert']}" for r in alerts[-10:]]
         for r in sorted(challenging, key=lambda r: -(r["challenging"]["loss"] or 0))[:10]:
-            place = r["challenging"]
-            lines += [
-                f"- step {r['step']}: loss {_number(place['loss'])} where the mean was {_number(place['mean'])}: "
-                f"{place['photograph']} at ({place['left']}, {place['top']})"
-            ]
+            loss, mean, place = (part := dict(r["challenging"])).pop("loss"), part.pop("mean"), part
+            where = ", ".join(f"{name} {value}" for name, value in place.items())
+            lines += [f"- step {r['step']}: loss {_number(loss)} where the mean was {_number(mean)}: {where}"]
         lines += [""]
     lines += ["## Recipe", "", "```yaml"]
     lines += [f"{name}: {json.dumps(value)}" for name, value in recipe.to_dict().items()] + ["```", ""]

@@ -224,6 +224,9 @@ def export_model(run: Path, name: str, to: Path | None, overwrite: bool, debug: 
     tensors, state = export(run)
     recipe = recipe_from_dict(state["recipe"])
     family, base = recipe.family, recipe.objective.base_model()
+    if family.task == "density":
+        what = f"{run}: a network of the family {family.kind} makes no small or large pictures, which models are for"
+        raise UsageError(what, "what it draws is in the run's samples.png")
     folder = to or new_folder()
     called = name if to is None else folder / f"{name}.safetensors"
     if base is not None and (trained := state.get("base_digest", base.card.digest)) != base.card.digest:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -76,7 +76,7 @@ class Density(Objective):
         scores = {"test_raw": log_likelihood(self.net, data.test), "test_dequantized": log_likelihood(self.net, noisy)}
         return scores, sheet(self._samples(), COLUMNS)
 
-    def conclude(self, data: Dataset, out: Path) -> dict[str, Any]:
+    def conclude(self, data: Dataset, out: Path) -> dict[str, float]:
         """See `Objective`: the numbers of `measure`, and `samples.png`."""
         assert isinstance(data, Digits)
         write_bytes_atomic(grid(self._samples(), COLUMNS), out / "samples.png", overwrite=True)
