@@ -205,6 +205,16 @@ def test_what_is_refused(run, arguments, code, words):
     assert words in result.lines[-1]
 
 
+def test_memory_that_runs_out(run, monkeypatch):
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(SRFlow, "log_density", fail)
+    result = run("evaluate", "bits", "--data", "a", "-m", "flow")
+    assert result.code == 4
+    assert "flow: out of memory for 32x24 (add --side 512)" in result.lines[-1]
+
+
 def test_models_of_two_scales(run, tmp_path):
     config = GaussianConfig(scale=2, rrdb_blocks=1, rrdb_growth=4)
     save_model(tmp_path / "models", "double", config, GaussianSR(config).state_dict())

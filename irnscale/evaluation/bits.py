@@ -13,6 +13,8 @@ from typing import Any
 import torch
 
 from irnscale.columns import aligned
+from irnscale.engine.memory import is_out_of_memory
+from irnscale.errors import DeviceError
 from irnscale.evaluation.pictures import files_of, load
 from irnscale.images.bicubic import bicubic_down
 from irnscale.kernels import quantize
@@ -56,12 +58,12 @@ def measure(
     temperature: float = 0.8,
     say: Say = lambda _: None,
 ) -> list[Bits]:
-    """Bits per dimension of each model, all of one scale, on the photographs of a folder, whose LR is bicubic in 8
-    bits.
+    """Bits per dimension of each model on the photographs of a folder, given bicubic LR in 8 bits.
 
-    side: of the middle that is measured of each, rounded down to what all take; None: the whole. draws: how many
-    samples are looked at in all, of the middles of the pictures in turn, with the seeds from `seed` on. Raises
-    InputError for what cannot be read.
+    models: name and network, all of one scale and on `device`. side: of the middle that is measured of each photograph,
+    rounded down to what all take; None: the whole. draws: how many samples are looked at in all, of the middles of the
+    pictures in turn, with the seeds from `seed` on. Raises InputError for what cannot be read, DeviceError where memory
+    runs out.
     """
     scale = models[0][1].scale
     multiple = scale * max(net.multiple for _, net in models)
@@ -76,11 +78,21 @@ def measure(
         seeds = range(seed + number, seed + draws, len(files))
         small = _middle(lr, DRAWN)
         for name, net in models:
-            found = bits_of_levels(net, hr, lr, seed=seed)
-            assert found is not None  # it was cut to a multiple
-            bits[name].append(found)
+            bits[name].append(_bits(net, hr, lr, seed, f"{path}: {name}"))
             broken[name] += sum(not _is_finite(net, small, temperature, s) for s in seeds)
     return [Bits(folder.name, name, fmean(values), len(values), draws, broken[name]) for name, values in bits.items()]
+
+
+def _bits(net: SamplingNetwork, hr: torch.Tensor, lr: torch.Tensor, seed: int, what: str) -> float:
+    try:
+        found = bits_of_levels(net, hr, lr, seed=seed)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        size = f"{hr.shape[3]}x{hr.shape[2]}"
+        raise DeviceError(f"{what}: out of memory for {size}", "add side=512", parameters=("side",)) from error
+    assert found is not None  # it was cut to a multiple
+    return found
 
 
 def table(rows: Sequence[Bits]) -> str:
