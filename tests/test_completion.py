@@ -14,6 +14,7 @@ from conftest import synthetic_photo
 from PIL import Image
 from test_flow_layers import randomised
 
+import irnscale
 from irnscale.engine.rescaler import Rescaler
 from irnscale.errors import DeviceError, ModelError
 from irnscale.images.provenance import read_provenance
@@ -163,6 +164,15 @@ def test_memory_is_counted(folder):
         Rescaler([find("base")], completion=find("completed"), device="cpu", max_memory="1M").up(
             synthetic_photo(64, 64)
         )
+
+
+def test_load_takes_its_base_too(folder):
+    engine = irnscale.load("completed", device="cpu")
+    assert (engine.name, engine.scale) == ("completed", 2)
+    image = synthetic_photo(20, 20)
+    plain = irnscale.load("base", device="cpu")
+    assert np.array_equal(engine.down(image), plain.down(image))
+    assert not np.array_equal(engine.up(plain.down(image)), plain.up(plain.down(image)))
 
 
 def test_it_belongs_to_one_model(folder):

@@ -32,6 +32,7 @@ from irnscale.networks.step import Program
 from irnscale.sizes import check_original_size, parse_memory
 from irnscale.zoo import (
     Model,
+    base_of,
     combined_digest,
     combined_name,
     combined_scale,
@@ -567,6 +568,7 @@ def load(
 ) -> Rescaler:
     """A `Rescaler` for a scale (2, 4, "x4"; 8 and 16 compose two models) or for a model by name or file.
 
+    A model that completes another brings that one along.
     `sr` is for small images that `down` did not make: a scale, whose model for them is taken, or such a model.
     Raises ModelError, DeviceError or UsageError.
     """
@@ -580,4 +582,7 @@ def load(
             [base], assistant=assistant, device=device, precision=precision, tile=tile, max_memory=max_memory
         )
     chosen = compose(model, jpeg_resistant=jpeg_resistant) if isinstance(model, int) else find_all(model)
-    return Rescaler(chosen, device=device, precision=precision, tile=tile, max_memory=max_memory)
+    completion = None
+    if len(chosen) == 1 and chosen[0].task == "completion":
+        (completion,), chosen = chosen, [base_of(chosen[0])]
+    return Rescaler(chosen, completion=completion, device=device, precision=precision, tile=tile, max_memory=max_memory)
