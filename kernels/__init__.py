@@ -15,6 +15,7 @@ from torch import Tensor
 from irnscale.kernels import philox_reference, reference
 from irnscale.kernels.checks import check_bias_lrelu, check_philox
 from irnscale.kernels.dense import DenseWeights, dense_blocks, fits_dense
+from irnscale.kernels.dense_packed import DensePacking, PackedGroup
 from irnscale.kernels.dispatch import (
     KernelError,
     interpreted,
@@ -32,9 +33,11 @@ from irnscale.kernels.reference import ACTIVATIONS, PAPER, Activation, LogScale
 __all__ = [
     "ACTIVATIONS",
     "Activation",
+    "DensePacking",
     "DenseWeights",
     "KernelError",
     "LogScale",
+    "PackedGroup",
     "additive_forward",
     "additive_inverse",
     "bias_lrelu_backward",

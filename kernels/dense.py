@@ -119,6 +119,15 @@ class DenseWeights:
         return _pictures(y, self.layout.out, x.shape)
 
 
+def _input_gradient(dx: Tensor | None, layout: DenseLayout, shape: Sequence[int], dtype: torch.dtype) -> Tensor | None:
+    """(G, P, layout.entry), or None -> their sum over the blocks, (N, C, H, W) in `dtype`."""
+    if dx is None:
+        return None
+    whole = dx[0] if len(dx) == 1 else dx.sum(0, dtype=torch.float32)
+    (picture,) = _pictures(whole[None], layout.channels, shape)
+    return picture.to(dtype)
+
+
 class _DenseBlocks(torch.autograd.Function):
     """x, dtype, slope, number of blocks, and the ten parameters of each -> the results of all."""
 
@@ -150,6 +159,7 @@ class _DenseBlocks(torch.autograd.Function):
         dx, weights, biases = kernel("dense_block").backward(
             layout, rows, later, flat[:, index], ctx.shape[2:], ctx.slope, into=into, learning=learning
         )
+        dx = _input_gradient(dx, layout, ctx.shape, ctx.dtype)
         found: list[Tensor | None] = [None] * (2 * LAYERS * groups)
         if learning:
             sizes = [o * i * 9 for o, i, _, _ in layout.shapes]
@@ -161,10 +171,6 @@ class _DenseBlocks(torch.autograd.Function):
                 ]
                 found[2 * LAYERS * g : 2 * LAYERS * (g + 1)] = parts
             found = [None if p is None else p.to(kind) for p, kind in zip(found, ctx.kinds, strict=True)]
-        if dx is not None:
-            whole = dx[0] if groups == 1 else dx.sum(0, dtype=torch.float32)
-            (picture,) = _pictures(whole[None], layout.channels, ctx.shape)
-            dx = picture.to(ctx.dtype)
         return (dx, None, None, None, *found)
 
 

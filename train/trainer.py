@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from irnscale.engine.precision import choose_precision
 from irnscale.errors import ModelError, UsageError
+from irnscale.networks.dense_packing import packed_network
 from irnscale.networks.network import Flow
 from irnscale.train.checkpoints import (
     checkpoints,
@@ -79,6 +80,7 @@ class Trainer:
         """How many steps were skipped for a non-finite loss or gradient: in all, and in a row up to now."""
         if found:
             self._load(found[-1])
+        self._packed = packed_network(self.net, self.parameters.values, self.parameters.grads)
         crops = (self.rows.stop - self.rows.start) // recipe.data.accumulate
         self.compiled = compile_step(self.net, recipe.data, crops, device)
         """The kernels that were compiled for the step, or found compiled; None where there are none to compile."""
@@ -113,16 +115,17 @@ class Trainer:
         for player in self.players:
             player.parameters.grads.zero_()
         pieces = []
-        for start in range(0, size, size // self.recipe.data.accumulate):
-            part = slice(start, start + size // self.recipe.data.accumulate)
-            with self.clock("forward"):
-                given = {name: value[part] for name, value in draws.items()}
-                terms = self.objective(*(x[part] for x in batch), given)
-            with self.clock("backward"):
-                for player in self.players:
-                    last = player is self.players[-1]
-                    player.differentiate(terms, count, alone=len(self.players) == 1, keep=not last)
-            pieces.append(torch.stack([term.detach() for term in terms.values()]))
+        with nullcontext() if self._packed is None else self._packed.packed():
+            for start in range(0, size, size // self.recipe.data.accumulate):
+                part = slice(start, start + size // self.recipe.data.accumulate)
+                with self.clock("forward"):
+                    given = {name: value[part] for name, value in draws.items()}
+                    terms = self.objective(*(x[part] for x in batch), given)
+                with self.clock("backward"):
+                    for player in self.players:
+                        last = player is self.players[-1]
+                        player.differentiate(terms, count, alone=len(self.players) == 1, keep=not last)
+                pieces.append(torch.stack([term.detach() for term in terms.values()]))
         with self.clock("update"):
             per_example = self.world.gather(torch.cat(pieces, dim=1))
             record = dict(zip(terms, per_example.mean(dim=1), strict=True))

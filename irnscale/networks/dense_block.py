@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from irnscale.kernels import dense_blocks, fits_dense, mode, use_triton
+from irnscale.kernels import PackedGroup, dense_blocks, fits_dense, mode, use_triton
 from irnscale.kernels.dispatch import REDUCED
 from irnscale.networks.dense_training import ConstantFunction, DenseFunction, as_result, dense_features
 
@@ -41,6 +42,8 @@ class DenseBlock(nn.Module):
         self.growth = growth
         self.compute_dtype: torch.dtype | None = None
         self.fixed = False
+        self.packed: tuple[tuple[DenseBlock, ...], PackedGroup] | None = None
+        """The blocks that run with this one and their packed parameters, for a training step; see `PackedNetwork`."""
         self.conv1 = nn.Conv2d(in_channels, growth, 3, padding=1)
         self.conv2 = nn.Conv2d(in_channels + growth, growth, 3, padding=1)
         self.conv3 = nn.Conv2d(in_channels + 2 * growth, growth, 3, padding=1)
@@ -100,7 +103,7 @@ class DenseBlock(nn.Module):
         if self.fixed:
             return as_result(self.constant(x.shape[0], x.shape[2], x.shape[3], dtype), x.dtype)
         if on_kernels([self], x):
-            (y,) = dense_blocks(x, [self.parameter_list], SLOPE, dtype=dtype)
+            (y,) = _on_kernels([self], x, dtype)
             return as_result(y, x.dtype)
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
             trained: Tensor = DenseFunction.apply(x, dtype, SLOPE, *self.parameter_list)  # type: ignore[no-untyped-call]
@@ -137,5 +140,12 @@ def run_together(blocks: Sequence[nn.Module], x: Tensor) -> list[Tensor]:
         return [block(x) for block in blocks]
     together = [block for block in blocks if isinstance(block, DenseBlock)]
     dtype = together[0].compute_dtype or together[0].conv1.weight.dtype
-    found = dense_blocks(x, [block.parameter_list for block in together], SLOPE, dtype=dtype)
-    return [as_result(y, x.dtype) for y in found]
+    return [as_result(y, x.dtype) for y in _on_kernels(together, x, dtype)]
+
+
+def _on_kernels(blocks: Sequence[DenseBlock], x: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
+    """What blocks that run in one launch per layer make of `x`, in `dtype`, from packed parameters if there are any."""
+    shared = blocks[0].packed
+    if shared is not None and len(shared[0]) == len(blocks) and all(map(operator.is_, shared[0], blocks)):
+        return shared[1](x, SLOPE)
+    return dense_blocks(x, [block.parameter_list for block in blocks], SLOPE, dtype=dtype)
