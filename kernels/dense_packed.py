@@ -46,7 +46,9 @@ class DensePacking:
 
     def __init__(self, values: Tensor, grads: Tensor, groups: Sequence[Sequence[Block]], dtype: torch.dtype) -> None:
         self._values, self._grads, self.dtype = values, grads, dtype
-        forward, backward, biases, gradients = [], [], [], []
+        forward: list[Tensor] = []
+        backward: list[Tensor] = []
+        biases: list[Tensor] = []
         layouts = [(_layout(blocks), len(blocks)) for blocks in groups]
         sizes = [(count * layout.forward_starts[-1], count * layout.gradients) for layout, count in layouts]
         whole = sum(weights + sums for weights, sums in sizes)
@@ -67,23 +69,20 @@ class DensePacking:
                 biases.append(F.pad(places, (0, layout.exit - layout.out), value=len(values)))
                 back[places] = begin + layout.bias_map
                 begin += layout.gradients
-        forward, backward, biases, gradients = (
-            torch.cat(parts).to(values.device, torch.int32) for parts in (forward, backward, biases, [back])
-        )
-        self._indices = forward, backward, biases
-        self._back = gradients
-        self._packed = (
-            torch.empty(len(forward), dtype=dtype, device=values.device),
-            torch.empty(len(backward), dtype=dtype, device=values.device),
-            torch.empty(len(biases), device=values.device),
-        )
+        parts = [torch.cat(part) for part in (forward, backward, biases)]
+        self._indices = [index.to(values.device, torch.int32) for index in parts]
+        self._back = back.to(values.device, torch.int32)
+        kinds = (dtype, dtype, torch.float32)
+        self._packed = [
+            torch.empty(len(index), dtype=kind, device=values.device) for index, kind in zip(parts, kinds, strict=True)
+        ]
         self.groups = self._cut(layouts, sizes)
 
     def _cut(self, layouts: list[tuple[DenseLayout, int]], sizes: list[tuple[int, int]]) -> list[PackedGroup]:
         """The groups, as views of what is packed and of the gradients."""
         lengths = [weights for weights, _ in sizes], [count * layout.biases for layout, count in layouts]
-        forward, backward = (packed.split(lengths[0]) for packed in self._packed[:2])
-        biases = self._packed[2].split(lengths[1])
+        forward, backward = (torch.split(packed, lengths[0]) for packed in self._packed[:2])
+        biases = torch.split(self._packed[2], lengths[1])
         found, begin = [], 0
         for k, ((layout, count), (weights, sums)) in enumerate(zip(layouts, sizes, strict=True)):
             group = PackedGroup(layout, *(part[k].view(count, -1) for part in (forward, backward, biases)))
@@ -119,7 +118,7 @@ def _places(values: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     for p in parameters:
         if p.untyped_storage().data_ptr() != values.untyped_storage().data_ptr() or not p.is_contiguous():
             raise ValueError("parameters must be views of values")
-        start = p.storage_offset() - values.storage_offset()
+        start = int(p.storage_offset() - values.storage_offset())
         found.append(torch.arange(start, start + p.numel()))
     return torch.cat(found)
 
