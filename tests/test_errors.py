@@ -9,6 +9,7 @@ import pickle
 import re
 import struct
 import zlib
+from importlib import import_module
 from pathlib import Path
 
 import click
@@ -19,6 +20,7 @@ from PIL import Image
 from test_images_write import picture as made
 
 import irnscale
+from irnscale.cli.evaluate import COMMANDS as EVALUATE
 from irnscale.cli.main import group
 from irnscale.errors import IrnscaleError, Remark, UsageError, on_command_line
 from irnscale.images.read import read_picture
@@ -195,7 +197,7 @@ def test_remarks_name_the_parameter_to_the_api_and_the_option_on_the_command_lin
 
 
 def test_every_parameter_that_is_named_is_an_option():
-    known = options_of(group)
+    known = options_of(group).union(*(options_of(import_module(name).evaluate) for name in EVALUATE.values()))
     assert {"--scale", "--max-memory", "-0"} <= known
     for path in Path(irnscale.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

@@ -70,7 +70,14 @@ def test_the_pipe_holds_nothing_but_the_image(tmp_path):
 
 def test_help_and_info_do_not_load_torch(tmp_path):
     photo = save(tmp_path / "photo.png", 8, 8)
-    for arguments in (["--help"], ["--version"], ["down", "--help"], ["info", str(photo)], ["models"]):
+    for arguments in (
+        ["--help"],
+        ["--version"],
+        ["down", "--help"],
+        ["info", str(photo)],
+        ["models"],
+        ["train", "recipes"],
+    ):
         code = f"import sys; from irnscale.cli.main import main; main({arguments!r}); assert 'torch' not in sys.modules"
         subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 

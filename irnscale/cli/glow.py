@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from irnscale.cli.console import say
 from irnscale.cli.options import DEBUG
-from irnscale.errors import ExitCode, UsageError, one_line
+from irnscale.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from irnscale.train.config import Recipe
@@ -59,9 +60,7 @@ def evaluate(
     check_distinct(recipes)
     if inception is not None:
         check_inception(inception)
-    comparison = compare(
-        recipes, seeds=seeds, out=_folder(out), inception=inception, progress=not no_progress, say=_say
-    )
+    comparison = compare(recipes, seeds=seeds, out=_folder(out), inception=inception, progress=not no_progress, say=say)
     click.echo(json.dumps(comparison.results) if as_json else table(comparison))
     return ExitCode.OK
 
@@ -76,7 +75,3 @@ def _folder(out: Path) -> Path:
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out}: is not a folder")
     return out
-
-
-def _say(message: str) -> None:
-    click.echo(one_line(message), err=True)

@@ -10,8 +10,9 @@ from typing import Any
 import click
 
 from irnscale.cli import features
+from irnscale.cli.console import say
 from irnscale.cli.options import DEBUG, DEVICE
-from irnscale.errors import ExitCode, UsageError, one_line
+from irnscale.errors import ExitCode, UsageError
 
 PATH = click.Path(path_type=Path)
 DATA_HELP = "Folder or .tar of photographs; repeatable. Or one pack. Required, except for the glow-* recipes."
@@ -97,7 +98,7 @@ def run_command(
         resume=resume or resume is not None,
         track=track,
         progress=not no_progress,
-        say=_say,
+        say=say,
     )
     if os.environ.get("RANK", "0") == "0":  # torchrun's; the other processes leave the talking to this one
         click.echo(str(final))
@@ -138,8 +139,8 @@ def pack_command(sources: tuple[Path, ...], output: Path, minimum: int, overwrit
 
     index, unreadable = write_pack(list(sources), output, minimum=minimum, overwrite=overwrite)
     for line in unreadable:
-        _say(f"unreadable: {line}")
-    _say(
+        say(f"unreadable: {line}")
+    say(
         f"{output}: {len(index.names)} photographs, {index.bytes >> 20} MiB; {index.skipped} too small, "
         f"{len(unreadable)} unreadable"
     )
@@ -173,7 +174,7 @@ def sweep_command(file: Path, device: str, no_progress: bool, debug: bool) -> in
     from irnscale.engine.device import choose_device
     from irnscale.train.sweep import load_sweep, run_sweep
 
-    table = run_sweep(load_sweep(file), device=choose_device(device), progress=not no_progress, say=_say)
+    table = run_sweep(load_sweep(file), device=choose_device(device), progress=not no_progress, say=say)
     click.echo(table)
     return ExitCode.OK
 
@@ -189,7 +190,7 @@ def report_command(run: Path, debug: bool) -> int:
     recipes: list[dict[str, Any]] = [record["recipe"] for record in read_log(run) if "recipe" in record]
     if not recipes:
         raise UsageError(f"{run}: its log.jsonl names no recipe")
-    write_report(run, recipe_from_dict(recipes[-1]), _say)
+    write_report(run, recipe_from_dict(recipes[-1]), say)
     click.echo(str(run / "report.md"))
     return ExitCode.OK
 
@@ -249,7 +250,3 @@ def compare_command(
 
 
 command.add_command(features.command)
-
-
-def _say(message: str) -> None:
-    click.echo(one_line(message), err=True)
