@@ -25,6 +25,7 @@ from torch import Tensor
 from irnscale.kernels.compiling import is_recording, launch
 from irnscale.kernels.dense_layout import LAYERS, MULTIPLE, DenseLayout
 from irnscale.kernels.dispatch import count, interpreted
+from irnscale.kernels.streams import forked, join, second_stream
 from irnscale.kernels.tiling import on_device
 
 PIXELS, FEW_PIXELS, MANY = 128, 64, 40_000
@@ -344,10 +345,12 @@ def backward(
         partial = torch.empty((number, splits, length), **options)
         sums = torch.empty((number, splits, layout.gradients), **options)
     dx: Tensor | None = None
+    beside = second_stream(features)
     for j in reversed(range(LAYERS)):
         channels = slice(layout.source(j), layout.source(j) + layout.sources[j])
         if partial is not None and sums is not None:
-            _add_up(layout, j, features[:, :, channels], grads, partial, sums, size, per, splits)
+            with forked(beside):  # beside the data gradient of this source, which writes none of what is read here
+                _add_up(layout, j, features[:, :, channels], grads, partial, sums, size, per, splits)
         if j == 0 and not into:
             break
         if j == 0:
@@ -368,6 +371,7 @@ def backward(
         )
     if partial is None or sums is None:
         return dx, None, None
+    join(beside)
     return dx, partial.sum(1), sums.sum(1)
 
 

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import csv
+import re
+import shlex
+import shutil
+import subprocess
+from copy import deepcopy
 from dataclasses import replace
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 import torch
 from kernel_cases import force_triton
 
 from irnscale.bench import kernels as bench
+from irnscale.bench import paper, roundtrip
+from irnscale.cli.bench import command
 from irnscale.errors import DeviceError, ExitCode
 from irnscale.kernels import interpreted
+from irnscale.networks import IRN, IRNConfig
 
 OPERATIONS = {
     "haar_forward",
@@ -71,3 +80,43 @@ def test_gate_and_table(monkeypatch, tmp_path, capsys):
         assert row["p50_ms"] == ("2.0" if right else "")
     out = capsys.readouterr().out
     assert out.count("WRONG") == len(broken)
+
+
+def test_measure_fits_and_its_commands_are_understood():
+    """The script for a device: within 150 seconds, and options that exist; it cannot be run here."""
+    script = (Path(__file__).parents[1] / "kernels" / "measure.sh").read_text()
+    always = script.split("\nfi\n")[1]
+    limits = [int(seconds) for seconds in re.findall(r"^(?:\w+=\w+ )?(?:run|keep) (\d+) ", always, re.MULTILINE)]
+    assert len(limits) >= 10
+    assert sum(limits) <= 150
+    (step,) = re.findall(r'^step="irnscale bench (.*)"$', script, re.MULTILINE)
+    lines = re.sub(r"^step=.*$", "", script, flags=re.MULTILINE).replace("$step", f"irnscale bench {step}")
+    commands = re.findall(r"irnscale bench (.*)$", lines, re.MULTILINE)
+    assert len(commands) >= 9
+    for line in commands:
+        arguments = shlex.split(line.replace("$photos", ".").replace("$out", "."))
+        # a copy, since click keeps the names of the help option that a command was first parsed with
+        assert deepcopy(command).make_context("bench", arguments).params["what"] in (
+            "train",
+            "roundtrip",
+            "kernels",
+            "folder",
+        )
+    if shutil.which("sh"):
+        assert subprocess.run(["sh", "-n"], input=script, text=True, check=False).returncode == 0
+
+
+@pytest.mark.slow
+def test_the_compiled_way_is_the_papers():
+    """To the rounding of bfloat16, by a backend of torch.compile that changes nothing; and its time is told."""
+    net = IRN(IRNConfig(scale=2, inv_per_ds=2, growth=4)).requires_grad_(False)
+    for p in net.parameters():
+        p.normal_(std=0.1)
+    x = torch.rand(1, 3, 16, 12)
+    compiled = paper.CompiledPaper(net, backend="eager")
+    y = paper.run_paper(net, x)
+    assert (compiled(x) - y).norm() < 0.02 * y.norm()
+    assert (compiled(y, rev=True) - x).norm() < 0.05 * x.norm()
+    found = roundtrip.measure(scale=2, width=32, height=16, repeats=1, device="cpu", compiled="eager")
+    assert found.compiled_s is not None
+    assert found.compiled_s > 0

@@ -125,6 +125,50 @@ def test_a_step_repeats_itself_bit_for_bit(device):
     assert all(torch.equal(a, b) for a, b in zip(*seen, strict=True))
 
 
+def test_weight_gradients_on_a_second_stream(device, monkeypatch):
+    """Which stream waits for which: each weight gradient for what it reads, and their sums for all of them."""
+    if device != "cpu":
+        pytest.skip("on stand-ins for CUDA's streams")
+    module = kernel("dense_block")
+    streams = import_module("irnscale.kernels.streams")
+    seen = []
+
+    class Stream:
+        device = torch.device("cpu")
+
+        def __init__(self, name):
+            self.name = name
+
+        def wait_stream(self, other):
+            seen.append(f"{self.name} waits for {other.name}")
+
+        def __enter__(self):
+            seen.append("on second")
+
+        def __exit__(self, *_):
+            seen.append("on first")
+
+    first, second = Stream("first"), Stream("second")
+    monkeypatch.setattr(module, "second_stream", lambda _: second)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: first)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: stream)
+    honest = module.launch
+
+    def launch(run, *arguments, **options):
+        seen.append(run.fn.__name__)
+        honest(run, *arguments, **options)
+
+    monkeypatch.setattr(module, "launch", launch)
+    x = random_image((1, 3, 2, 2), torch.float32, device)
+    (block,) = parameters(3, 16, 2, torch.float32, device)
+    (y,) = kernels.dense_blocks(x, [block])
+    seen.clear()
+    y.sum().backward()
+    fork = ["second waits for first", "on second", "_weight_gradient", "on first", "_convolve"]
+    assert seen == [*(fork * 5), "first waits for second"]
+    assert streams.second_stream(x) is None, "there is no second stream on a CPU"
+
+
 def test_packed_once_it_gives_the_same(device):
     x = random_image((1, 3, 6, 7), torch.float32, device, requires_grad=False)
     blocks = parameters(3, 16, 5, torch.float32, device, groups=2)

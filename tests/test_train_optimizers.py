@@ -8,7 +8,7 @@ from torch import nn
 from training import CPU, TINY, batch
 
 from irnscale.train.flat import FlatParameters
-from irnscale.train.graph import GraphedStep
+from irnscale.train.graph import WARM_UP, GraphedStep
 from irnscale.train.objective import Objective
 from irnscale.train.optimizers import BIAS_RATE, MUON_MOMENTUM, make_optimizer, optimizer_tensors, orthogonalise
 from irnscale.train.trainer import Trainer
@@ -139,33 +139,53 @@ def test_the_step_reads_no_value_back(photos, tmp_path, kind):
     assert seen == []
 
 
-def test_a_graph_counts_its_first_step_once(monkeypatch):
-    """The recording on stand-ins for CUDA's graph and streams; the real ones need a GPU."""
+def rerun(run):
+    """A stand-in for a graph: like one, it writes into the same results each time; and it warms up before."""
+    for _ in range(WARM_UP):
+        run()
+    outputs = {name: value.clone() for name, value in run().items()}
 
-    class Graph:
-        def replay(self) -> None:
-            result = step._run()
-            for name, value in result.items():
-                step._outputs[name].copy_(value)
+    def replay():
+        for name, value in run().items():
+            outputs[name].copy_(value)
 
-    class Nothing:
-        def __init__(self, *_: object) -> None: ...
-        def wait_stream(self, *_: object) -> None: ...
-        def __enter__(self) -> None: ...
-        def __exit__(self, *_: object) -> None: ...
+    return outputs, replay
 
-    for name, stand_in in {"CUDAGraph": Graph, "Stream": Nothing, "stream": Nothing, "graph": Nothing}.items():
-        monkeypatch.setattr(torch.cuda, name, stand_in)
-    monkeypatch.setattr(torch.cuda, "current_stream", Nothing)
+
+def test_a_graph_counts_its_first_step_once():
+    """The first call records, and counts once, like any other."""
     total = torch.zeros(())
 
     def add(batch: tuple[torch.Tensor, ...], draws: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         total.add_(batch[0].sum() + batch[1].sum() + draws["z"].sum())
         return {"total": total.clone()}
 
-    step = GraphedStep(add, [total])
+    step = GraphedStep(add, [total], rerun)
     ones, z = torch.ones(1), {"z": torch.full((1,), 10.0)}
     assert [step((n * ones, ones), z)["total"].item() for n in (1, 2, 3)] == [12, 25, 39]
+
+
+@pytest.mark.parametrize("kind", ["adam", "muon"])
+def test_a_recorded_run_is_the_same(photos, tmp_path, kind):
+    """All that a step changes is put back after recording: weights, averages, the optimiser's state, skipped steps."""
+    hr, lr = batch(photos)
+    states = []
+    for recorded in (False, True):
+        recipe = TINY.but(optimizer=kind, zerosample=False, actnorm=True, weight_decay=0.1)
+        trainer = Trainer(recipe, out=tmp_path / str(recorded), device=CPU)
+        if recorded:
+            trainer._advance = GraphedStep(trainer._compute, trainer._mutable(), rerun)
+        losses = [trainer.train_step((hr * k, lr * k), 1e-3)["loss"] for k in (1.0, 0.5, float("nan"), 0.8)]
+        states.append([torch.stack(losses), trainer.average, trainer.bad, *trainer.weights().values()])
+        states[-1] += list(trainer.optimizer.state.values())
+    assert states[0][2].tolist() == [1, 0], "the step that is not finite was skipped"
+    for plain, graphed in zip(*states, strict=True):
+        assert torch.equal(plain.nan_to_num(), graphed.nan_to_num())
+
+
+def test_steps_are_not_recorded_unless_asked():
+    """Off until it has been timed on a device."""
+    assert not TINY.run.cuda_graph
 
 
 @pytest.mark.gpu

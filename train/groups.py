@@ -154,8 +154,8 @@ class Run(Group):
     "kaiming", both normal times 0.1, or torch's "default"; zero_last: their last convolutions start at zero, so that
     the untrained network is the Haar transform. See `initial.initialise_weights`.
     precision: of the convolutions; auto takes bfloat16 where the device multiplies it natively.
-    save_memory: recompute activations through the inverse instead of keeping them. cuda_graph: replay the step as one
-    graph on CUDA.
+    save_memory: recompute activations through the inverse instead of keeping them. cuda_graph: record the step once and
+    replay it as one CUDA graph; see `graph`.
     checkpoint_compact: store averages and moments in 16 bits; such a run resumes closely, not exactly.
     validate_steps: validate every so many steps instead of every `validate_minutes`, so that the curves of several runs
     have their points at the same steps; and after each power of two before that.
@@ -172,7 +172,7 @@ class Run(Group):
     # float16 would need its losses scaled; bfloat16 does not.
     precision: str = one_of("auto", ("auto", "float32", "bfloat16"))
     save_memory: bool = False
-    cuda_graph: bool = True
+    cuda_graph: bool = False
     checkpoint_minutes: float = not_negative(5.0)
     checkpoint_compact: bool = False
     validate_minutes: float = not_negative(20.0)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from irnscale.bench.paper import run_paper
+from irnscale.bench.paper import CompiledPaper, run_paper
 from irnscale.bench.timing import matrix_rate, timed
 from irnscale.engine.rescaler import Rescaler
 from irnscale.networks.network import IMAGE_CHANNELS, RescalingNetwork
@@ -36,6 +36,8 @@ class RoundTrip:
     gflops: float
     matrix_gflops: float
     largest_difference: float
+    compiled_s: float | None = None
+    """Both ways by torch.compile, channels-last, in bfloat16; None: not timed."""
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as an object for JSON: names to numbers and strings."""
@@ -63,9 +65,11 @@ def measure(
     device: str = "auto",
     precision: str = "auto",
     tile: int | None = None,
+    compiled: str | None = None,
 ) -> RoundTrip:
     """Down and up of one random image, alternating between the paper's way and ours; `name`: a model of any scale.
 
+    compiled: a backend of torch.compile, by which the network is timed as well, see `CompiledPaper`.
     The two must agree: the largest difference of the restored picture is reported with the times.
     """
     model = default_model(scale) if name is None else find(name)
@@ -82,7 +86,15 @@ def measure(
         z = lr.new_zeros(1, 3 * scale**2 - 3, *lr.shape[2:])
         return (run_paper(theirs, torch.cat((lr, z), 1), rev=True).clamp(0, 1) * 255).round() / 255
 
-    rows = []
+    by_torch = None if compiled is None else CompiledPaper(theirs, compiled)
+
+    def compiled_both() -> Tensor:
+        assert by_torch is not None
+        lr = (by_torch(x)[:, :3].float().clamp(0, 1) * 255).round() / 255
+        z = lr.new_zeros(1, 3 * scale**2 - 3, *lr.shape[2:])
+        return (by_torch(torch.cat((lr, z), 1), rev=True).float().clamp(0, 1) * 255).round()
+
+    rows, compiled_rows = [], []
     difference = 0.0
     for repeat in range(repeats + 1):
         a, lr = timed(paper_down, ours.device)
@@ -90,7 +102,10 @@ def measure(
         c, _ = timed(lambda: ours.down(x), ours.device)
         d, again = timed(lambda lr=lr: ours.up(lr), ours.device)  # type: ignore[misc]
         difference = (restored - again).abs().max().item()
+        e = timed(compiled_both, ours.device)[0] if by_torch is not None else None
         if repeat:  # the first round warms up
+            if e is not None:
+                compiled_rows.append(e)
             rows.append((a, b, c, d, (a + b) / (c + d)))
     medians = [statistics.median(column) for column in zip(*rows, strict=True)]
     return RoundTrip(
@@ -109,4 +124,5 @@ def measure(
         gflops=2 * block_flop_per_pixel(ours.networks) * width * height / (medians[2] + medians[3]) / 1e9,
         matrix_gflops=matrix_rate(ours.dtype, ours.device) / 1e9,
         largest_difference=difference,
+        compiled_s=statistics.median(compiled_rows) if compiled_rows else None,
     )

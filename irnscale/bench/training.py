@@ -20,6 +20,7 @@ from irnscale.bench.paper import paper_pass
 from irnscale.bench.roundtrip import block_flop_per_pixel
 from irnscale.bench.timing import matrix_rate, timed
 from irnscale.errors import ModelError
+from irnscale.kernels.streams import second_stream
 from irnscale.networks import IRN, IRNConfig
 from irnscale.train.config import Recipe
 from irnscale.train.trainer import Trainer
@@ -31,7 +32,8 @@ class TrainingStep:
     """Medians over the repeats; ratio is the median of the ratios of neighbouring steps.
 
     kept: MiB that the forward passes keep for the backward pass. matrix_gflops: the rate of a large matrix
-    product in our precision, measured in the same run; fraction: that of our step over it.
+    product in our precision, measured in the same run; fraction: that of our step over it. cuda_graph and streams
+    say how ours ran.
     """
 
     scale: int
@@ -51,6 +53,8 @@ class TrainingStep:
     matrix_gflops: float
     fraction: float
     loss_difference: float
+    cuda_graph: bool
+    streams: int
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as an object for JSON: names to numbers and strings."""
@@ -97,12 +101,14 @@ def measure(
     repeats: int = 5,
     device: torch.device,
     precision: str = "auto",
+    cuda_graph: bool = False,
 ) -> TrainingStep:
     """Steps on one random batch from one start; the losses of the first step are compared.
 
+    cuda_graph: our step as one CUDA graph.
     name: a model to start from; where its scales are constant, ours leaves them out and the paper's way runs them.
     """
-    recipe = Recipe.of(scale=scale, batch_size=batch, img_size=crop, precision=precision)
+    recipe = Recipe.of(scale=scale, batch_size=batch, img_size=crop, precision=precision, cuda_graph=cuda_graph)
     if name is not None:
         if (card := find(name).card).kind != IRNConfig.kind:
             raise ModelError(f"{name}: is no network of its own", "give the model that it belongs to")
@@ -165,4 +171,6 @@ def measure(
         matrix_gflops=matrix / 1e9,
         fraction=work / ours_s / matrix,
         loss_difference=difference,
+        cuda_graph=cuda_graph,
+        streams=2 if second_stream(hr) is not None else 1,
     )
