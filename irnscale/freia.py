@@ -51,4 +51,13 @@ with warnings.catch_warnings():
     from FrEIA.modules import InvertibleModule
     from FrEIA.modules.coupling_layers import _BaseCouplingBlock as BaseCouplingBlock
 
-__all__ = ["BaseCouplingBlock", "InvertibleModule", "SequenceINN"]
+
+class SameShape(InvertibleModule):  # type: ignore[misc] # FrEIA has no types
+    """An `InvertibleModule` whose output has the shape of its input."""
+
+    def output_dims(self, input_dims: list[Any]) -> list[Any]:
+        """Shapes without the batch; they stay as they are."""
+        return input_dims
+
+
+__all__ = ["BaseCouplingBlock", "InvertibleModule", "SameShape", "SequenceINN"]

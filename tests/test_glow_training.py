@@ -20,6 +20,7 @@ from PIL import Image
 from training import names, records
 
 from irnscale.errors import InputError, ModelError, UsageError
+from irnscale.networks.flow import bits_per_dimension
 from irnscale.networks.glow import Glow, GlowConfig
 from irnscale.train.checkpoints import checkpoints, load_sharded, load_state
 from irnscale.train.config import Recipe, load_recipe, recipe_names
@@ -27,7 +28,6 @@ from irnscale.train.glow import compare as comparison
 from irnscale.train.glow.classifier import accuracy, train_classifier
 from irnscale.train.glow.digits import TRAIN, DigitBatches, add_noise, load_digits, to_levels
 from irnscale.train.glow.metrics import (
-    bits_per_dimension,
     dequantized_log_likelihood,
     frechet,
     inception_frechet,
@@ -161,7 +161,7 @@ def test_likelihoods_of_a_known_density(digits):
     flow = Uniform()
     nats = dequantized_log_likelihood(flow, digits.test)
     assert nats == log_likelihood(flow, digits.test) == pytest.approx(-64 * math.log(17), rel=1e-6)
-    assert bits_per_dimension(nats, 64) == pytest.approx(math.log2(17), rel=1e-6)
+    assert bits_per_dimension(torch.tensor(nats), 64, spacing=1.0).item() == pytest.approx(math.log2(17), rel=1e-6)
 
 
 def of_backend(recipe: Recipe, backend: str) -> Recipe:

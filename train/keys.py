@@ -126,13 +126,12 @@ def did_you_mean(word: str, known: Collection[str], listed_by: str) -> str:
     return (f"did you mean {' or '.join(close)}? " if close else "") + f"`{listed_by}` lists all"
 
 
-def parse_dataclass(kind: type[T], source: str, text: str, overrides: Sequence[str] = (), *, listed_by: str) -> T:
-    """The dataclass `kind` from YAML `text`, read from `source`, and `key=value` overrides. Raises UsageError.
+def parse_dataclass(kind: type[T], source: str, text: str, *, listed_by: str) -> T:
+    """The dataclass `kind` from YAML `text`, read from `source`. Raises UsageError.
 
     listed_by: the command that lists all keys, to name where one is unknown.
     """
-    given, changes = parse_keys(source, text, overrides)
-    values = given | changes
+    values, _ = parse_keys(source, text, ())
     known = [key.name for key in fields(kind)]
     for key in values:
         if key not in known:

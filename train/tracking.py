@@ -15,8 +15,6 @@ from torch import Tensor
 
 from irnscale.errors import OutputError, UsageError
 
-EXTRAS = ("tensorboard", "wandb")
-
 
 class Tracker(Protocol):
     """One place that a run reports to."""

@@ -34,10 +34,6 @@ class Parted(Layer):
         image, rest, parked = torch.split(x, [IMAGE_CHANNELS, self.rest, self.parked], dim=1)
         return image, rest, parked
 
-    def output_dims(self, input_dims: list[Shape]) -> list[Shape]:
-        """Shapes without the batch; they stay as they are."""
-        return input_dims
-
 
 class PartedNorm(Parted):
     """y = (x + bias) exp(log_scale) per channel of image and rest, (N, C, H, W) <-> the same.
@@ -158,7 +154,3 @@ class KeptFirst(Layer):
         """Permute `x[0]`; returns ((result,), zeros (N,))."""
         (x0,) = x
         return (x0.index_select(1, self.back if rev else self.order),), x0.new_zeros(x0.shape[0])
-
-    def output_dims(self, input_dims: list[Shape]) -> list[Shape]:
-        """Shapes without the batch; they stay as they are."""
-        return input_dims

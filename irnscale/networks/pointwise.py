@@ -48,10 +48,6 @@ class ActNorm(Layer):
         log_det = log_scale.sum() * (x0.shape[2] * x0.shape[3])
         return (result,), (-log_det if rev else log_det).expand(x0.shape[0])
 
-    def output_dims(self, input_dims: list[Shape]) -> list[Shape]:
-        """Shapes without the batch; they stay as they are."""
-        return input_dims
-
 
 class ChannelRotation(Layer):
     """Channel k becomes channel k + `by`, cyclically: a permutation without weights, (N, C, H, W) <-> the same."""
@@ -66,7 +62,3 @@ class ChannelRotation(Layer):
         """Permute `x[0]`; returns ((result,), zeros (N,))."""
         (x0,) = x
         return (x0.roll(-self.by if rev else self.by, dims=1),), x0.new_zeros(x0.shape[0])
-
-    def output_dims(self, input_dims: list[Shape]) -> list[Shape]:
-        """Shapes without the batch; they stay as they are."""
-        return input_dims

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from irnscale.freia import InvertibleModule
+from irnscale.freia import SameShape
 
 Run = Callable[[Sequence[Tensor], Sequence[Tensor]], None]
 """(planes that are changed, what the subnets made), (N, C, h, w) each: changes the planes in place."""
@@ -94,11 +94,11 @@ def _channels_alive(net: nn.Module) -> int:
     return sum(conv.in_channels + conv.out_channels for conv in net.modules() if isinstance(conv, nn.Conv2d))
 
 
-class Layer(InvertibleModule):
+class Layer(SameShape):
     """A layer that the engine can run, as FrEIA has them: `forward((x,), c, rev, jac)` -> ((y,), log-determinant).
 
-    factor: by how much it shrinks each side. takes_levels: whether forward reads grey levels, uint8, as the image in
-    [0, 1] that they are of, and `to_levels` is its inverse rounded to them.
+    It keeps the shape unless it says otherwise. factor: by how much it shrinks each side. takes_levels: whether forward
+    reads grey levels, uint8, as the image in [0, 1] that they are of, and `to_levels` is its inverse rounded to them.
     """
 
     factor = 1

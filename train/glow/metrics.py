@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from irnscale.errors import InputError, UsageError
 from irnscale.metrics.sets import frechet_distance
+from irnscale.networks.flow import bits_per_dimension
 from irnscale.networks.glow import Glow
 from irnscale.train.glow.classifier import Classifier, accuracy, train_classifier
 from irnscale.train.glow.digits import WHITE, Digits, add_noise, to_levels
@@ -35,11 +35,6 @@ def dequantized_log_likelihood(flow: Glow, pictures: Tensor, seed: int = 0) -> f
     return sum(log_likelihood(flow, add_noise(pictures, generator)) for _ in range(NOISE_DRAWS)) / NOISE_DRAWS
 
 
-def bits_per_dimension(nats: float, dimensions: int) -> float:
-    """Of the mean log-likelihood of whole numbers, whose cells have volume 1."""
-    return -nats / dimensions / math.log(2)
-
-
 def overflowing(samples: Tensor) -> int:
     """How many of the samples are not finite somewhere, or further from black than ten times white."""
     return int((~(samples.abs() <= 10 * WHITE)).flatten(1).any(1).sum())
@@ -63,7 +58,7 @@ def measure(flow: Glow, untrained: Glow, digits: Digits, seed: int) -> dict[str,
         "log_likelihood_train": log_likelihood(flow, digits.train),
         "log_likelihood_untrained": log_likelihood(untrained, digits.test),
         "log_likelihood_dequantized": nats,
-        "bits_per_dimension": bits_per_dimension(nats, flow.config.size**2),
+        "bits_per_dimension": bits_per_dimension(torch.tensor(nats), flow.config.size**2, spacing=1.0).item(),
         "frechet": frechet(classifier, digits.test, trained),
         "samples_overflowing": overflowing(trained),
         "frechet_untrained": frechet(classifier, digits.test, at_first),

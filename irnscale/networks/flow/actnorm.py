@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from irnscale.freia import InvertibleModule
+from irnscale.freia import SameShape
 from irnscale.networks.haar import Shape
 
 EPSILON = 1e-6
@@ -32,7 +32,7 @@ class ChannelNorm(nn.Module):
         return (x + self.bias.view(1, -1, 1, 1)) * self.log_scale.exp().view(1, -1, 1, 1)
 
 
-class ActNorm(InvertibleModule):
+class ActNorm(SameShape):
     """y = (x + bias) exp(log_scale) per channel, (N, C) or (N, C, H, W) <-> the same; log-determinant
     H W sum(log_scale).
 
@@ -65,10 +65,6 @@ class ActNorm(InvertibleModule):
             return (y,), 0.0
         log_det = log_scale.sum() * x0.shape[2:].numel()
         return (y,), (-log_det if rev else log_det).expand(x0.shape[0])
-
-    def output_dims(self, input_dims: list[Shape]) -> list[Shape]:
-        """Shapes without the batch; they stay as they are."""
-        return input_dims
 
 
 def set_statistics(x: Tensor, bias: Tensor, log_scale: Tensor) -> None:

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from irnscale.freia import InvertibleModule
+from irnscale.freia import SameShape
 from irnscale.networks.flow.scales import LOG_SCALES, affine
 from irnscale.networks.flow.subnet import Subnet
 from irnscale.networks.haar import Shape
 
 
-class AffineInjector(InvertibleModule):
+class AffineInjector(SameShape):
     """y = (x + shift) g(u) with shift and u of a `Subnet` that sees the condition alone; (N, C, H, W) <-> the same.
 
     scale names g, see `scales.LOG_SCALES`. Source: Lugmayr et al. 2020 (SRFlow), section 3.3, and their code.
@@ -37,7 +37,3 @@ class AffineInjector(InvertibleModule):
         """Transform `x[0]` given `c[0]` (N or 1, u, H, W); returns ((result,), log-determinant (N,), or 0.0)."""
         y, log_det = affine(x[0], self.subnet(None, c[0]), self.log_scale, rev=rev, jac=jac)
         return (y,), log_det
-
-    def output_dims(self, input_dims: list[Shape]) -> list[Shape]:
-        """Shapes without the batch; they stay as they are."""
-        return input_dims

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from irnscale.freia import InvertibleModule
+from irnscale.freia import InvertibleModule, SameShape
 from irnscale.networks.haar import Shape
 
 
@@ -22,7 +22,7 @@ def random_rotation(channels: int, dtype: torch.dtype | None = None) -> Tensor:
     return rotation.to(dtype or torch.get_default_dtype())
 
 
-class InvertibleConv(InvertibleModule):
+class InvertibleConv(SameShape):
     """y = W x at every position, W at first a random rotation; log-determinant H W log|det W|.
 
     (N, C) or (N, C, H, W) <-> the same. W is learned in full; the inverse is that of W, taken at each call in float64.
@@ -52,12 +52,8 @@ class InvertibleConv(InvertibleModule):
         log_det = torch.linalg.slogdet(self.weight).logabsdet * x0.shape[2:].numel()
         return (y,), (-log_det if rev else log_det).to(x0.dtype).expand(x0.shape[0])
 
-    def output_dims(self, input_dims: list[Shape]) -> list[Shape]:
-        """Shapes without the batch; they stay as they are."""
-        return input_dims
 
-
-class FactorisedConv(InvertibleModule):
+class FactorisedConv(SameShape):
     """`InvertibleConv` with W = P L (U + diag(d)): a fixed permutation, unit lower and strictly upper triangles, and d.
 
     Only the signs of d are fixed; its logarithms are learned, so W never becomes singular, and log|det W| is their sum.
@@ -99,10 +95,6 @@ class FactorisedConv(InvertibleModule):
             return (y,), 0.0
         log_det = self.log_diagonal.sum().to(x0.dtype) * (x0.shape[2] * x0.shape[3])
         return (y,), (-log_det if rev else log_det).expand(x0.shape[0])
-
-    def output_dims(self, input_dims: list[Shape]) -> list[Shape]:
-        """Shapes without the batch; they stay as they are."""
-        return input_dims
 
 
 MIXINGS: dict[str, type[InvertibleModule]] = {"full": InvertibleConv, "plu": FactorisedConv}

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from irnscale.freia import InvertibleModule
+from irnscale.freia import SameShape
 from irnscale.networks.flow.scales import LOG_SCALES, cross
 from irnscale.networks.flow.subnet import ZeroConv
 from irnscale.networks.haar import Shape
 
 
-class Standardise(InvertibleModule):
+class Standardise(SameShape):
     """y = (x - mean) / g(u), (N, C, H, W) <-> the same; mean and u are a `ZeroConv` of the condition (N or 1, c, H, W).
 
     With y ~ N(0, 1), x given the condition is Gaussian with that mean and the deviation g, see `scales.LOG_SCALES`; of
@@ -36,7 +36,3 @@ class Standardise(InvertibleModule):
             return (y,), 0.0
         log_det = log_g.flatten(1).sum(1).expand(x0.shape[0])
         return (y,), log_det if rev else -log_det
-
-    def output_dims(self, input_dims: list[Shape]) -> list[Shape]:
-        """Shapes without the batch; they stay as they are."""
-        return input_dims

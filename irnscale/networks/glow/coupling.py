@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from irnscale.freia import InvertibleModule
+from irnscale.freia import SameShape
 from irnscale.networks.flow.scales import LogScale, log_squish
 from irnscale.networks.haar import Shape
 
@@ -23,7 +23,7 @@ LOG_SCALES: dict[str, LogScale] = {"glow": log_glow, "behrmann": log_squish}
 """log g by the names of `clamp`, without FrEIA's own "tanh", which lives inside its AllInOneBlock."""
 
 
-class AffineCoupling(InvertibleModule):
+class AffineCoupling(SameShape):
     """y1 = x1; y2 = x2 g(s(y1)) + t(y1), with x1 the first half of the channels and s, t the halves of one subnet.
 
     log|det dy/dx| = sum(log g(s(y1))). Source: the dissertation's equations 3.4 to 3.6; its 3.7 sums s itself, which is
@@ -55,7 +55,3 @@ class AffineCoupling(InvertibleModule):
         y2 = (x2 - t) * (-log_g).exp() if rev else x2 * log_g.exp() + t
         log_det = log_g.flatten(1).sum(1) if jac else 0.0
         return (torch.cat((x1, y2), dim=1),), -log_det if rev else log_det
-
-    def output_dims(self, input_dims: list[Shape]) -> list[Shape]:
-        """Shapes without the batch; they stay as they are."""
-        return input_dims

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from irnscale.freia import InvertibleModule
+from irnscale.freia import SameShape
 from irnscale.networks.haar import Shape
 
 
-class Permutation(InvertibleModule):
+class Permutation(SameShape):
     """A random order of the channels, fixed, from torch's random state; its log-determinant is 0.
 
     FrEIA 0.2's PermuteRandom draws from numpy's.
@@ -31,7 +31,3 @@ class Permutation(InvertibleModule):
     ) -> tuple[tuple[Tensor], float]:
         """Reorder the channels of `x[0]`, (N, C) or (N, C, H, W); returns ((result,), 0.0)."""
         return (x[0][:, self.back if rev else self.order],), 0.0
-
-    def output_dims(self, input_dims: list[Shape]) -> list[Shape]:
-        """Shapes without the batch; they stay as they are."""
-        return input_dims
