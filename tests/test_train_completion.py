@@ -143,5 +143,7 @@ def test_untrained_networks_have_what_the_trainer_asks_for():
     net = LatentFlow(objective_of(RECIPE).net.config)
     net.set_compute_dtype(torch.bfloat16)
     assert net.encoder.compute_dtype is torch.bfloat16
+    objective = objective_of(RECIPE, net)
+    assert all(block.compute_dtype is torch.bfloat16 for block in objective.base.dense_blocks())
     lr = torch.rand(1, 3, 8, 8)
     assert net.complete(lr).dtype == torch.float32

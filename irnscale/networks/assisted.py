@@ -40,6 +40,7 @@ class LatentFlow(CompletingNetwork):
 
     def set_compute_dtype(self, dtype: torch.dtype | None) -> None:
         """Precision of the encoder's convolutions; the flow keeps its own, as in `SRFlow`."""
+        self.compute_dtype = dtype
         for module in self.encoder.modules():
             if hasattr(module, "compute_dtype"):
                 setattr(module, "compute_dtype", dtype)  # noqa: B010 - which type checkers take for a parameter

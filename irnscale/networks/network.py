@@ -172,6 +172,9 @@ class CompletingNetwork(Network):
     (N, 3, h, w) as it was stored, any h and w.
     """
 
+    compute_dtype: torch.dtype | None = None
+    """What `set_compute_dtype` was given."""
+
     @property
     def support(self) -> int:
         """Small pixels on each side that a value of z depends on."""

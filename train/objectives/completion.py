@@ -13,7 +13,7 @@ from irnscale.errors import UsageError
 from irnscale.kernels import quantize
 from irnscale.metrics import psnr
 from irnscale.networks.flow import bits_per_dimension
-from irnscale.networks.network import CompletingNetwork
+from irnscale.networks.network import CompletingNetwork, RescalingNetwork
 from irnscale.train.config import Recipe
 from irnscale.train.frozen import BesideFrozen, named_base
 from irnscale.train.groups import Crops, ObjectiveConfig
@@ -70,6 +70,13 @@ class Completion(BesideFrozen):
     def initialise(self, *batch: Tensor) -> None:
         """See `CompletingNetwork.start`."""
         self.net.start(*reversed(self._kept_and_lost(batch[0])))
+
+    @property
+    def base(self) -> RescalingNetwork:
+        """The frozen network, in the precision of the one that is trained."""
+        base = super().base
+        base.set_compute_dtype(self.net.compute_dtype)
+        return base
 
     def downscale(self, hr: Tensor) -> Tensor:
         """See `Objective`: the frozen model's LR."""
