@@ -66,8 +66,9 @@ def test_an_objective_is_trained_and_exported(run, photos, tmp_path, monkeypatch
     assert not [name for name in load_file(find("tiny").weights) if "judge" in name]
 
 
-def test_players_follow_their_own_terms_and_rates(photos, tmp_path):
-    recipe = TINY.but(objective="toy_adversarial", judge_lr=0.01, budget="4")
+@pytest.mark.parametrize("save_memory", [False, True])
+def test_players_follow_their_own_terms_and_rates(photos, tmp_path, save_memory):
+    recipe = TINY.but(objective="toy_adversarial", judge_lr=0.01, budget="4", save_memory=save_memory)
     trainer = Trainer(recipe, out=tmp_path / "run", device=CPU)
     judge = trainer.objective.judge
     hr, lr = batch(photos)

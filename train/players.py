@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from irnscale.train.flat import FlatParameters
@@ -18,13 +20,16 @@ class Playing:
         self.parameters = FlatParameters(player.parameters)
         self.optimizer = make_optimizer(player.optim, self.parameters, player.undecayed)
 
-    def differentiate(self, terms: dict[str, Tensor], count: int, *, alone: bool, keep: bool) -> None:
+    def differentiate(self, terms: dict[str, Tensor], count: int, others: Sequence[Playing], *, keep: bool) -> None:
         """Add to the gradients those of this player's term, summed over its examples, over `count`.
 
-        alone: there is no other player. keep: whether another player still needs what the forward pass left.
+        The gradients of `others` stay as they are. keep: whether one of them still needs what the forward pass left.
         """
-        inputs = None if alone else [p for p in self.player.parameters.values() if p.requires_grad]
-        (terms[self.player.loss].sum() / count).backward(inputs=inputs, retain_graph=keep)  # type: ignore[no-untyped-call]
+        # Not by `inputs` of backward: where activations are recomputed, autograd does not see all parameters.
+        kept = [other.parameters.grads.clone() for other in others]
+        (terms[self.player.loss].sum() / count).backward(retain_graph=keep)  # type: ignore[no-untyped-call]
+        for other, grads in zip(others, kept, strict=True):
+            other.parameters.grads.copy_(grads)
 
     def norm(self, world: World) -> Tensor:
         """Sum the gradients over the processes and bound them; their norm before that of the bound's."""

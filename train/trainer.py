@@ -80,7 +80,9 @@ class Trainer:
         """How many steps were skipped for a non-finite loss or gradient: in all, and in a row up to now."""
         if found:
             self._load(found[-1])
-        self._packed = packed_network(self.net, self.parameters.values, self.parameters.grads)
+        # Packed gradients would not tell whose term they are of.
+        alone = len(self.players) == 1
+        self._packed = packed_network(self.net, self.parameters.values, self.parameters.grads) if alone else None
         crops = (self.rows.stop - self.rows.start) // recipe.data.accumulate
         self.compiled = compile_step(self.net, recipe.data, crops, device)
         """The kernels that were compiled for the step, or found compiled; None where there are none to compile."""
@@ -123,8 +125,8 @@ class Trainer:
                     terms = self.objective(*(x[part] for x in batch), given)
                 with self.clock("backward"):
                     for player in self.players:
-                        last = player is self.players[-1]
-                        player.differentiate(terms, count, alone=len(self.players) == 1, keep=not last)
+                        others = [other for other in self.players if other is not player]
+                        player.differentiate(terms, count, others, keep=player is not self.players[-1])
                 pieces.append(torch.stack([term.detach() for term in terms.values()]))
         with self.clock("update"):
             per_example = self.world.gather(torch.cat(pieces, dim=1))
