@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from inspect import signature
 from itertools import zip_longest
 from typing import Any
 
@@ -51,11 +52,12 @@ class Launch:
     @property
     def variant(self) -> tuple[Any, ...]:
         """The same for launches of which one is enough: types, and what is known when the kernel is compiled."""
-        # which of the operands' addresses Triton looks at; its interpreter compiles nothing, and has no parameters
-        blind = [parameter.do_not_specialize_on_alignment for parameter in getattr(self.kernel, "params", ())]
+        blind = [p.do_not_specialize_on_alignment for p in getattr(self.kernel, "params", ())]
+        given = zip_longest(self.arguments, blind[: len(self.arguments)], fillvalue=True)  # none where interpreted
+        constant = [p.annotation == "tl.constexpr" for p in signature(self.kernel.fn).parameters.values()]
         kinds = tuple(
-            _kind(v, not hidden)
-            for v, hidden in zip_longest(self.arguments, blind[: len(self.arguments)], fillvalue=True)
+            value if known else _kind(value, not hidden)
+            for (value, hidden), known in zip(given, constant[: len(self.arguments)], strict=True)
         )
         return self.kernel, kinds, tuple((name, str(value)) for name, value in sorted(self.options.items()))
 

@@ -64,6 +64,8 @@ def test_a_run_launches_nothing_that_was_not_recorded(monkeypatch):
         "additive_forward",
         "additive_inverse",
     }
+    couplings = {v for v in variants if v[0] is import_module("irnscale.kernels.coupling")._apply}
+    assert len(couplings) == 4, "of 9 and of 45 channels, forward and inverse"
     seen = watched(monkeypatch)
     monkeypatch.setattr(executor, "are_finite", lambda _: True)  # nothing is computed
     for height, width in ((16, 32), (28, 36), (8, 4)):
@@ -124,16 +126,24 @@ def test_each_variant_is_compiled_once():
     compiled = []
 
     class Kernel:
+        @staticmethod
+        def fn(x: tl.tensor, size: tl.tensor, channels: tl.constexpr): ...  # noqa: F821  (as Triton has them)
+
         def warmup(self, *arguments, grid, **options):
-            compiled.append(options["C"])
+            compiled.append((arguments[2], options["C"]))
 
     kernel = Kernel()
-    made = [Launch(kernel, (Operand(torch.zeros(size)), size), {"C": c}) for size in (4, 8) for c in (1, 2)]
+    made = [
+        Launch(kernel, (Operand(torch.zeros(size)), size, channels), {"C": c})
+        for size in (4, 8)
+        for channels in (3, 9)
+        for c in (1, 2)
+    ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.cuda, "device", lambda _: torch.no_grad())
         done = compile_all(made, torch.device("cuda"), workers=2)
-    assert (sorted(compiled), done.variants) == ([1, 2], 2)
-    assert done.describe().startswith("kernels: 2 variants ready after ")
+    assert (sorted(compiled), done.variants) == ([(3, 1), (3, 2), (9, 1), (9, 2)], 4)
+    assert done.describe().startswith("kernels: 4 variants ready after ")
 
 
 def test_nothing_is_compiled_on_a_cpu():

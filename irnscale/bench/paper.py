@@ -8,6 +8,7 @@ concatenate with `torch.cat` and s, t and p one after the other: what the author
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable
 
 import torch
@@ -88,6 +89,7 @@ class CompiledPaper:
     """
 
     def __init__(self, net: RescalingNetwork, backend: str = "inductor") -> None:
+        os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")  # Triton 3.9 wants it said for kernels that torch makes
         self._net = copy.deepcopy(net).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._dense: Dense = torch.compile(_dense, dynamic=False, backend=backend)
 
