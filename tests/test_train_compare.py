@@ -14,6 +14,7 @@ from training import TINY, records, train
 
 from irnscale.errors import InputError, UsageError
 from irnscale.train import compare
+from irnscale.train.config import load_recipe
 from irnscale.train.loop import validation_due
 
 
@@ -38,6 +39,18 @@ def test_epochs_of_validations_follow_from_the_steps_around(tmp_path):
     assert curve.values == (20.0, 25.0, 30.0)
     # Linear in the logarithm of epochs.
     assert curve.at(np.array([math.sqrt(5 * 15)]))[0] == pytest.approx(22.5)
+
+
+def test_runs_of_older_versions_are_of_the_same_recipe(tmp_path):
+    """Which recorded keys that meant nothing for them, and lacked some."""
+    points = {20: 20.0, 40: 30.0}
+    old = {"family": None, "network": {}, "blocks": 0, "channels": 48, "lambda_a1": 0.0, "scale": 4, "noise_levels": 0}
+    now = load_recipe("irn-x4", ["name=irn"]).to_dict()
+    published = {key: now[key] for key in ("zerosample", "schedule", "lr_milestones", "budget", "ema", "batch_size")}
+    recorded = {"old": old | published | {"seed": 2}, "new": now | {"seed": 3}}
+    runs = [log(tmp_path / name, points, **recipe) for name, recipe in recorded.items()]
+    (group,) = compare.groups_of([compare.curve_of(run, "psnr_y") for run in runs])
+    assert (group.label, len(group.curves)) == ("irn", 2)
 
 
 def test_seeds_become_mean_and_standard_deviation(tmp_path):

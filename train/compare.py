@@ -19,7 +19,8 @@ import numpy as np
 
 from irnscale.columns import aligned
 from irnscale.errors import InputError, UsageError
-from irnscale.train.report import Record, read_log
+from irnscale.train.config import recipe_from_dict
+from irnscale.train.report import Record, read_log, score_names, validations
 
 NO_MATTER = (
     "seed",
@@ -102,7 +103,7 @@ def curve_of(run: Path, score: str) -> Curve:
     if not recipes or not known:
         raise InputError(f"{run}: its log.jsonl has no recipe, or no 20 steps yet", "compare runs of `irnscale train`")
     if not points:
-        names = sorted({k for r in records for k, v in r.items() if "psnr" in k and _number(v)})
+        names = sorted(score_names(validations(records)))
         hint = f"it has {', '.join(names)}" if names else "it was not validated yet: train with --val"
         raise UsageError(f"{run}: no {score} in its log", hint)
     steps = sorted(points)
@@ -114,7 +115,15 @@ def curve_of(run: Path, score: str) -> Curve:
         else s * known[marks[-1]] / marks[-1]
         for s in steps
     ]
-    return Curve(run, tuple(epochs), tuple(float(points[s]) for s in steps), recipes[-1])
+    return Curve(run, tuple(epochs), tuple(float(points[s]) for s in steps), _as_now(recipes[-1]))
+
+
+def _as_now(recipe: Record) -> Record:
+    """A recipe with the keys that this version would record, so that runs of two versions can be of one recipe."""
+    try:
+        return recipe_from_dict(recipe).to_dict()
+    except UsageError:
+        return recipe
 
 
 def _number(value: Any) -> bool:
