@@ -400,7 +400,7 @@ def test_exact_of_16_bits_says_what_is_needed(run, tmp_path):
     deep = synthetic_photo(30, 40)[..., 0].astype(np.uint16) * 250 + 3
     Image.fromarray(deep).save(tmp_path / "g.png")
     result = run("down", "g.png", "-s", 2, "--detail", "exact", "--gray", "keep", "-o", "s.png")
-    assert any("`up --depth 16` gives all of them back" in line for line in result.lines)
+    assert any("`up` gives all of them back with --depth 16" in line for line in result.lines)
     (line,) = run("up", "s.png", "-o", "eight.png").lines
     assert "--depth 16 keeps all" in line
     assert run("up", "s.png", "-o", "deep.tiff", "--depth", 16).lines == []
