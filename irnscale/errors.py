@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import re
 from enum import IntEnum
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 _SHORT = {"model": "-m", "null": "-0", "recursive": "-r", "scale": "-s", "target": "-o", "threads": "-j"}
 """The parameters whose options are better known by one letter."""
@@ -74,15 +77,24 @@ class IrnscaleError(Exception):
     """Base of all errors that users are meant to see: `what` happened and, as `hint`, what to do.
 
     `parameters` of the Python API are named in them as name=value or `name`; the command line shows its options.
+    `otherwise` is the hint where a command has not all of those options.
     """
 
     exit_code: ClassVar[ExitCode] = ExitCode.INPUT
 
-    def __init__(self, what: str, hint: str = "", *, parameters: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, what: str, hint: str = "", *, parameters: tuple[str, ...] = (), otherwise: str | None = None
+    ) -> None:
         self.what = one_line(what)
         self.hint = one_line(hint)
         self.parameters = parameters
+        self.otherwise = None if otherwise is None else one_line(otherwise)
         super().__init__(_joined(self.what, self.hint))
+
+    def fit(self, options: Collection[str]) -> None:
+        """Give the hint `otherwise`, where there is one and not all `parameters` are among a command's options."""
+        if self.otherwise is not None and not set(self.parameters) <= set(options):
+            self.hint = self.otherwise
 
     @property
     def on_command_line(self) -> tuple[str, str]:

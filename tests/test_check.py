@@ -154,3 +154,22 @@ def test_wrong_options(run, tmp_path, options):
 def test_what_was_checked_is_given_by_name():
     with pytest.raises(TypeError, match="positional"):
         Checked("a.png", 64, 48)
+
+
+@pytest.mark.parametrize("option", ["--picture", "--report", "--plot"])
+def test_nothing_is_written_over_a_photograph(run, tmp_path, option):
+    photo = picture(tmp_path / "a.png").rename(tmp_path / "a.svg")
+    before = photo.read_bytes()
+    result = run("check", photo, "-m", "tiny", option, tmp_path / "." / "a.svg", "--overwrite")
+    assert result.code == 5
+    assert "would replace the input" in result.lines[0]
+    assert photo.read_bytes() == before
+
+
+def test_two_sheets_of_one_name_are_refused_before_any_work(run, tmp_path):
+    (tmp_path / "out").mkdir()
+    photos = [picture(tmp_path / "a.png"), picture(tmp_path / "a.jpg")]
+    result = run("check", *photos, "-m", "tiny", "--picture", "out", "--overwrite")
+    assert result.code == 2
+    assert "would both be written there" in result.lines[0]
+    assert not list((tmp_path / "out").iterdir())

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from irnscale.errors import OutputError, UsageError
+from irnscale.images.atomic import check_writable
 from irnscale.images.inspect import describe
 from irnscale.images.picture import Picture
 from irnscale.images.read import read_picture
@@ -316,6 +317,18 @@ def test_write_creates_and_overwrites(tmp_path):
     assert stat.S_IMODE(target.stat().st_mode) == 0o640
     write_bytes_atomic(b"new", tmp_path / "y.png", overwrite=True)
     assert left(tmp_path) == ["x.png", "y.png"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_no_file_takes_the_place_of_a_pipe_or_device(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(OutputError, match="is a device or a pipe"):
+        write_bytes_atomic(b"", pipe, overwrite=True)
+    with pytest.raises(OutputError, match="is a device or a pipe"):
+        check_writable(pipe, overwrite=True)
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]
 
 
 def test_write_respects_the_umask(tmp_path):

@@ -421,3 +421,45 @@ def test_errors_of_the_function(run):
         irnscale.transfer_file("source.png", "target.png", "out.png", model="irn-x2")
     with pytest.raises(UsageError, match="mode=mix must be one of content, style, restore"):
         irnscale.transfer_file("source.png", "target.png", "out.png", mode="mix")
+
+
+@pytest.mark.parametrize("name", ["source.png", "target.png", "link.png"])
+def test_no_input_is_ever_changed(run, name):
+    Path("link.png").symlink_to("source.png")
+    before = Path(name).read_bytes()
+    result = run("transfer", "source.png", "target.png", "-o", name, "--overwrite")
+    assert result.code == 5
+    assert "would replace the input" in result.lines[0]
+    with pytest.raises(irnscale.IrnscaleError, match="would replace the input"):
+        irnscale.transfer_file("source.png", "target.png", name, overwrite=True)
+    assert Path(name).read_bytes() == before
+
+
+def test_a_slash_says_folder(run):
+    assert run("transfer", "source.png", "target.png", "--box", "0,0,16,16", "-o", "new/").code == 0
+    assert [path.name for path in Path("new").iterdir()] == ["target_transfer.png"]
+
+
+def test_warnings_name_the_picture_that_they_are_about(run):
+    with Image.open("source.png") as image:
+        image.convert("CMYK").save("cmyk.jpg")
+    for pair in (("cmyk.jpg", "target.png"), ("source.png", "cmyk.jpg")):
+        result = run("transfer", *pair, "--box", "0,0,16,16", "-o", f"{pair[0]}.png")
+        assert result.code == 0
+        assert result.lines == [
+            "irnscale: warning: cmyk.jpg: CMYK without a usable colour profile: colours are approximate"
+        ]
+
+
+@pytest.mark.parametrize("command", [("transfer",), ("check",), ("strip", "-o", "out")])
+def test_remedies_are_options_that_the_command_has(run, command):
+    with Image.open("source.png") as image:
+        image.save("moves.gif", save_all=True, append_images=[image.rotate(90)])
+    result = run(*command, "moves.gif", *(["target.png"] if command == ("transfer",) else []))
+    assert result.code == 1
+    assert result.lines == [
+        "irnscale: error: moves.gif: has 2 frames or pages (save the one that is meant as a file of its own)"
+    ]
+    Path("folder").mkdir()
+    result = run("transfer", "folder", "target.png")
+    assert (result.code, "folder: is a folder" in result.lines[0], "-r" in result.lines[0]) == (1, True, False)

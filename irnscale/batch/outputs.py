@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from irnscale.batch.inputs import SUFFIXES, Selection
+from irnscale.batch.inputs import SUFFIXES, Item, Selection
 from irnscale.batch.lists import STREAM
 from irnscale.errors import OutputError, UsageError
 from irnscale.images.atomic import write_bytes_atomic
@@ -116,6 +116,14 @@ def place_of(output: str | None, selection: Selection, *, named: bool) -> tuple[
     if alone:
         selection = replace(selection, recursive=True)
     return output, selection
+
+
+def check_apart(target: Path, inputs: Iterable[Item]) -> None:
+    """Raise OutputError where writing the target would replace one of the inputs, whatever it is called."""
+    real = os.path.realpath(target)
+    for item in inputs:
+        if item.source is not None and os.path.realpath(item.source) == real:
+            raise OutputError(f"{target}: the output would replace the input {item.label}", "choose another place")
 
 
 def write_target(data: bytes, target: Path | None, *, overwrite: bool, stdout: int) -> None:

@@ -30,6 +30,7 @@ from irnscale.errors import ExitCode, InputError, UsageError, on_command_line
 from irnscale.jobs.model_choice import Wanted
 
 if TYPE_CHECKING:
+    from irnscale.batch import Item
     from irnscale.engine.rescaler import Rescaler
     from irnscale.evaluation.check import Checked
     from irnscale.evaluation.curves import Curve
@@ -102,7 +103,10 @@ def command(
     format_ = canonical_format(format_)
     check_options(format_, quality, subsampling)
     items = batch.collect(batch.Selection(inputs, recursive=recursive)).items
-    _check_outputs(picture, plot, report, several=len(items) != 1, overwrite=overwrite)
+    sheets = _sheets(picture, items)
+    _check_outputs([*sheets.values(), *(path for path in (plot, report) if path)], items, overwrite=overwrite)
+    if plot is not None:
+        _check_plot(plot)
     if plot is not None and any(item.source is None for item in items):
         raise UsageError("--plot reads its inputs twice, which stdin does not allow", "save it to a file first")
     chosen = chosen_scores(metrics, niqe, lpips)
@@ -143,8 +147,7 @@ def command(
         for found in result.notes:
             warn(f"{item.label}: {found}")
         if picture is not None:
-            target = picture / f"{Path(item.label).stem or 'stdin'}_check.png" if len(items) != 1 else picture
-            write_bytes_atomic(result.sheet(), target, overwrite=overwrite)
+            write_bytes_atomic(result.sheet(), sheets[item.label], overwrite=overwrite)
         if report is not None:
             crops.append(result.crop())
         result.pixels.clear()
@@ -164,24 +167,39 @@ def command(
     return ExitCode.INPUT if failures else ExitCode.OK
 
 
-def _check_outputs(
-    picture: Path | None, plot: Path | None, report: Path | None, *, several: bool, overwrite: bool
-) -> None:
-    """Before any work: what would fail at its end."""
+def _sheets(picture: Path | None, items: Sequence[Item]) -> dict[str, Path]:
+    """By the input's label, where its sheet goes: to `picture`, or below that where there are several inputs."""
+    if picture is None:
+        return {}
+    if len(items) == 1:
+        return {items[0].label: picture}
+    if not picture.is_dir():
+        raise UsageError(f"--picture {picture}: is no folder, and there are several inputs", "create the folder")
+    sheets: dict[str, Path] = {}
+    inputs: dict[Path, str] = {}
+    for item in items:
+        sheet = picture / f"{Path(item.label).stem or 'stdin'}_check.png"
+        if sheet in inputs:
+            what = f"{sheet}: the sheets of {inputs[sheet]} and {item.label} would both be written there"
+            raise UsageError(what, "check them one after the other, each with a --picture of its own")
+        sheets[item.label], inputs[sheet] = sheet, item.label
+    return sheets
+
+
+def _check_outputs(paths: Sequence[Path], items: Sequence[Item], *, overwrite: bool) -> None:
+    """Raise the OutputError, before any work, of what would fail at its end, or replace an input."""
     from irnscale.images.atomic import check_writable
 
-    if picture is not None and several:
-        if not picture.is_dir():
-            raise UsageError(f"--picture {picture}: is no folder, and there are several inputs", "create the folder")
-        picture = None
-    for path in (picture, plot, report):
-        if path is not None:
-            check_writable(path, overwrite=overwrite)
-    if plot is not None:
-        from irnscale.evaluation.plot import check_format, require_matplotlib
+    for path in paths:
+        batch.check_apart(path, items)
+        check_writable(path, overwrite=overwrite)
 
-        check_format(_plot_format(plot))
-        require_matplotlib()
+
+def _check_plot(plot: Path) -> None:
+    from irnscale.evaluation.plot import check_format, require_matplotlib
+
+    check_format(_plot_format(plot))
+    require_matplotlib()
 
 
 def _plot_format(path: Path) -> str:

@@ -35,4 +35,14 @@ def warn(message: str) -> None:
 
 def fail(error: IrnscaleError | str) -> None:
     """An error, with its remedy, as the command line spells it."""
-    say(f"irnscale: error: {error.line if isinstance(error, IrnscaleError) else error}")
+    if isinstance(error, IrnscaleError):
+        context = click.get_current_context(silent=True)
+        if context is not None:
+            error.fit(options_of(context.command))
+        error = error.line
+    say(f"irnscale: error: {error}")
+
+
+def options_of(command: click.Command) -> set[str]:
+    """The names of a command's options and arguments."""
+    return {parameter.name for parameter in command.params if parameter.name}

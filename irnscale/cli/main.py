@@ -8,11 +8,12 @@ import sys
 import traceback
 import warnings
 from importlib import import_module
+from typing import Any
 
 import click
 
 from irnscale._version import __version__
-from irnscale.cli.console import EPILOG, fail
+from irnscale.cli.console import EPILOG, fail, options_of
 from irnscale.cli.streams import open_standard_streams
 from irnscale.errors import ExitCode, InputError, IrnscaleError
 
@@ -46,6 +47,16 @@ class LazyGroup(click.Group):
         module = import_module(f"irnscale.cli.{cmd_name}")
         command: click.Command = module.command
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """See `click.Group`; an error that ends the command gets a remedy that the command has."""
+        try:
+            return super().invoke(ctx)
+        except IrnscaleError as error:
+            command = self.get_command(ctx, ctx.invoked_subcommand or "")
+            if command is not None:
+                error.fit(options_of(command))
+            raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """See `click.Group`: the list in --help, from `COMMANDS` alone."""

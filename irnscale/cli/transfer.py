@@ -15,6 +15,7 @@ from irnscale.cli.options import DEBUG, DEVICE, MAX_MEMORY, NO_PROGRESS, QUALITY
 from irnscale.errors import ExitCode, UsageError, on_command_line
 
 if TYPE_CHECKING:
+    from irnscale.batch import Output
     from irnscale.engine.executor import Progress
 
 
@@ -101,7 +102,7 @@ def command(
         what = "--restore takes one picture" if restore else "a SOURCE and a TARGET are needed"
         raise UsageError(f"{what}, and {len(pictures)} are given", "see `irnscale transfer --help`")
     chosen = batch.Output(output=output, format=format_)
-    path = _path(output, pictures[-1], chosen.resolve_format(), "_restored" if restore else "_transfer")
+    path = _path(chosen, pictures[-1], "_restored" if restore else "_transfer")
     settings = Settings(
         "restore" if restore else "style" if style else "content",
         _numbers(box, "--box", "X,Y,W,H"),  # type: ignore[arg-type]
@@ -122,12 +123,17 @@ def command(
     )
     items = batch.collect(batch.Selection(pictures)).items
     if path is not None:
+        batch.check_apart(path, items)
+        if chosen.folder is not None:
+            batch.Targets.open_folder(path)
         check_writable(path, overwrite=overwrite)
     with guarded_stdout(image=path is None, events=as_json) as stdout:
-        read = [read_picture(batch.read_source(item), item.label, max_pixels=max_pixels) for item in items]
+        files = [batch.read_source(item, searched=False) for item in items]
+        read = [read_picture(data, item.label, max_pixels=max_pixels) for item, data in zip(items, files, strict=True)]
         done = transferred(read[0], read[-1], settings, progress=None if no_progress else _bar())
-        for note in done.warnings:
-            warn(f"{items[0].label}: {on_command_line(note)}")
+        for item, notes in zip((items[0], items[-1]), (done.of_source, done.warnings), strict=True):
+            for note in notes:
+                warn(f"{item.label}: {on_command_line(note)}")
         batch.write_target(done.data, path, overwrite=overwrite, stdout=stdout)
         if as_json:
             facts = {"output": str(path), "width": done.size[0], "height": done.size[1], "mode": settings.mode}
@@ -136,16 +142,17 @@ def command(
     return ExitCode.OK
 
 
-def _path(output: str | None, target: str, format_: str, suffix: str) -> Path | None:
+def _path(chosen: Output, target: str, suffix: str) -> Path | None:
     """The file to write; None: stdout."""
     from irnscale import batch
 
-    if output == batch.STREAM or (output is None and target == batch.STREAM):
+    if chosen.output == batch.STREAM or (chosen.output is None and target == batch.STREAM):
         return None
-    if output is None:
-        return Path(target).with_name(f"{Path(target).stem}{suffix}.{format_}")
-    path = Path(output)
-    return path / f"{Path(target).stem}{suffix}.{format_}" if path.is_dir() else path
+    stem = "stdin" if target == batch.STREAM else Path(target).stem
+    name = f"{stem}{suffix}.{chosen.resolve_format()}"
+    if chosen.output is None:
+        return Path(target).with_name(name)
+    return Path(chosen.output) if chosen.folder is None else chosen.folder / name
 
 
 def _numbers(text: str | None, option: str, form: str) -> tuple[int, ...] | None:

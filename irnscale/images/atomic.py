@@ -38,10 +38,7 @@ def write_bytes_atomic(data: bytes, target: Path, *, overwrite: bool = False) ->
     temporary = target.parent / f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}"
     file: IO[bytes] | None = None
     try:
-        if target.is_dir():
-            raise OutputError(f"{target}: is a folder", "give a file name")
-        if not overwrite and os.path.lexists(target):
-            raise _exists(target)
+        _check_target(target, overwrite=overwrite)
         file = _write(data, temporary)
         if overwrite:
             with contextlib.suppress(OSError):
@@ -66,10 +63,7 @@ def check_writable(target: Path, *, overwrite: bool = False) -> None:
 
     Tries an empty file in the target's folder, which is removed again.
     """
-    if target.is_dir():
-        raise OutputError(f"{target}: is a folder", "give a file name")
-    if not overwrite and os.path.lexists(target):
-        raise _exists(target)
+    _check_target(target, overwrite=overwrite)
     probe = target.parent / f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}"
     try:
         file = _write(b"", probe)
@@ -79,6 +73,15 @@ def check_writable(target: Path, *, overwrite: bool = False) -> None:
         probe.unlink()
     if file is not None:
         file.close()
+
+
+def _check_target(target: Path, *, overwrite: bool) -> None:
+    if target.is_dir():
+        raise OutputError(f"{target}: is a folder", "give a file name")
+    if target.exists() and not target.is_file():  # which a file under its name would replace
+        raise OutputError(f"{target}: is a device or a pipe", "give a file name")
+    if not overwrite and os.path.lexists(target):
+        raise _exists(target)
 
 
 def remove_stale(folder: Path) -> None:

@@ -250,12 +250,14 @@ def _check_size(image: Image.Image, name: str, max_pixels: int | None, length: i
             f"{name}: {width}x{height} is more than the limit of {limit} pixels",
             "raise it with `max_pixels` if you trust the file",
             parameters=("max_pixels",),
+            otherwise="make it smaller, or take a part of it",
         )
     if max_pixels is None and width * height > max(_SURELY_HARMLESS, _PIXELS_PER_BYTE * length):
         raise InputError(
             f"{name}: claims {width}x{height} pixels in {length} bytes, as a decompression bomb does",
             f"give max_pixels={width * height} if you trust the file",
             parameters=("max_pixels",),
+            otherwise="if you trust it, save it anew, as an uncompressed TIFF",
         )
 
 
@@ -269,7 +271,10 @@ def _check_frames(image: Image.Image, name: str, frames: str) -> list[str]:
         return []
     if frames == "error":
         raise InputError(
-            f"{name}: has {count} frames or pages", "add frames=first to take the first one", parameters=("frames",)
+            f"{name}: has {count} frames or pages",
+            "add frames=first to take the first one",
+            parameters=("frames",),
+            otherwise="save the one that is meant as a file of its own",
         )
     image.seek(0)
     return [f"only the first of {count} frames or pages is taken"]

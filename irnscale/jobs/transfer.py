@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
+from irnscale.batch import Item, check_apart, read_source
 from irnscale.errors import ModelError, UsageError
 from irnscale.images.formats import check_format_limits
 from irnscale.images.read import read_picture
@@ -66,7 +67,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class Transferred:
-    """An edited picture as the bytes of a file. size: (width, height); model, digest: what made it."""
+    """An edited picture as the bytes of a file. size: (width, height); model, digest: what made it.
+
+    warnings: about the target and the file. of_source: about the source, where that is another picture.
+    """
 
     data: bytes
     size: tuple[int, int]
@@ -74,6 +78,7 @@ class Transferred:
     model: str
     digest: str
     warnings: tuple[str, ...]
+    of_source: tuple[str, ...]
 
 
 def transfer_file(
@@ -109,15 +114,20 @@ def transfer_file(
     found = format_from_name(str(path))
     if found is None:
         raise UsageError(f"{path}: its name does not say the format", "end it with .png, .jpg, .webp, .tiff or .avif")
+    sources = [Item(os.fspath(name), Path(name)) for name in (source, target)]
+    check_apart(path, sources)
     check_writable(path, overwrite=overwrite)
     try:
         settings = Settings(mode, box, at, normalize, temperature, seed, format=found, **options)
     except TypeError as error:
         raise TypeError(f"unknown option: {error}") from error
-    pictures = [read_picture(Path(name), os.fspath(name), max_pixels=settings.max_pixels) for name in (source, target)]
+    labels, files = [item.label for item in sources], [read_source(item, searched=False) for item in sources]
+    limit = settings.max_pixels
+    pictures = [read_picture(data, label, max_pixels=limit) for label, data in zip(labels, files, strict=True)]
     done = transferred(pictures[0], pictures[1], settings)
     write_bytes_atomic(done.data, path, overwrite=overwrite)
-    return Written(path, done.size, done.size, done.scale, done.model, done.warnings)
+    warnings = (*(f"{sources[0].label}: {note}" for note in done.of_source), *done.warnings)
+    return Written(path, done.size, done.size, done.scale, done.model, warnings)
 
 
 def transferred(
@@ -134,7 +144,6 @@ def transferred(
             "name another model",
             parameters=("scale",),
         )
-    heard: list[str] = []
     rescaler = _rescaler(model.card.name if settings.model is None else settings.model, *_key(settings))
     transfer = Transfer(rescaler, progress=progress)
     edit = Edit(cast(Mode, settings.mode), settings.normalize, settings.temperature, settings.seed)
@@ -155,14 +164,18 @@ def transferred(
         small=small,
         depth=settings.depth,
     )
-    if settings.mode != "restore" and source.icc != target.icc:
-        heard.append("has another colour profile than the target; its numbers are taken as they are")
+    of_source: list[str] = []
+    if settings.mode != "restore":
+        of_source += [note for note in source.notes if note not in target.notes]
+        if source.icc != target.icc:
+            of_source.append("has another colour profile than the target; its numbers are taken as they are")
     result = _result(target, pixels, alpha, settings.depth)
     check_format_limits(settings.format, result.width, result.height)
     check_transparency(result, settings.format)
     data = encode_picture(result, settings.format, quality=settings.quality, subsampling=settings.subsampling)
-    notes = (*heard, *target.notes, *encoding_notes(result, settings.format))
-    return Transferred(data, (result.width, result.height), rescaler.scale, rescaler.name, rescaler.digest, notes)
+    notes = (*target.notes, *encoding_notes(result, settings.format))
+    made_by = rescaler.scale, rescaler.name, rescaler.digest
+    return Transferred(data, (result.width, result.height), *made_by, notes, tuple(of_source))
 
 
 def chosen_model(name: str | None) -> Model:
