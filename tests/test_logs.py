@@ -83,3 +83,16 @@ def test_debug_shows_it(capfdbinary, monkeypatch, tmp_path, debug):
     assert any(line.startswith("irnscale.engine.rescaler: irn-x2, ") for line in told) == debug
     assert any(line.startswith("irnscale.jobs.stages: a.png: down by irn-x2, as chosen") for line in told) == debug
     assert (LOG.level, list(LOG.handlers)) == before
+
+
+@pytest.mark.parametrize("command", ["down", "info", "check", "strip"])
+def test_debug_shows_where_an_error_is_from(capfdbinary, monkeypatch, tmp_path, command):
+    monkeypatch.chdir(tmp_path)
+    Path("text.png").write_text("no picture")
+    run = runner(capfdbinary, monkeypatch)
+    out = () if command in ("info", "check") else ("-o", "out.png")
+    plain = run(command, "text.png", *out)
+    assert (plain.code, len(plain.lines)) == (1, 1)
+    told = run(command, "text.png", *out, "--debug")
+    assert (told.code, told.lines[-1]) == (1, plain.lines[0])
+    assert sum(line.startswith("irnscale.errors.InputError: text.png") for line in told.lines) == 1

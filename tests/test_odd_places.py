@@ -53,6 +53,7 @@ def test_closed_streams(tmp_path, arguments, code, words):
 
 
 PRINTING = ["--help", "models list", "models verify irn-x2", "info a.png", "train recipes", "doctor", "check a.png"]
+PRINTING += ["evaluate experiment --list"]
 
 
 def unread_pipe() -> int:

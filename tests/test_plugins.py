@@ -116,7 +116,7 @@ def test_a_step_that_is_bad_for_one_player_is_bad_for_all(photos, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        (["objective=nothing"], "objective=nothing: is not installed"),
+        (["objective=nothing"], r"objective=nothing: is not installed \(irnscale has .*rescaling"),
         (["objective=lame"], "objective=lame: cannot be imported from toy_objective:NONE"),
         (["judge_lr=1"], "unknown key 'judge_lr'"),
         (["objective=toy_adversarial", "judge_lr=0"], "judge_lr=0.0 must be above 0"),

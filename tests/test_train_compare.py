@@ -98,7 +98,9 @@ def test_a_value_that_is_never_reached_is_said_so(tmp_path):
 def test_logs_without_what_is_asked_for(tmp_path):
     with pytest.raises(InputError, match=r"no log\.jsonl"):
         compare.curve_of(tmp_path, "psnr_y")
-    with pytest.raises(UsageError, match=r"no ssim_y in its log \(it has psnr_y\)"):
+    with pytest.raises(
+        UsageError, match=r"no ssim_y in its log \(it has psnr_y; name what all runs have with `score`\)"
+    ):
         compare.curve_of(log(tmp_path / "a", {20: 3.0, 40: 2.0}), "ssim_y")
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "log.jsonl").write_text('{"run": "x", "from_step": 0}\n{"step": 20, "loss": ')

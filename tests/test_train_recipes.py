@@ -104,6 +104,17 @@ def test_impossible_recipes_are_one_line(override, word):
     assert "\n" not in str(error.value)
 
 
+def test_a_key_that_is_written_flat_and_in_its_group_says_one_thing(tmp_path):
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("scale: 4\ngrowth: 8\nnetwork: {growth: 16}\n")
+    with pytest.raises(UsageError, match=r"growth=8 and network.growth=16 say two things of one key"):
+        load_recipe(str(recipe), [])
+    with pytest.raises(UsageError, match=r"growth=16 and network.growth=8 say two things"):
+        load_recipe("irn-x4", ["network.growth=8", "growth=16"])
+    recipe.write_text("scale: 4\ngrowth: 8\nnetwork: {growth: 8}\n")
+    assert load_recipe(str(recipe), ["network.growth=16"]).network.growth == 16
+
+
 @pytest.mark.parametrize("text", ["[1, 2]", "scale: [", "3", "just text", "scale: 2\nscale: 4\n", "a: {b: 1}"])
 def test_broken_recipe_files_are_one_line(tmp_path, text):
     (tmp_path / "broken.yaml").write_text(text)

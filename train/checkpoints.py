@@ -99,7 +99,8 @@ def find_run(run: str, out: Path) -> Path:
     for folder in (out, *sorted(path for path in out.parent.glob("*") if path.is_dir() and path != out)):
         if any(path.name.endswith(f"_{run}") for path in checkpoints(folder)):
             return folder
-    raise InputError(f"--resume {run}: no checkpoint of such a run in {out} or beside it", "give its folder as --out")
+    hint = "put KEY=VALUE before --resume" if "=" in run else "give its folder as --out"
+    raise InputError(f"--resume {run}: no checkpoint of such a run in {out} or beside it", hint)
 
 
 def save_checkpoint(

@@ -104,8 +104,12 @@ def curve_of(run: Path, score: str) -> Curve:
         raise InputError(f"{run}: its log.jsonl has no recipe, or no 20 steps yet", "compare runs of `irnscale train`")
     if not points:
         names = sorted(score_names(validations(records)))
-        hint = f"it has {', '.join(names)}" if names else "it was not validated yet: train with --val"
-        raise UsageError(f"{run}: no {score} in its log", hint)
+        hint = (
+            f"it has {', '.join(names)}; name what all runs have with `score`"
+            if names
+            else "it was not validated yet: train with --val"
+        )
+        raise UsageError(f"{run}: no {score} in its log", hint, parameters=("score",))
     steps = sorted(points)
     marks = sorted(known)
     # Before the first record and after the last the epochs go on as there.

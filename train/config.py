@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from irnscale import plugins
 from irnscale.errors import InputError, UsageError
-from irnscale.networks.family import Family, NetworkConfig, find_family, own_families
+from irnscale.networks.family import PACKAGE, Family, NetworkConfig, find_family, own_families
 from irnscale.train.groups import Data, ObjectiveConfig, Optim, Run
 from irnscale.train.keys import default_of, did_you_mean, parse_keys, read_keys, schema
 
@@ -122,7 +122,8 @@ def _family_of(keys: Keys) -> Family:
     try:
         return find_family(kind)
     except LookupError as error:
-        raise UsageError(f"family={kind}: {error}") from error
+        own = plugins.own_names(PACKAGE)
+        raise UsageError(f"family={kind}: {error}", f"irnscale has {', '.join(own)}") from error
 
 
 def _choice_of(keys: Keys) -> _Choice:
@@ -159,6 +160,10 @@ def _flat(base: Keys, changes: Keys) -> tuple[Keys, set[str]]:
         inner = keys.get("network") or {}
         if not isinstance(inner, dict):
             raise UsageError(f"network={inner} must be keys of the network", "for example network.growth=16")
+        if twice := sorted(key for key in inner.keys() & keys.keys() if inner[key] != keys[key]):
+            key = twice[0]
+            what = f"{key}={keys[key]} and network.{key}={inner[key]} say two things of one key"
+            raise UsageError(what, "leave one out")
         given |= {key: value for key, value in keys.items() if key != "network"} | inner
         nested |= inner.keys()
     return given, nested
@@ -195,7 +200,8 @@ def find_objective(name: str) -> Trains:
     try:
         found: Trains = plugins.find(name, package=OBJECTIVES, attribute="OBJECTIVE", group=ENTRY_POINTS)
     except LookupError as error:
-        raise UsageError(f"objective={name}: {error}") from error
+        own = plugins.own_names(OBJECTIVES)
+        raise UsageError(f"objective={name}: {error}", f"irnscale has {', '.join(own)}") from error
     return found
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import traceback
+
 import click
 
 from irnscale.errors import IrnscaleError, one_line
@@ -34,11 +36,13 @@ def warn(message: str) -> None:
 
 
 def fail(error: IrnscaleError | str) -> None:
-    """An error, with its remedy, as the command line spells it."""
+    """An error, with its remedy, as the command line spells it; with `--debug` its traceback, too."""
     if isinstance(error, IrnscaleError):
         context = click.get_current_context(silent=True)
         if context is not None:
             error.fit(options_of(context.command))
+            if context.params.get("debug"):
+                traceback.print_exception(error)
         error = error.line
     say(f"irnscale: error: {error}")
 

@@ -71,10 +71,12 @@ def evaluate(
         click.echo(str(page))
         return ExitCode.OK
     if listed:
+        lines: list[str] = []
         for one in EXPERIMENTS:
             needs = " ".join(f"--{name} {what}" for name, what in one.needs.items())
-            click.echo(f"{one.name}: {one.title} ({one.where})" + (f"; needs {needs}" if needs else ""))
-            click.echo("\n".join(f"    {claim}" for claim in one.claims))
+            lines.append(f"{one.name}: {one.title} ({one.where})" + (f"; needs {needs}" if needs else ""))
+            lines += [f"    {claim}" for claim in one.claims]
+        click.echo("\n".join(lines))
         return ExitCode.OK
     if name is None:
         raise UsageError("no experiment is named", "`irnscale evaluate experiment --list` has them")
