@@ -247,7 +247,7 @@ class Up:
 
         if not self.with_detail:
             return []
-        if self.temperature:
+        if self.temperature and record.detail is not None:
             said = "its detail is left out: it belongs to what is restored without `temperature`"
             return [Remark(said, "temperature")]
         if record.detail is not None and _named_completion(self.settings) is not None:
