@@ -53,7 +53,7 @@ def imported(state, path: Path) -> dict[str, torch.Tensor]:
     return read_official(path)[1]
 
 
-@pytest.mark.parametrize("name", ["irn-x2", "irn-x4"])
+@pytest.mark.parametrize("name", ["irn-x2", "irn-jpeg-x4"])
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_official_weights_are_imported_exactly(tmp_path, name, prefix):
     torch.save(official(name, prefix), tmp_path / "their.pth")
