@@ -397,8 +397,7 @@ def test_a_damaged_lossless_layer_is_told(run, tmp_path, format):
 
 
 def test_exact_of_16_bits_says_what_is_needed(run, tmp_path):
-    deep = synthetic_photo(30, 40)[..., 0].astype(np.uint16) * 250 + 3
-    Image.fromarray(deep).save(tmp_path / "g.png")
+    Image.fromarray(deep := synthetic_photo(30, 40)[..., 0].astype(np.uint16) * 250 + 3).save(tmp_path / "g.png")
     result = run("down", "g.png", "-s", 2, "--detail", "exact", "--gray", "keep", "-o", "s.png")
     assert any("`up` gives all of them back with --depth 16" in line for line in result.lines)
     (line,) = run("up", "s.png", "-o", "eight.png").lines
