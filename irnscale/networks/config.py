@@ -23,3 +23,9 @@ class NetworkConfig:
     def to_dict(self) -> dict[str, Any]:
         """The fields for JSON: tuples become lists."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    def check_at_least_one(self, *names: str) -> None:
+        """Raise ValueError for the first of these fields, counts and widths, that is below 1."""
+        for name in names:
+            if (value := getattr(self, name)) < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")

@@ -30,8 +30,7 @@ class AssistantConfig(NetworkConfig):
     clamp_tightness: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.assistant_steps < 1:
-            raise ValueError(f"assistant_steps must be at least 1, got {self.assistant_steps}")
+        self.check_at_least_one("assistant_steps")
         check_couplings(self)
 
     @property

@@ -32,9 +32,7 @@ class AssistedConfig(NetworkConfig):
         """Raise ValueError for a network that cannot be built."""
         if self.scale not in (2, 3, 4, 8, 16):
             raise ValueError(f"scale must be 2, 3, 4, 8 or 16, got {self.scale}")
-        for name in ("flow_steps", "flow_hidden", "rrdb_blocks", "rrdb_growth"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        self.check_at_least_one("flow_steps", "flow_hidden", "rrdb_blocks", "rrdb_growth")
 
 
 def _build(config: AssistedConfig) -> LatentFlow:

@@ -29,9 +29,7 @@ class GaussianConfig(NetworkConfig):
         """Raise ValueError for a network that cannot be built."""
         if self.scale not in (2, 4, 8):
             raise ValueError(f"scale of a Gaussian network must be 2, 4 or 8, got {self.scale}")
-        for name in ("rrdb_blocks", "rrdb_growth"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        self.check_at_least_one("rrdb_blocks", "rrdb_growth")
 
 
 def _build(config: GaussianConfig) -> GaussianSR:

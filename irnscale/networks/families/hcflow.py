@@ -35,9 +35,7 @@ class HCFlowConfig(NetworkConfig):
         """Raise ValueError for a network that cannot be built."""
         if self.scale != 4:
             raise ValueError(f"scale of HCFlow must be 4, got {self.scale}")
-        for name in ("main_steps", "growth", "flow_steps", "flow_hidden", "rrdb_blocks", "rrdb_growth"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        self.check_at_least_one("main_steps", "growth", "flow_steps", "flow_hidden", "rrdb_blocks", "rrdb_growth")
 
 
 def _build(config: HCFlowConfig) -> HCFlow:

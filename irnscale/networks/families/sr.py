@@ -27,8 +27,7 @@ class SRConfig(NetworkConfig):
     def __post_init__(self) -> None:
         if self.scale not in (2, 3, 4):
             raise ValueError(f"scale of a super-resolution network must be 2, 3 or 4, got {self.scale}")
-        if self.channels < 1:
-            raise ValueError(f"channels must be at least 1, got {self.channels}")
+        self.check_at_least_one("channels")
         if self.blocks < 2:
             raise ValueError(f"blocks of a super-resolution network must be at least 2, got {self.blocks}")
 
