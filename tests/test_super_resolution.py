@@ -296,6 +296,23 @@ def test_training_learns_and_starts_from_another_scale(photos, tmp_path):
     assert torch.equal(net.head.weight, body.head.weight.half().float())
 
 
+@pytest.mark.parametrize(("fewer", "more"), [(2, 3), (4, 6), (5, 6)])
+def test_a_deeper_network_starts_as_the_shallower_one_was(tmp_path, fewer, more):
+    shallow, deep = random_net(blocks=fewer), random_net(blocks=more)
+    save_model(tmp_path / "models", "shallow", shallow.config, shallow.state_dict())
+    assert load_initial(deep, "shallow")
+    load_initial(shallow, "shallow")
+    lr = torch.rand(1, 3, 9, 8)
+    torch.testing.assert_close(deep(lr), shallow(lr))
+    deep(lr).sum().backward()
+    assert all(block.conv3.weight.grad.any() for block in deep.blocks)  # what was put in learns, too
+    with pytest.raises(ModelError, match="does not fit"):
+        load_initial(SRNet(SRConfig(scale=2, channels=8, blocks=more)), "shallow")
+    if fewer > 2:
+        with pytest.raises(ModelError, match="does not fit"):
+            load_initial(random_net(blocks=fewer - 1), "shallow")
+
+
 @pytest.mark.parametrize("scale", [2, 4])
 def test_the_recipes_are_the_shipped_networks(scale):
     recipe = load_recipe(f"sr-x{scale}", [])

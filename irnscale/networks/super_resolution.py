@@ -75,6 +75,28 @@ class SRNet(SuperResolutionNetwork):
             if isinstance(module, nn.Conv2d) and module.bias is not None:
                 nn.init.zeros_(module.bias)
 
+    def adopt(self, tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], bool]:
+        """All of another network of this kind. Where it has fewer blocks, those missing are put into its middle.
+
+        They change nothing at first (their third convolution is zero), so a deeper network starts with what a
+        shallower one has learnt.
+        """
+        known = {int(name.split(".")[1]) for name in tensors if name.startswith("blocks.")}
+        count, missing = len(known), len(self.blocks) - len(known)
+        if count < 2 or missing < 1 or known != set(range(count)):
+            return tensors, True
+        middle = count // 2
+        adopted = {}
+        for name, value in tensors.items():
+            kind, *rest = name.split(".", 2)
+            if kind == "blocks" and int(rest[0]) >= middle:
+                name = f"blocks.{int(rest[0]) + missing}.{rest[1]}"
+            adopted[name] = value
+        for name, value in self.state_dict().items():
+            if name.startswith(tuple(f"blocks.{middle + k}." for k in range(missing))):
+                adopted[name] = torch.zeros_like(value) if ".conv3." in name else value
+        return adopted, True
+
     @property
     def support(self) -> int:
         """Small pixels on each side that an output pixel depends on: one per 3 x 3 convolution in a row."""
