@@ -14,6 +14,7 @@ from irnscale.images.bicubic import bicubic_down
 from irnscale.kernels import quantize
 from irnscale.networks.families.rrdb import RRDBConfig
 from irnscale.networks.flow import ZeroConv
+from irnscale.networks.flow.subnet import Subnet
 from irnscale.networks.rrdb import RRDBNet
 from irnscale.networks.srflow import SRFlow
 from irnscale.train.checkpoints import export
@@ -90,6 +91,24 @@ def test_it_learns(photos, tmp_path):
     assert bits[-1] < bits[0] - 0.5
     assert min(bits) > 0
     assert trainer.count_bad() == 0
+
+
+def test_lower_precision_is_that_of_the_subnets_in_training_alone(photos, tmp_path):
+    exact = Trainer(FLOW, out=tmp_path / "exact", device=CPU)
+    low = Trainer(FLOW.but(precision="bfloat16"), out=tmp_path / "low", device=CPU)
+    hr, reference = crops(photos)
+    for trainer in (exact, low):
+        trainer.prepare((hr,))
+    subnets = [module for module in low.net.flow.modules() if isinstance(module, Subnet)]
+    assert {module.compute_dtype for module in subnets} == {torch.bfloat16}
+    first, second = (
+        [trainer.train_step((hr, reference), 5e-3)["bits"].item() for _ in range(40)] for trainer in (exact, low)
+    )
+    assert first != second
+    assert second[-1] == pytest.approx(first[-1], abs=0.1)
+    used = objective_of(FLOW).net
+    used.set_compute_dtype(torch.bfloat16)
+    assert {module.compute_dtype for module in used.flow.modules() if isinstance(module, Subnet)} == {None}
 
 
 def test_frozen_until_the_fraction(photos, tmp_path):

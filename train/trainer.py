@@ -67,7 +67,7 @@ class Trainer:
         elif not found:
             initialise_weights(self.net, recipe.run.initialisation, recipe.run.zero_last)
         precision = choose_precision(recipe.run.precision, device)
-        self.net.set_compute_dtype(precision)
+        self.net.set_training_dtype(precision)
         if recipe.run.save_memory:
             if not isinstance(self.net, Flow) or not self.net.reversible:
                 raise UsageError("save_memory=true: only an IRN's activations can be recomputed", "leave it out")

@@ -38,6 +38,10 @@ class Network(nn.Module):
             if hasattr(module, "compute_dtype"):
                 setattr(module, "compute_dtype", dtype)  # noqa: B010 - which type checkers take for a parameter
 
+    def set_training_dtype(self, dtype: torch.dtype | None) -> None:
+        """`set_compute_dtype` while weights are learnt, when a flow's inverse is not needed."""
+        self.set_compute_dtype(dtype)
+
     def identities(self) -> list[nn.Module]:
         """Modules that do nothing while untrained, so that weights to start from may lack theirs."""
         return [module for module in self.modules() if isinstance(module, ActNorm)]

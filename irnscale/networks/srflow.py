@@ -25,7 +25,7 @@ class SRFlow(SamplingNetwork):
 
     h and w must be multiples of `multiple`, 2; `enlarge` pads others by reflection at the right and the bottom and
     crops its result. `set_compute_dtype` is about the encoder: the flow keeps float32, for its inverse sees inputs that
-    differ by rounding.
+    differ by rounding. In training, where there is no inverse, its subnets have the lower precision, too.
     """
 
     config: SRFlowConfig
@@ -82,6 +82,10 @@ class SRFlow(SamplingNetwork):
         for module in self.encoder.modules():
             if hasattr(module, "compute_dtype"):
                 setattr(module, "compute_dtype", dtype)  # noqa: B010 - which type checkers take for a parameter
+
+    def set_training_dtype(self, dtype: torch.dtype | None) -> None:
+        """The subnets' convolutions, too: a likelihood bears their rounding, a forward and an inverse pass do not."""
+        super().set_compute_dtype(dtype)
 
     def features(self, lr: Tensor) -> list[Tensor]:
         """LR (N, 3, h, w), h and w even -> a feature for each level, from HR/2 downwards, and those after the taps."""
