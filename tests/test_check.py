@@ -166,6 +166,12 @@ def test_nothing_is_written_over_a_photograph(run, tmp_path, option):
     assert photo.read_bytes() == before
 
 
+def test_two_outputs_have_two_places(run, tmp_path):
+    result = run("check", picture(tmp_path / "a.png"), "-m", "tiny", "--picture", "x.png", "--report", "./x.png")
+    assert (result.code, "two outputs would be written there" in result.lines[0]) == (5, True)
+    assert not (tmp_path / "x.png").exists()
+
+
 def test_two_sheets_of_one_name_are_refused_before_any_work(run, tmp_path):
     (tmp_path / "out").mkdir()
     photos = [picture(tmp_path / "a.png"), picture(tmp_path / "a.jpg")]

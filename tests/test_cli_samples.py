@@ -10,7 +10,7 @@ import pytest
 import torch
 from commandline import Run, runner
 from conftest import synthetic_photo
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from test_flow_layers import randomised
 
 from irnscale.engine.rescaler import Rescaler
@@ -133,6 +133,37 @@ def test_a_restored_picture_has_samples_too(run):
     assert not np.array_equal(pixels("photo_up2x_1.png"), pixels("one.png"))
 
 
+def test_what_is_left_out_is_told_once(run):
+    """Of all inputs and samples, for it is a matter of the options; where there is no detail, nothing is left out."""
+    for name in ("a", "b"):
+        Image.fromarray(synthetic_photo(40, 44)).save(f"{name}.png")
+    assert run("down", "a.png", "b.png", "-s", "2").code == 0
+    up = ("up", "a_down2x.png", "b_down2x.png", "--temperature", "1")
+    assert [line.partition("png: ")[2] for line in run(*up, "--samples", "2").lines] == [
+        "its detail is left out: it belongs to what is restored without --temperature"
+    ]
+    assert run("down", "a.png", "-s", "2", "--detail", "none", "--overwrite").code == 0
+    assert run("up", "a_down2x.png", "--temperature", "1", "--overwrite").lines == []
+    assert run("up", "b_down2x.png", "--temperature", "1", "--detail", "none", "--overwrite").lines == []
+
+
+def test_what_is_said_of_an_input_is_said_once_for_all_samples(run):
+    Image.fromarray(synthetic_photo(40, 44)).save("a.png")
+    assert run("down", "a.png", "-s", "2", "--detail", "none").code == 0
+    with Image.open("a_down2x.png") as image:
+        text = PngImagePlugin.PngInfo()
+        text.add_itxt("irnscale", image.text["irnscale"])
+        edited = image.point(lambda level: level // 2)
+        for name in ("b.png", "c.png"):
+            edited.save(name, pnginfo=text)
+    result = run("up", "b.png", "c.png", "--temperature", "1", "--samples", "3")
+    assert result.code == 0
+    assert [("b.png: was edited" in line, "c.png: was edited" in line) for line in result.lines] == [
+        (True, False),
+        (False, True),
+    ]
+
+
 def test_a_dry_run(run, passes):
     result = run(*UP, "--samples", "2", "-n")
     assert result.code == 0
@@ -150,6 +181,8 @@ def test_a_dry_run(run, passes):
         (("--samples", "2", "--name", "{stem}.png"), 2, "put {sample} into it"),
         (("--samples", "2", "--seed", str(2**64 - 1)), 2, "leaves none"),
         (("--samples", "0"), 2, "samples"),
+        (("--temperature", "nan"), 2, "--temperature nan: is no number from 0 to 100"),
+        (("--temperature", "101"), 2, "is not in the range 0<=x<=100"),
         (("-s", "2"), 2, "contradicts -m narrow"),
         (("-m", "sr-x4", "--temperature", "0.8"), 2, "sr-x4 does without"),
     ],

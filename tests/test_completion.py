@@ -202,6 +202,12 @@ def test_up_by_a_completion(run):
     assert not np.array_equal(pixels("photo_up2x_1.png"), pixels("photo_up2x_2.png"))
 
 
+def test_the_list_says_what_it_completes(run):
+    lines = {line.split()[0]: line for line in run("models", "list").text.splitlines()}
+    assert " up, completes base " in lines["completed"]
+    assert " down, up " in lines["base"]
+
+
 def test_detail_is_left_out_and_told(run):
     assert run("down", "photo.png", "-m", "base").code == 0
     result = run("up", "photo_down2x.png", "-m", "completed")

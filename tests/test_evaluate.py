@@ -201,11 +201,29 @@ def test_the_table_json_and_csv(run, photos, tmp_path):
         ["-m", "irn-x2", "--jpeg", "0"],
         ["--limit", "0"],
         ["--temperature", "a"],
+        ["-m", "irn-x2", "--temperature", "0.5,nan"],
+        ["-m", "irn-x2", "--temperature", "0"],
     ],
 )
 def test_wrong_options(run, photos, arguments):
     result = run("evaluate", "--data", photos, *arguments)
     assert (result.code, len(result.lines)) == (2, 1)
+
+
+@pytest.mark.parametrize("option", ["--csv", "--report", "--fit-niqe"])
+def test_no_input_is_written_over(run, photos, option):
+    before = {path: path.read_bytes() for path in photos.iterdir()}
+    result = run("evaluate", "--data", photos, "-s", 2, "--limit", 1, option, photos / "b.png", "--overwrite")
+    assert (result.code, len(result.lines)) == (5, 1)
+    assert f"{photos / 'b.png'}: the output would replace the input" in result.lines[0]
+    assert {path: path.read_bytes() for path in photos.iterdir()} == before
+
+
+def test_two_outputs_have_two_places(run, photos, tmp_path):
+    for place in (tmp_path / "x", tmp_path / "sub" / ".." / "x"):
+        result = run("evaluate", "--data", photos, "-s", 2, "--csv", tmp_path / "x", "--report", place)
+        assert (result.code, "two outputs would be written there" in result.lines[0]) == (5, True)
+    assert not (tmp_path / "x").exists()
 
 
 def test_installed_models_are_measured_and_broken_cards_named(run, photos, tmp_path):

@@ -184,6 +184,16 @@ def test_the_page_has_every_claim(run, tmp_path):
     assert len(elsewhere()) > 10
     assert all(one["claim"] in text for one in elsewhere())
 
+    target.write_text(text + "of an older version")
+    assert run("evaluate", "experiment", "--page", target, "-o", tmp_path).code == 0
+    assert target.read_text() == text
+    other = tmp_path / "letter.md"
+    other.write_text("# To a friend\n")
+    result = run("evaluate", "experiment", "--page", other, "-o", tmp_path)
+    assert (result.code, len(result.lines)) == (5, 1)
+    assert "letter.md: exists and is no page of experiments" in result.lines[0]
+    assert other.read_text() == "# To a friend\n"
+
 
 @pytest.mark.slow
 def test_hcflow_beside_irn(run, photos, tmp_path):

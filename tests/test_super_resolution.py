@@ -253,7 +253,8 @@ def test_train_export_evaluate(run, photos, tmp_path, folder):
     card = find("mine").card
     assert (card.kind, card.scale, card.architecture) == ("sr", 2, {"scale": 2, "channels": 6, "blocks": 2})
     assert load_network(find("mine"), "super-resolution").state_dict().keys() == export(tmp_path / "run")[0].keys()
-    assert "x2 --sr" in run("models").text
+    (line,) = [line for line in run("models").text.splitlines() if line.startswith("mine ")]
+    assert " up --sr " in line
     result = run("evaluate", "--data", photos, "-m", "mine", "--update-card", "--no-cache")
     assert result.code == 0, result.lines
     assert "mine of bicubic" in result.text

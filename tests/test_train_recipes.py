@@ -50,8 +50,11 @@ def test_overrides_and_files(tmp_path):
     assert (recipe.run.budget, recipe.objective.guide_weight(4), recipe.network.clamp_tightness) == ("5000", 3.0, 2.0)
     assert recipe.objective.zerosample is False
     (tmp_path / "mine.yaml").write_text("scale: 2\nbudget: 90s\n")
-    recipe = load_recipe(str(tmp_path / "mine.yaml"), ["name=mine"])
+    recipe = load_recipe(str(tmp_path / "mine.yaml"), [])
     assert (recipe.scale, recipe.objective.guide_weight(recipe.scale), recipe.run.name) == (2, 4.0, "mine")
+    assert load_recipe(str(tmp_path / "mine.yaml"), ["name=other"]).run.name == "other"
+    (tmp_path / "mine.yaml").write_text("name: called\n")
+    assert load_recipe(str(tmp_path / "mine.yaml"), []).run.name == "called"
 
 
 @pytest.mark.parametrize(

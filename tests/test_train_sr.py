@@ -121,7 +121,8 @@ def test_train_export_and_use(run, photos, tmp_path, folder):
     assert (card.scale, card.architecture["assistant_steps"]) == (2, 2)
     stored = load_network(find("narrow-sr"), "assistance").state_dict()
     assert stored.keys() == export(tmp_path / "run")[0].keys(), "the assistant alone is stored"
-    assert "x2 --sr" in run("models").text
+    (line,) = [line for line in run("models").text.splitlines() if line.startswith("narrow-sr ")]
+    assert "up --sr, before narrow " in line
 
     small = picture(tmp_path / "foreign.png")
     plain = run("up", small, "-m", "narrow", "-o", tmp_path / "plain.png")

@@ -423,6 +423,25 @@ def test_errors_of_the_function(run):
         irnscale.transfer_file("source.png", "target.png", "out.png", mode="mix")
 
 
+@pytest.mark.parametrize("temperature", ["nan", "-1", "101"])
+def test_the_range_of_temperatures_is_told(run, temperature):
+    result = run("transfer", "source.png", "target.png", "--temperature", temperature)
+    assert (result.code, len(result.lines)) == (2, 1)
+    assert "from 0 to 100" in result.lines[0] or "in the range 0<=x<=100" in result.lines[0]
+    with pytest.raises(UsageError, match=r"temperature=.* is no number from 0 to 100"):
+        irnscale.transfer_file("source.png", "target.png", "out.png", temperature=float(temperature))
+
+
+def test_a_temperature_that_is_too_high_is_named(run, monkeypatch):
+    monkeypatch.setattr("irnscale.engine.transfer.are_finite", lambda arrays: False)
+    for options, named in ((["--temperature", "70"], True), (["--normalize", "none"], False)):
+        result = run("transfer", "source.png", "target.png", "--box", "0,0,16,16", *options)
+        assert (result.code, len(result.lines)) == (1, 1)
+        assert ("at --temperature 70, nothing is written (use a lower --temperature" in result.lines[0]) == named
+        assert "the model is damaged or the input extreme" in result.lines[0]
+    assert not Path("target_transfer.png").exists()
+
+
 @pytest.mark.parametrize("name", ["source.png", "target.png", "link.png"])
 def test_no_input_is_ever_changed(run, name):
     Path("link.png").symlink_to("source.png")

@@ -216,8 +216,12 @@ def describe(recipe: Traversable) -> str:
 
 
 def load_recipe(source: str, overrides: list[str]) -> Recipe:
-    """A recipe by name or YAML file, with `key=value` overrides. Raises InputError, UsageError naming what is wrong."""
+    """A recipe by name or YAML file, with `key=value` overrides; where it has no `name`, the file's stem is.
+
+    Raises InputError, UsageError naming what is wrong.
+    """
     base, changes = parse_keys(source, recipe_text(source), overrides)
+    base.setdefault("name", Path(source).stem)
     choice, given = _chosen(base, changes, source=source)
     name = (str | None, None)
     return choice.recipe(read_keys(schema(choice.groups, family=name, objective=name), source, given))

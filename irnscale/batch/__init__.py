@@ -8,7 +8,7 @@ from __future__ import annotations
 from irnscale.batch.inputs import Item, Selection, collect, parse_shard, read_source
 from irnscale.batch.jobs import Inputs, Job, Naming, Targets, plan, samples_of
 from irnscale.batch.lists import STREAM
-from irnscale.batch.outputs import Output, check_apart, place_of, write_target
+from irnscale.batch.outputs import Output, check_apart, check_outputs, place_of, write_target
 from irnscale.batch.pipeline import Feed, PixelBudget, Stages, run
 from irnscale.batch.report import Outcome, Report, Status, check_report_path, exit_code
 from irnscale.batch.twins import tell_apart
@@ -29,6 +29,7 @@ __all__ = [
     "Status",
     "Targets",
     "check_apart",
+    "check_outputs",
     "check_report_path",
     "collect",
     "exit_code",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from irnscale.batch.inputs import SUFFIXES, Item, Selection
 from irnscale.batch.lists import STREAM
 from irnscale.errors import OutputError, UsageError
-from irnscale.images.atomic import write_bytes_atomic
+from irnscale.images.atomic import check_writable, write_bytes_atomic
 from irnscale.images.formats import FORMATS, canonical_format, format_from_name, is_lossy
 
 if TYPE_CHECKING:
@@ -124,6 +124,17 @@ def check_apart(target: Path, inputs: Iterable[Item]) -> None:
     for item in inputs:
         if item.source is not None and os.path.realpath(item.source) == real:
             raise OutputError(f"{target}: the output would replace the input {item.label}", "choose another place")
+
+
+def check_outputs(targets: Iterable[Path], inputs: Iterable[Item], *, overwrite: bool) -> None:
+    """Raise the OutputError, before any work, of what would fail at its end, or replace an input or another output."""
+    items, taken = list(inputs), set()
+    for target in targets:
+        check_apart(target, items)
+        if (real := os.path.realpath(target)) in taken:
+            raise OutputError(f"{target}: two outputs would be written there", "choose another place for one of them")
+        taken.add(real)
+        check_writable(target, overwrite=overwrite)
 
 
 def write_target(data: bytes, target: Path | None, *, overwrite: bool, stdout: int) -> None:

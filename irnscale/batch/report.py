@@ -97,11 +97,18 @@ class Report:
         self.jobs = jobs
         self.outcomes: list[Outcome] = []
         self._noted: set[str] = set()
+        self._input: tuple[str, set[str]] = ("", set())
 
     def add(self, outcome: Outcome) -> None:
-        """A job has ended. Of its `notes_once` those that are new in this run become notes."""
+        """A job has ended. Of its `notes_once` those that are new in this run become notes; what was said of the same
+        input for another sample just before is not said again.
+        """
         outcome.notes[:0] = [note for note in outcome.notes_once if note not in self._noted]
         self._noted.update(outcome.notes_once)
+        if outcome.job.sample == 1 or outcome.job.label != self._input[0]:
+            self._input = (outcome.job.label, set())
+        outcome.notes = [note for note in outcome.notes if note not in self._input[1]]
+        self._input[1].update(outcome.notes)
         self.outcomes.append(outcome)
 
     def count(self, status: Status) -> int:

@@ -11,6 +11,7 @@ import click
 from irnscale.cli.console import say
 from irnscale.cli.options import DEBUG, DEVICE
 from irnscale.errors import ExitCode, ModelError, UsageError
+from irnscale.noise import HOTTEST
 
 
 @click.command()
@@ -27,7 +28,9 @@ from irnscale.errors import ExitCode, ModelError, UsageError
 @click.option("--side", type=click.IntRange(min=16), help="Of the middle that is measured [default: the whole].")
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many photographs of a folder.")
 @click.option("--draws", type=click.IntRange(0), default=0, show_default=True, help="Samples to look at, in all.")
-@click.option("--temperature", type=click.FloatRange(0, 100), default=0.8, show_default=True, help="Of these samples.")
+@click.option(
+    "--temperature", type=click.FloatRange(0, HOTTEST), default=0.8, show_default=True, help="Of these samples."
+)
 @click.option("--seed", type=click.IntRange(0, 2**63), default=0, show_default=True, help="Of noise and first sample.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per set and model.")
 @DEVICE

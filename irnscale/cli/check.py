@@ -104,7 +104,8 @@ def command(
     check_options(format_, quality, subsampling)
     items = batch.collect(batch.Selection(inputs, recursive=recursive)).items
     sheets = _sheets(picture, items)
-    _check_outputs([*sheets.values(), *(path for path in (plot, report) if path)], items, overwrite=overwrite)
+    targets = [*sheets.values(), *(path for path in (plot, report) if path)]
+    batch.check_outputs(targets, items, overwrite=overwrite)
     if plot is not None:
         _check_plot(plot)
     if plot is not None and any(item.source is None for item in items):
@@ -184,15 +185,6 @@ def _sheets(picture: Path | None, items: Sequence[Item]) -> dict[str, Path]:
             raise UsageError(what, "check them one after the other, each with a --picture of its own")
         sheets[item.label], inputs[sheet] = sheet, item.label
     return sheets
-
-
-def _check_outputs(paths: Sequence[Path], items: Sequence[Item], *, overwrite: bool) -> None:
-    """Raise the OutputError, before any work, of what would fail at its end, or replace an input."""
-    from irnscale.images.atomic import check_writable
-
-    for path in paths:
-        batch.check_apart(path, items)
-        check_writable(path, overwrite=overwrite)
 
 
 def _check_plot(plot: Path) -> None:

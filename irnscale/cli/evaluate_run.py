@@ -17,6 +17,7 @@ from irnscale.cli.scoring import chosen_scores
 from irnscale.errors import ExitCode, InputError, IrnscaleError, UsageError
 
 if TYPE_CHECKING:
+    from irnscale.batch import Item
     from irnscale.engine.rescaler import Rescaler
     from irnscale.evaluation.codecs import Codec
     from irnscale.evaluation.loop import Summary
@@ -111,11 +112,12 @@ def _write_files(request: Request, results: Sequence[Summary], ruler: Ruler, cho
 
 def _fit_niqe(request: Request, path: Path) -> int:
     """Only a model of NIQE, of all photographs that can be read."""
+    from irnscale.batch import check_outputs
     from irnscale.evaluation.pictures import files_of, load
-    from irnscale.images.atomic import check_writable, write_bytes_atomic
+    from irnscale.images.atomic import write_bytes_atomic
     from irnscale.metrics import as_8bit, niqe
 
-    check_writable(path, overwrite=request.overwrite)
+    check_outputs([path], _inputs(request), overwrite=request.overwrite)
     paths = [path for folder in request.folders for path in files_of(folder)[: request.limit]]
     bar = _Bar(not request.no_progress and sys.stderr.isatty())
     bar.watch.begin("NIQE", len(paths))
@@ -138,16 +140,27 @@ def _fit_niqe(request: Request, path: Path) -> int:
 
 
 def _check_outputs(request: Request) -> None:
-    """Before hours of work: that what is asked for can be written."""
+    """Before hours of work: that what is asked for can be written, and replaces none of what is read."""
+    from irnscale.batch import check_outputs
     from irnscale.evaluation.scores import page_with_block
     from irnscale.images.atomic import check_writable
 
-    for path in (request.csv_path, request.report):
-        if path is not None:
-            check_writable(path, overwrite=request.overwrite)
+    paths = [path for path in (request.csv_path, request.report) if path is not None]
+    check_outputs(paths, _inputs(request), overwrite=request.overwrite)
     if request.readme is not None:
         page_with_block(request.readme, "models")
         check_writable(request.readme, overwrite=True)
+
+
+def _inputs(request: Request) -> list[Item]:
+    """The files that are read: photographs, and the numbers of scores."""
+    from irnscale.batch import Item
+    from irnscale.evaluation.pictures import files_of
+
+    numbers = [path for path in (request.niqe, request.lpips) if path is not None]
+    return [Item(str(path), path) for folder in request.folders for path in files_of(folder)] + [
+        Item(str(path), path) for path in numbers
+    ]
 
 
 def _report_fast(request: Request, methods: Sequence[Method], ruler: Ruler) -> None:
@@ -194,6 +207,7 @@ def _write_readme(path: Path) -> None:
 
 def _rate_distortion(request: Request, path: Path) -> int:
     """Only the curves: to the page's block, and beside the page as SVG and CSV. Begins a page that is not there."""
+    from irnscale.batch import check_outputs
     from irnscale.evaluation.cache import open_cache
     from irnscale.evaluation.curves import (
         as_csv,
@@ -208,7 +222,7 @@ def _rate_distortion(request: Request, path: Path) -> int:
     from irnscale.evaluation.pictures import files_of
     from irnscale.evaluation.plot import rate_distortion, require_matplotlib
     from irnscale.evaluation.scores import page_with_block, with_block
-    from irnscale.images.atomic import check_writable, write_bytes_atomic
+    from irnscale.images.atomic import write_bytes_atomic
 
     if len(request.folders) != 1:
         raise UsageError("--rate-distortion is of one set", "give --data once")
@@ -218,8 +232,7 @@ def _rate_distortion(request: Request, path: Path) -> int:
         raise UsageError(f"--rate-distortion {path}: is the name of what stands beside the page", "name it .md")
     begun = path.exists()
     page = page_with_block(path, "curves") if begun else NEW_PAGE
-    for output in (path, picture, table):
-        check_writable(output, overwrite=begun or request.overwrite)
+    check_outputs([path, picture, table], _inputs(request), overwrite=begun or request.overwrite)
     rescalers = [rescaler for rescaler in rescalers_of(request) if rescaler.assistant is None and rescaler.shrinks]
     methods = [model_method(rescaler) for rescaler in rescalers]
     if not request.no_baselines:

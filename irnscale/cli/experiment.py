@@ -12,7 +12,7 @@ import click
 
 from irnscale.cli.console import say
 from irnscale.cli.options import DEBUG
-from irnscale.errors import ExitCode, UsageError
+from irnscale.errors import ExitCode, OutputError, UsageError
 
 PATH = click.Path(path_type=Path)
 
@@ -64,9 +64,12 @@ def evaluate(
     from irnscale.experiments.registry import EXPERIMENTS, find_experiment
 
     if page is not None:
+        from irnscale.experiments.page import is_page
         from irnscale.experiments.page import page as text
         from irnscale.images.atomic import write_bytes_atomic
 
+        if page.exists() and not is_page(page):
+            raise OutputError(f"{page}: exists and is no page of experiments", "choose another name with --page")
         write_bytes_atomic(text(output).encode(), page, overwrite=True)
         click.echo(str(page))
         return ExitCode.OK

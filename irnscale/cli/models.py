@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +11,9 @@ from irnscale.cli.console import fail, say
 from irnscale.cli.options import DEBUG
 from irnscale.columns import aligned
 from irnscale.errors import ExitCode, ModelError, OutputError, UsageError
+
+if TYPE_CHECKING:
+    from irnscale.zoo import Model
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -26,18 +30,19 @@ def command(ctx: click.Context, debug: bool) -> int:
 @command.command("list")
 @DEBUG
 def list_models(debug: bool = False) -> int:
-    """One line per model: name, scale, where it is, Set5 score."""
+    """One line per model: name, scale, what it is for, where it is, Set5 score."""
     from irnscale.zoo import models
 
     broken: dict[Path, ModelError] = {}
-    rows = [("NAME", "SCALE", "JPEG", "FROM", "SET5 HR", "SET5 LR")]
+    rows = [("NAME", "SCALE", "FOR", "JPEG", "FROM", "SET5 HR", "SET5 LR")]
     for model in models(broken):
         card = model.card
         score = card.scores.get("Set5", {})
         rows.append(
             (
                 card.name,
-                f"x{card.scale}" if model.task in ("rescaling", "completion") else f"x{card.scale} --sr",
+                f"x{card.scale}",
+                _purpose(model),
                 "yes" if card.jpeg_resistant else "no",
                 "shipped" if model.shipped else "archive" if model.archived else str(model.weights.parent),
                 f"{score['psnr_y']:.2f} dB" if "psnr_y" in score else "-",
@@ -46,6 +51,13 @@ def list_models(debug: bool = False) -> int:
         )
     click.echo("\n".join(aligned(rows, words=len(rows[0]))))  # in one piece, so that `| head -1` cuts nothing short
     return report_broken(broken)
+
+
+def _purpose(model: Model) -> str:
+    """The commands that a model is for, and the model that it goes with; "?" where its family is not installed."""
+    purposes = {"rescaling": "down, up", "super-resolution": "up --sr"}
+    purposes |= {"assistance": f"up --sr, before {model.card.base}", "completion": f"up, completes {model.card.base}"}
+    return purposes.get(str(model.task), "?")
 
 
 def report_broken(broken: dict[Path, ModelError]) -> int:

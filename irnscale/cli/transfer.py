@@ -13,6 +13,7 @@ import click
 from irnscale.cli.console import EPILOG, warn
 from irnscale.cli.options import DEBUG, DEVICE, MAX_MEMORY, NO_PROGRESS, QUALITY, SUBSAMPLING, TILE
 from irnscale.errors import ExitCode, UsageError, on_command_line
+from irnscale.noise import HOTTEST
 
 if TYPE_CHECKING:
     from irnscale.batch import Output
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--temperature",
-    type=click.FloatRange(min=0, max=100),
+    type=click.FloatRange(0, HOTTEST),
     default=0.8,
     show_default=True,
     help="Standard deviation of that noise, and of a TARGET that is enlarged first.",

@@ -6,6 +6,7 @@ import click
 
 from irnscale.cli.console import EPILOG
 from irnscale.cli.options import Common, RescaleCommand, parse_size, shared
+from irnscale.noise import HOTTEST
 
 
 @click.command(cls=RescaleCommand, epilog=EPILOG)
@@ -13,7 +14,7 @@ from irnscale.cli.options import Common, RescaleCommand, parse_size, shared
 @click.option("--size", metavar="WxH", help="The original's size, where the file has no record.")
 @click.option(
     "--temperature",
-    type=click.FloatRange(min=0, max=100),
+    type=click.FloatRange(0, HOTTEST),
     default=0.0,
     show_default=True,
     help="Standard deviation of the noise given for the lost detail; the paper's is 1, SRFlow's 0.8 or 0.9.",

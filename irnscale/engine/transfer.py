@@ -150,7 +150,10 @@ class Transfer:
             latents = normalised(latents, masks, noise, edit.how)
         made = space.decode(latents, lr)
         if not are_finite((made,)):
-            raise InputError("the network's result is not finite, nothing is written", EXTREME)
+            if edit.how == "none" or not edit.temperature:
+                raise InputError("the network's result is not finite, nothing is written", EXTREME)
+            what = f"the network's result is not finite at temperature={edit.temperature:g}, nothing is written"
+            raise InputError(what, f"use a lower `temperature`; or {EXTREME}", parameters=("temperature",))
         return _into(target, made, region, depth)
 
     def placed(

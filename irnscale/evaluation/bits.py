@@ -20,6 +20,7 @@ from irnscale.images.bicubic import bicubic_down
 from irnscale.kernels import quantize
 from irnscale.networks.density import bits_of_levels
 from irnscale.networks.network import SamplingNetwork
+from irnscale.noise import check_temperature
 
 Say = Callable[[str], None]
 DRAWN = 32
@@ -63,8 +64,9 @@ def measure(
     models: name and network, all of one scale and on `device`. side: of the middle that is measured of each photograph,
     rounded down to what all take; None: the whole. draws: how many samples are looked at in all, of the middles of the
     pictures in turn, with the seeds from `seed` on. Raises InputError for what cannot be read, DeviceError where memory
-    runs out.
+    runs out, UsageError for an impossible temperature.
     """
+    check_temperature(temperature)
     scale = models[0][1].scale
     multiple = scale * max(net.multiple for _, net in models)
     bits: dict[str, list[float]] = {name: [] for name, _ in models}

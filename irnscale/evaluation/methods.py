@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -17,6 +16,7 @@ from torch import Tensor
 from irnscale.errors import UsageError
 from irnscale.images.bicubic import bicubic_down, bicubic_up
 from irnscale.metrics import as_8bit
+from irnscale.noise import check_temperature
 
 if TYPE_CHECKING:
     from irnscale.engine.rescaler import Rescaler
@@ -117,10 +117,11 @@ def sampled(rescaler: Rescaler, temperature: float, *, draws: int, seed: int) ->
 
     One that draws samples of foreign small pictures gets bicubic ones, as `super_resolution` has it.
 
-    Raises UsageError for a temperature that is not positive and finite, or for no draws.
+    Raises UsageError for a temperature that is not above 0 and at most 100, or for no draws.
     """
-    if not 0 < temperature < math.inf or draws < 1:
-        raise UsageError(f"{draws} draws at temperature {temperature:g} make no sense", "give positive numbers")
+    check_temperature(temperature, zero=False)
+    if draws < 1:
+        raise UsageError(f"draws={draws} must be at least 1", parameters=("draws",))
 
     def restore(x: Tensor, draw: int) -> Tensor:
         return rescaler.up(x, temperature=temperature, seed=seed + draw)

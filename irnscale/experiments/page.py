@@ -42,6 +42,16 @@ def page(out: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
+def is_page(path: Path) -> bool:
+    """Whether a file is such a page, of any version: whether it begins with the same heading."""
+    title = HEAD.partition("\n")[0].encode() + b"\n"
+    try:
+        with path.open("rb") as file:
+            return file.read(len(title)) == title
+    except OSError:
+        return False
+
+
 def elsewhere() -> list[dict[str, str]]:
     """Claims that no experiment is about, and why; from `assets/dissertation.json`."""
     text = (resources.files("irnscale") / "assets" / "dissertation.json").read_text(encoding="utf-8")

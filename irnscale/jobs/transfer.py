@@ -16,6 +16,7 @@ from irnscale.images.formats import check_format_limits
 from irnscale.images.read import read_picture
 from irnscale.images.write import check_options, check_transparency, encode_picture, encoding_notes
 from irnscale.jobs.files import PathLike, Written
+from irnscale.noise import check_temperature
 
 if TYPE_CHECKING:
     from irnscale.engine.executor import Progress
@@ -54,11 +55,9 @@ class Settings:
             raise UsageError(f"mode={self.mode} must be one of {', '.join(MODES)}")
         if self.normalize not in (None, "local", "spatial", "global", "none"):
             raise UsageError(f"normalize={self.normalize} must be local, spatial, global or none")
-        if not 0 <= self.temperature < float("inf") or not 0 <= self.seed < 2**64:
-            raise UsageError(
-                f"temperature={self.temperature:g} with seed={self.seed} is not possible",
-                "the temperature is at least 0, the seed from 0 to 2^64 - 1",
-            )
+        check_temperature(self.temperature)
+        if not 0 <= self.seed < 2**64:
+            raise UsageError(f"seed={self.seed}: is not from 0 to 2^64 - 1", parameters=("seed",))
         if self.mode == "restore" and self.at is not None:
             raise UsageError("at has no meaning for restore, which changes a picture where it is", "leave it out")
         if self.mode == "restore" and self.scale is not None:

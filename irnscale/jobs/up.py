@@ -14,6 +14,7 @@ from irnscale.images.record import SCALES
 from irnscale.jobs.model_choice import Wanted, check_scale
 from irnscale.jobs.settings import Message, Settings, Tell
 from irnscale.jobs.task import Choice
+from irnscale.noise import check_temperature
 from irnscale.sizes import check_original_size
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Up:
     samples: int = 1
 
     def __post_init__(self) -> None:
+        check_temperature(self.temperature)
         if self.samples > 1 and not self.temperature:
             what = f"samples={self.samples} of temperature=0 are all the same"
             raise UsageError(what, "add temperature=0.8, or any other", parameters=("samples", "temperature"))
@@ -225,9 +227,9 @@ class Up:
         return []
 
     def notes_once(self, choice: Choice, picture: Picture) -> list[str]:
-        """What cannot be restored without a record."""
+        """What is left out by the options; what cannot be restored without a record."""
         if picture.record is not None or self.sr:
-            return []
+            return [] if self.ignore or picture.record is None else self._left_out(picture.record)
         if choice.models[0].task == "super-resolution":
             if self.settings.model is not None:
                 return []
@@ -242,17 +244,23 @@ class Up:
         )
         return [Remark(said, "sr")]
 
+    def _left_out(self, record: Provenance) -> list[str]:
+        """Why the options leave the recorded detail out, where there is some."""
+        if not self.with_detail or record.detail is None:
+            return []
+        if self.temperature:
+            said = "its detail is left out: it belongs to what is restored without `temperature`"
+            return [Remark(said, "temperature")]
+        if _named_completion(self.settings) is not None:
+            said = f"its detail is left out: it belongs to what is restored without model={self.settings.model}"
+            return [Remark(said, "model")]
+        return []
+
     def _detail_doubts(self, record: Provenance, picture: Picture) -> list[str]:
         from irnscale.detail.finding import doubts
 
-        if not self.with_detail:
+        if not self.with_detail or self._left_out(record):
             return []
-        if self.temperature and record.detail is not None:
-            said = "its detail is left out: it belongs to what is restored without `temperature`"
-            return [Remark(said, "temperature")]
-        if record.detail is not None and _named_completion(self.settings) is not None:
-            said = f"its detail is left out: it belongs to what is restored without model={self.settings.model}"
-            return [Remark(said, "model")]
         layer = self._exact_layer(picture)
         if layer is not None and layer.complete and layer.depth == 16 and self.settings.files.depth != 16:
             said = "the lossless layer gives 16 bits per channel back, of which 8 are kept (depth=16 keeps all)"
