@@ -225,6 +225,7 @@ def test_train_export_and_use(run, tmp_path, photos):
     assert again.code == 2, "an existing run needs --resume"
     assert "--resume" in again.lines[-1]
     assert run(*train, "--budget", "3", "--resume").code == 0
+    assert "give a larger --budget to go on" in run(*train, "--budget", "3", "--resume").lines[0]
     elsewhere = [*train, "--budget", "1", "--resume", "--out", tmp_path / "anew"]
     result = run(*elsewhere)
     assert result.code == 0
@@ -280,6 +281,8 @@ def test_training_that_cannot_start(run, tmp_path, photos):
         assert (result.code, len(result.lines)) == (code, 1), result.lines
         assert len(result.lines[0]) < 200 + len(str(tmp_path)), "a line that one reads"
         assert code != 1 or result.lines[0].endswith(")"), "a remedy"
+    result = run("train", "irn-x2", "img_size=16", "--data", photos, "--val", tmp_path / "empty", *out)
+    assert result.lines[-1].endswith("(give larger ones with --val)")
     assert files(tmp_path) == ["empty", "file"], "nothing is left behind"
     result = run("models", "export", tmp_path / "run", "--name", "x")
     assert (result.code, len(result.lines)) == (1, 1)

@@ -224,6 +224,9 @@ def test_simplify(photos, tmp_path, irnscale):
     assert "no such" in " ".join(
         irnscale("models", "simplify", "own", "--data", tmp_path / "none", "--name", "new").lines
     )
+    (tmp_path / "empty").mkdir()
+    empty = irnscale("models", "simplify", "own", "--data", tmp_path / "empty", "--name", "new").lines
+    assert empty[-1].endswith("(give larger ones)"), "this command has no --val"
     assert "must not be negative" in " ".join(irnscale(*command, "new", "--loss", "-1").lines)
     result = irnscale(*command, "new", "--loss", "0.05")
     assert result.code == 0, result.lines

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from commandline import picture, runner
 from PIL import Image
+from source_tree import sources
 from test_images_write import picture as made
 
 import irnscale
@@ -26,6 +27,8 @@ from irnscale.errors import IrnscaleError, Remark, UsageError, on_command_line
 from irnscale.images.read import read_picture
 from irnscale.images.segments import attached
 from irnscale.images.write import check_format_limits, check_options, check_transparency, write_bytes_atomic
+from irnscale.train.checkpoints import find_run
+from irnscale.train.glow.metrics import check_inception
 from irnscale.zoo import recorded, super_resolution
 
 
@@ -103,6 +106,9 @@ OF_IMAGES = [
         ".safetensors with -m; --ignore-p",
     ),
     (lambda: attached(b"", b"", "gif"), "leave `attach` out", "leave --attach out"),
+    (lambda: find_run("0123", Path("runs/mine")), "resume=0123: no checkpoint", "--resume 0123: no checkpoint"),
+    (lambda: find_run("a=1", Path("runs/mine")), "KEY=VALUE before `resume`", "KEY=VALUE before --resume"),
+    (lambda: check_inception(Path("nowhere")), "leave `inception` out", "leave --inception out"),
 ]
 
 
@@ -124,19 +130,19 @@ def test_16_bits_without_imagecodecs(monkeypatch):
     assert caught.value.line.endswith("or choose --format tiff)")
 
 
-SPEAK_IT = {"errors.py", "bench/kernels.py", "bench/large.py", "experiments/page.py"}
+SPEAK_IT = {"errors", "bench.kernels", "bench.large", "experiments.page"}
 """Modules that translate, that run commands, or that show which command was run."""
 
 
 def test_no_option_is_named_by_what_the_api_calls():
     """Strings but docstrings, and but advice to run a command."""
-    root = Path(irnscale.__file__).parent
-    paths = [path.relative_to(root) for path in root.rglob("*.py")]
-    paths = [path for path in paths if path.parts[0] != "cli" and path.as_posix() not in SPEAK_IT]
-    assert len(paths) > 150
-    for path in paths:
-        for text in texts_of((root / path).read_text()):
-            assert not names_an_option(text), f"{path}: {text}"
+    modules = {name.removeprefix("irnscale."): path for name, path in sources().items()}
+    modules = {name: path for name, path in modules.items() if not name.startswith("cli.") and name not in SPEAK_IT}
+    assert {"engine.rescaler", "kernels.coupling", "train.loop"} <= modules.keys()
+    assert len(modules) > 280
+    for name, path in modules.items():
+        for text in texts_of(path.read_text()):
+            assert not names_an_option(text), f"{name}: {text}"
 
 
 def test_an_option_in_a_text_is_seen():
@@ -199,7 +205,7 @@ def test_remarks_name_the_parameter_to_the_api_and_the_option_on_the_command_lin
 def test_every_parameter_that_is_named_is_an_option():
     known = options_of(group).union(*(options_of(import_module(name).evaluate) for name in EVALUATE.values()))
     assert {"--scale", "--max-memory", "-0"} <= known
-    for path in Path(irnscale.__file__).parent.rglob("*.py"):
+    for path in sources().values():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.keyword) and node.arg == "parameters" and isinstance(node.value, ast.Tuple):
                 names = [name.value for name in node.value.elts if isinstance(name, ast.Constant)]

@@ -229,7 +229,7 @@ def test_resuming_is_exact(tmp_path, backend):
 def test_an_existing_run_is_not_overwritten_nor_mixed(tmp_path):
     run(TINY, tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    with pytest.raises(UsageError, match="--resume"):
+    with pytest.raises(UsageError, match="add `resume`"):
         run(TINY, tmp_path)
     for change in ({"hidden": 17}, {"clamp": "glow"}):
         with pytest.raises(UsageError, match=next(iter(change))):

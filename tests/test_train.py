@@ -112,7 +112,7 @@ def test_the_budget_may_change_when_resuming(photos, tmp_path):
 
 def test_an_existing_run_is_not_overwritten(photos, tmp_path):
     train(tmp_path, photos, TINY.but(budget="1"))
-    with pytest.raises(UsageError, match="--resume"):
+    with pytest.raises(UsageError, match="add `resume`"):
         train(tmp_path, photos)
 
 
@@ -199,6 +199,6 @@ run(recipe, data=[Path({str(photos)!r})], out=Path({str(tmp_path)!r}), device=to
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert b"KeyboardInterrupt" in errors, "the caller is told"
-    assert b"--resume goes on" in errors
+    assert b"`resume` goes on" in errors
     (saved,) = store.checkpoints(tmp_path)
     assert store.load_state(saved)["step"] >= 20

@@ -151,7 +151,7 @@ def test_a_run_is_found_by_its_id(photos, tmp_path):
     for name in ("12345678", str(tmp_path / "empty")):
         with pytest.raises(InputError, match=r"holds no checkpoint|no checkpoint of such a run"):
             store.find_run(name, tmp_path / "b")
-    with pytest.raises(InputError, match=r"put KEY=VALUE before --resume"):
+    with pytest.raises(InputError, match=r"put KEY=VALUE before `resume`"):
         store.find_run("growth=8", tmp_path / "b")
 
 

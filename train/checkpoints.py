@@ -94,13 +94,15 @@ def find_run(run: str, out: Path) -> Path:
         if (folder / "state.json").is_file():
             return folder.parent
         if not checkpoints(folder):
-            raise InputError(f"--resume {run}: the folder holds no checkpoint", "give that of a run, or a run's id")
+            what, hint = f"resume={run}: the folder holds no checkpoint", "give that of a run, or a run's id"
+            raise InputError(what, hint, parameters=("resume",))
         return folder
     for folder in (out, *sorted(path for path in out.parent.glob("*") if path.is_dir() and path != out)):
         if any(path.name.endswith(f"_{run}") for path in checkpoints(folder)):
             return folder
-    hint = "put KEY=VALUE before --resume" if "=" in run else "give its folder as --out"
-    raise InputError(f"--resume {run}: no checkpoint of such a run in {out} or beside it", hint)
+    what = f"resume={run}: no checkpoint of such a run in {out} or beside it"
+    hint = "put KEY=VALUE before `resume`" if "=" in run else "give its folder as `out`"
+    raise InputError(what, hint, parameters=("resume", "out"))
 
 
 def save_checkpoint(
@@ -183,7 +185,7 @@ def export(run: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     found = [run] if (run / "state.json").is_file() else checkpoints(run)
     if not found:
-        raise InputError(f"{run}: no checkpoint of a training run there", "give the folder named by --out")
+        raise InputError(f"{run}: no checkpoint of a training run there", "give a run's folder")
     ema = load_sharded(found[-1], "ema")
     return {k: v.half() if v.is_floating_point() else v for k, v in ema.items()}, load_state(found[-1])
 

@@ -107,9 +107,9 @@ def curve_of(run: Path, score: str) -> Curve:
         hint = (
             f"it has {', '.join(names)}; name what all runs have with `score`"
             if names
-            else "it was not validated yet: train with --val"
+            else "it was not validated yet: train with `val`"
         )
-        raise UsageError(f"{run}: no {score} in its log", hint, parameters=("score",))
+        raise UsageError(f"{run}: no {score} in its log", hint, parameters=("score", "val"))
     steps = sorted(points)
     marks = sorted(known)
     # Before the first record and after the last the epochs go on as there.

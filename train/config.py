@@ -177,7 +177,7 @@ def _check_foreign(key: str, value: Any, choice: _Choice, *, source: str, record
     if not (owners := _owners(key)):
         if recorded:
             raise UsageError(f"the run's recipe has a key that this version does not know: {key}")
-        hint = did_you_mean(key, choice.known, f"irnscale train recipes {source}".strip())
+        hint = did_you_mean(key, choice.known, f"`{f'irnscale train recipes {source}'.strip()}`")
         raise UsageError(f"{where}unknown key {key!r}", hint)
     if value and value not in owners.values() and not left:
         here = f"family={choice.family.kind}, objective={choice.objective.Config.name}"
@@ -244,7 +244,7 @@ def recipe_text(source: str) -> str:
             raise InputError(f"{source}: the recipe cannot be read: {error}", "give a YAML file") from error
     if source in recipe_names():
         return (RECIPES / f"{source}.yaml").read_text(encoding="utf-8")
-    hint = did_you_mean(source, recipe_names(), "irnscale train recipes")
+    hint = did_you_mean(source, recipe_names(), "`irnscale train recipes`")
     raise UsageError(f"no recipe {source!r}", f"{hint}, or name a .yaml file")
 
 

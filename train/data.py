@@ -66,7 +66,7 @@ class Photographs:
         self.unreadable: list[str] = []
         packed = any(source.suffix == PACK_SUFFIX for source in sources)
         if packed and len(sources) > 1:
-            raise UsageError("--data: a pack is given alone", "pack all photographs into one")
+            raise UsageError("`data`: a pack is given alone", "pack all photographs into one", parameters=("data",))
         if packed:
             self._bytes, index = load_pack(sources[0])
         else:

@@ -121,15 +121,15 @@ def read_keys(kind: type[DataclassInstance], source: str, values: dict[str, Any]
 
 
 def did_you_mean(word: str, known: Collection[str], listed_by: str) -> str:
-    """A hint: names that look like `word`, and the command that lists all."""
+    """A hint: names that look like `word`, and the command, in backticks, that lists all."""
     close = difflib.get_close_matches(word, known, 3)
-    return (f"did you mean {' or '.join(close)}? " if close else "") + f"`{listed_by}` lists all"
+    return (f"did you mean {' or '.join(close)}? " if close else "") + f"{listed_by} lists all"
 
 
 def parse_dataclass(kind: type[T], source: str, text: str, *, listed_by: str) -> T:
     """The dataclass `kind` from YAML `text`, read from `source`. Raises UsageError.
 
-    listed_by: the command that lists all keys, to name where one is unknown.
+    listed_by: the command that lists all keys, in backticks, to name where one is unknown.
     """
     values, _ = parse_keys(source, text, ())
     known = [key.name for key in fields(kind)]

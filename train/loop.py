@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from irnscale.errors import InputError, OutputError
+from irnscale.errors import InputError, OutputError, Remark
 from irnscale.train.budget import Budget
 from irnscale.train.checkpoints import checkpoints
 from irnscale.train.config import Recipe
@@ -75,10 +75,8 @@ def _run(
     out = trainer.out
     found = checkpoints(out)
     if found and budget.fraction(trainer.step, trainer.seconds) >= 1:
-        say(
-            f"{out}: the budget of {recipe.run.budget} is used up (step {trainer.step}, "
-            f"{trainer.seconds / 60:.1f} minutes); give a larger --budget to go on"
-        )
+        said = f"the budget of {recipe.run.budget} is used up (step {trainer.step}, {trainer.seconds / 60:.1f} minutes)"
+        say(Remark(f"{out}: {said}; give a larger `budget` to go on", "budget"))
         return found[-1]
     if resume and not found:
         say(f"{out}: nothing to resume, starting anew")
@@ -135,7 +133,7 @@ def _run(
     if report:
         write_report(out, recipe, say)
     if stopping:
-        say(f"stopped at step {trainer.step}: {final}; --resume goes on")
+        say(Remark(f"stopped at step {trainer.step}: {final}; `resume` goes on", "resume"))
         raise KeyboardInterrupt
     return final
 
@@ -188,7 +186,8 @@ def _diverged(out: Path, streak: int, monitor: Monitor | None) -> InputError:
     kept = checkpoints(out)
     error = InputError(
         f"{out}: {streak} steps in a row had a non-finite loss or gradient",
-        f"{kept[-1].name} is kept; lower initial_lr and --resume" if kept else "lower initial_lr",
+        f"{kept[-1].name} is kept; lower initial_lr and `resume`" if kept else "lower initial_lr",
+        parameters=("resume",),
     )
     if monitor:
         monitor.alert(error.what)

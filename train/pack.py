@@ -65,7 +65,8 @@ def collect(sources: list[Path], unreadable: list[str], *, minimum: int, limit: 
         if (used := used + image.numel()) > limit:
             raise UsageError(
                 f"the photographs in {', '.join(map(str, sources))} take more than {limit >> 20} MiB, half the memory",
-                "`irnscale train pack` them and give --data the pack",
+                "`irnscale train pack` them and give `data` the pack",
+                parameters=("data",),
             )
         names.append(name)
         sizes.append((image.shape[1], image.shape[2]))
@@ -84,7 +85,8 @@ def write_pack(
     if target.suffix != PACK_SUFFIX:
         raise UsageError(f"{target}: a pack is named *{PACK_SUFFIX}")
     if target.exists() and not overwrite:
-        raise OutputError(f"{target}: exists already", "choose another name or add --overwrite")
+        hint = "choose another name or add `overwrite`"
+        raise OutputError(f"{target}: exists already", hint, parameters=("overwrite",))
     unreadable: list[str] = []
     names: list[str] = []
     sizes: list[tuple[int, int]] = []

@@ -26,7 +26,7 @@ def read_log(out: Path) -> list[Record]:
     try:
         lines = (out / "log.jsonl").read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{out}: no log.jsonl of a training run there", "give the folder named by --out") from error
+        raise InputError(f"{out}: no log.jsonl of a training run there", "give a run's folder") from error
     for line in lines:
         try:
             record = json.loads(line)

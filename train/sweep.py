@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 METHODS = ("bayesian", "grid")
 STUDY = "study.log"
 SEED = 10
+HELP = "`irnscale train sweep --help`"
 
 Say = Callable[[str], None]
 
@@ -61,7 +62,7 @@ class Sweep:
             raise UsageError(f"trials={self.trials} must be at least 1")
         for name in ("data", "val", "parameters"):
             if not getattr(self, name):
-                raise UsageError(f"{name}: is missing", "see `irnscale train sweep --help`")
+                raise UsageError(f"{name}: is missing", f"see {HELP}")
         for name, choice in self.parameters.items():
             if isinstance(choice, list) and choice:
                 continue
@@ -86,7 +87,7 @@ def load_sweep(source: Path) -> Sweep:
         raise InputError(
             f"{source}: cannot be read: {getattr(error, 'strerror', None) or error}", "give a YAML file"
         ) from error
-    return parse_dataclass(Sweep, str(source), text, listed_by="irnscale train sweep --help")
+    return parse_dataclass(Sweep, str(source), text, listed_by=HELP)
 
 
 def run_sweep(sweep: Sweep, *, device: torch.device, progress: bool, say: Say) -> str:

@@ -191,4 +191,5 @@ def _extra(module: str, package: str) -> Any:
     try:
         return import_module(module)
     except ImportError as error:
-        raise UsageError(f"--track {package}: not installed", f"pip install 'irnscale[{package}]'") from error
+        what, hint = f"track={package}: not installed", f"pip install 'irnscale[{package}]'"
+        raise UsageError(what, hint, parameters=("track",)) from error

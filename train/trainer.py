@@ -61,7 +61,8 @@ class Trainer:
         """Whether a run from its first step on takes something from the first batch, see `prepare`."""
         found = checkpoints(self.out)
         if found and not resume:
-            raise UsageError(f"{self.out} already holds a run", "add --resume to go on, or choose another --out")
+            hint = "add `resume` to go on, or choose another `out`"
+            raise UsageError(f"{self.out} already holds a run", hint, parameters=("resume", "out"))
         if not found and recipe.run.init:
             self.starts_from_data = not load_initial(self.net, recipe.run.init)
         elif not found:
@@ -207,7 +208,8 @@ class Trainer:
             if (trained := recorded.get(key, usual[key])) != value:
                 raise UsageError(
                     f"{checkpoint}: was trained with {key}={trained}, the recipe says {value}",
-                    f"resume with {key}={trained}, or choose another --out",
+                    f"resume with {key}={trained}, or choose another `out`",
+                    parameters=("out",),
                 )
         own = self.objective.base_digest
         if (trained := state.get("base_digest", own)) != own:

@@ -51,9 +51,8 @@ def validation_images(sources: list[Path], *, scale: int, limit: int) -> list[Te
         if min(height, width) > 2 * scale:
             images.append(image[:, :height, :width])
     if not images:
-        raise InputError(
-            f"no photographs to validate on in {', '.join(map(str, sources))}", "give larger ones with --val"
-        )
+        what = f"no photographs to validate on in {', '.join(map(str, sources))}"
+        raise InputError(what, "give larger ones with `val`", parameters=("val",), otherwise="give larger ones")
     return images
 
 

@@ -26,7 +26,7 @@ from irnscale.cli.options import (
     TILE,
 )
 from irnscale.cli.scoring import LPIPS, METRICS, NIQE, chosen_scores
-from irnscale.errors import ExitCode, InputError, UsageError, on_command_line
+from irnscale.errors import ExitCode, InputError, UsageError
 from irnscale.jobs.model_choice import Wanted
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def command(
     models = wanted.models(lossy=lossy)
     said = wanted.chosen_for_loss(format_, models)
     if said is not None:
-        note(on_command_line(said))
+        note(said)
 
     from irnscale.engine.memory import keep_freed_memory
     from irnscale.engine.rescaler import Rescaler

@@ -1,4 +1,4 @@
-"""What every command says: lines on stderr, one for each message, and the end of its --help."""
+"""What every command says: lines on stderr, one for each message and remark, and the end of its --help."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import traceback
 
 import click
 
-from irnscale.errors import IrnscaleError, one_line
+from irnscale.errors import IrnscaleError, on_command_line, one_line
 
 EPILOG = """\b
 Exit codes:
@@ -22,17 +22,17 @@ Where all failures of a run are of one kind, its code is that kind's; else 1."""
 
 def say(message: str) -> None:
     """What happened, on a line of stderr."""
-    click.echo(one_line(message), err=True)
+    click.echo(one_line(on_command_line(message)), err=True)
 
 
 def note(message: str) -> None:
     """Something that was chosen, or is odd, by the name of the program."""
-    say(f"irnscale: {message}")
+    say(f"irnscale: {on_command_line(message)}")
 
 
 def warn(message: str) -> None:
     """What people should know, as a warning."""
-    say(f"irnscale: warning: {message}")
+    say(f"irnscale: warning: {on_command_line(message)}")
 
 
 def fail(error: IrnscaleError | str) -> None:
@@ -48,5 +48,6 @@ def fail(error: IrnscaleError | str) -> None:
 
 
 def options_of(command: click.Command) -> set[str]:
-    """The names of a command's options and arguments."""
-    return {parameter.name for parameter in command.params if parameter.name}
+    """The names of a command's options and arguments, and of those of all commands in a group."""
+    own = {parameter.name for parameter in command.params if parameter.name}
+    return own.union(*(map(options_of, command.commands.values()) if isinstance(command, click.Group) else ()))

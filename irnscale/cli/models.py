@@ -194,7 +194,7 @@ def simplify_model(
         pictures,
         loss=loss,
         compressed=model.card.jpeg_resistant,
-        say=lambda line: click.echo(line, err=True),
+        say=say,
     )
     if len(constant) == given:
         raise ModelError(f"{source}: no scale network can be a constant within {loss} dB", "allow more with --loss")

@@ -14,7 +14,7 @@ import click
 
 from irnscale.batch import Output, Selection, place_of
 from irnscale.cli import console
-from irnscale.errors import UsageError, on_command_line
+from irnscale.errors import UsageError
 from irnscale.jobs.backends import BACKENDS
 from irnscale.jobs.settings import Message, Settings
 
@@ -194,7 +194,7 @@ class Common:
             if message.text in self._said:
                 return
             self._said.add(message.text)
-        {"say": self.say, "note": self.note, "warn": self.warn}[message.level](on_command_line(message.text))
+        {"say": self.say, "note": self.note, "warn": self.warn}[message.level](message.text)
 
 
 def shared(function: F) -> F:

@@ -112,7 +112,7 @@ def finished(recipe: Recipe, folder: Path) -> dict[str, Any] | None:
     for key, value in recipe.to_dict().items():
         if key not in UNIMPORTANT and made_with.get(key) != value:
             what = f"{folder}: was made with {key}={made_with.get(key)}, this run has {value}"
-            raise UsageError(what, "remove it to start anew, or choose another --out")
+            raise UsageError(what, "remove it to start anew, or choose another `out`", parameters=("out",))
     try:
         result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -70,14 +70,14 @@ def measure(flow: Glow, untrained: Glow, digits: Digits, seed: int) -> dict[str,
 def check_inception(weights: Path) -> None:
     """Raise UsageError where the packages are missing, InputError where the file is, or is not of weights."""
     if not weights.is_file():
-        raise InputError(
-            f"{weights}: no such file", "give torch-fidelity's Inception weights, or leave --inception out"
-        )
+        hint = "give torch-fidelity's Inception weights, or leave `inception` out"
+        raise InputError(f"{weights}: no such file", hint, parameters=("inception",))
     try:
         import torch_fidelity  # noqa: F401 - torchmetrics asks for it only when it is too late for one clear line
         import torchmetrics  # noqa: F401
     except ImportError as error:
-        raise UsageError(f"--inception: {error}", "pip install 'torchmetrics[image]', or leave it out") from error
+        hint = "pip install 'torchmetrics[image]', or leave it out"
+        raise UsageError(f"`inception`: {error}", hint, parameters=("inception",)) from error
     try:
         # torch-fidelity unpickles the file without asking what it would execute; this does ask.
         state = torch.load(weights, weights_only=True, map_location="cpu")
@@ -85,7 +85,8 @@ def check_inception(weights: Path) -> None:
     except Exception:  # noqa: BLE001 - a damaged or foreign file makes torch raise anything
         known = False
     if not known:
-        raise InputError(f"{weights}: not torch-fidelity's Inception weights", "leave --inception out")
+        what, hint = f"{weights}: not torch-fidelity's Inception weights", "leave `inception` out"
+        raise InputError(what, hint, parameters=("inception",))
 
 
 def inception_frechet(weights: Path, one: Tensor, other: Tensor, feature: int = 64) -> float:
