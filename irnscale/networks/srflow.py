@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from irnscale.kernels import philox_normal
 from irnscale.networks.families.srflow import SRFlowConfig
 from irnscale.networks.flow import FlowConfig, Multiscale
-from irnscale.networks.network import IMAGE_CHANNELS, SamplingNetwork
+from irnscale.networks.flow_network import FlowNetwork
+from irnscale.networks.network import IMAGE_CHANNELS
 from irnscale.networks.rrdb import CHANNELS, RRDBEncoder, RRDBHead
 
 
-class SRFlow(SamplingNetwork):
+class SRFlow(FlowNetwork):
     """p(HR | LR): a conditional flow between HR (N, 3, s h, s w) and standard normal latents, given LR (N, 3, h, w).
 
     The condition of level l, on the grid of HR/2^l, is the encoder's feature of that size (that of the small picture,
@@ -23,13 +23,12 @@ class SRFlow(SamplingNetwork):
     an `adapter` may make fewer channels of them. Pixels are in [0, 1], as they are: the flow sees HR itself. Source:
     Lugmayr et al. 2020 (SRFlow), section 3, and their code for what it leaves open.
 
-    h and w must be multiples of `multiple`, 2; `enlarge` pads others by reflection at the right and the bottom and
-    crops its result. `set_compute_dtype` is about the encoder: the flow keeps float32, for its inverse sees inputs that
-    differ by rounding. In training, where there is no inverse, its subnets have the lower precision, too.
+    See `FlowNetwork` for sizes and precision.
     """
 
     config: SRFlowConfig
-    multiple = 2
+    encoder: RRDBEncoder
+    feature_channels = CHANNELS
 
     def __init__(self, config: SRFlowConfig | None = None) -> None:
         super().__init__()
@@ -53,39 +52,9 @@ class SRFlow(SamplingNetwork):
         self.flow = Multiscale(flow)
 
     @property
-    def support(self) -> int:
-        """Small pixels on each side that an output pixel depends on, rounded up to `multiple`.
-
-        Each step reads 2 pixels of its level's grid around what it changes, a split 1, and the coarsest level's
-        condition is read 2 further.
-        """
-        reach = 0
-        for level in range(self.config.levels):
-            reach = -(-reach // 2) + 2 * self.config.flow_steps + (1 if level < len(self.flow.splits) else 0)
-        whole = self.multiple * (reach + 2) + self.encoder.support
-        return -(-whole // self.multiple) * self.multiple
-
-    @property
-    def channels_alive(self) -> int:
-        """The conditions of all levels, and a step of the finest one, which is somewhat above what was measured."""
-        flow, finest = self.flow.config, self.scale**2 // 4
-        conditions = sum((flow.condition * finest >> 2 * level) + 1 for level in range(self.config.levels))
-        return conditions + finest * (flow.condition + 3 * flow.hidden + 10 * 12) + 7 * CHANNELS
-
-    @property
-    def channels_per_sample(self) -> int:
-        """Channels of what each sample has for itself: all but the conditions."""
-        return self.scale**2 // 4 * (3 * self.flow.config.hidden + 10 * 12)
-
-    def set_compute_dtype(self, dtype: torch.dtype | None) -> None:
-        """Precision of the encoder's convolutions."""
-        for module in self.encoder.modules():
-            if hasattr(module, "compute_dtype"):
-                setattr(module, "compute_dtype", dtype)  # noqa: B010 - which type checkers take for a parameter
-
-    def set_training_dtype(self, dtype: torch.dtype | None) -> None:
-        """The subnets' convolutions, too: a likelihood bears their rounding, a forward and an inverse pass do not."""
-        super().set_compute_dtype(dtype)
+    def encoder_support(self) -> int:
+        """Small pixels on each side that a feature depends on."""
+        return self.encoder.support
 
     def features(self, lr: Tensor) -> list[Tensor]:
         """LR (N, 3, h, w), h and w even -> a feature for each level, from HR/2 downwards, and those after the taps."""
@@ -111,43 +80,6 @@ class SRFlow(SamplingNetwork):
         if feature.shape[2] < taps.shape[2]:
             return F.conv2d(feature, fine, adapter.bias) + F.conv2d(_nearest(taps, feature), coarse)
         return F.conv2d(feature, fine, adapter.bias) + _nearest(F.conv2d(taps, coarse), feature)
-
-    def latents(
-        self, lr: Tensor, *, seed: int, temperature: float = 1.0, origin: tuple[int, int] = (0, 0)
-    ) -> list[Tensor]:
-        """Noise of standard deviation `temperature` for each latent of `lr` (N, 3, h, w), h and w even.
-
-        A function of (seed, latent, place) alone: `lr` may be cut at `origin` (y, x), even numbers, out of a larger
-        picture. All N get the same. Zeros where the temperature is 0.
-        """
-        n, _, height, width = lr.shape
-        found = []
-        for index, (channels, h, w) in enumerate(self.flow.latent_shapes(height * self.scale, width * self.scale)):
-            if not temperature:
-                found.append(lr.new_zeros(1, channels, h, w).expand(n, -1, -1, -1))
-                continue
-            y, x = origin[0] * h // height, origin[1] * w // width
-            noise = philox_normal(
-                (1, channels, h, w), seed=seed, origin=(index, 0, y, x), dtype=lr.dtype, device=lr.device
-            )
-            found.append((temperature * noise).expand(n, -1, -1, -1))
-        return found
-
-    def encode(self, hr: Tensor, conditions: Sequence[Tensor]) -> list[Tensor]:
-        """HR, sides multiples of 2 scale, -> its latents; see `Multiscale.encode`."""
-        return self.flow.encode(hr, conditions, jac=False)[0]
-
-    def decode(self, latents: Sequence[Tensor], conditions: Sequence[Tensor]) -> Tensor:
-        """The inverse of `encode`: latents, given the conditions of LR -> HR (N, 3, H, W), unclamped."""
-        return self.flow.decode(latents, conditions)
-
-    def log_density(self, hr: Tensor, conditions: Sequence[Tensor]) -> Tensor:
-        """log p(HR | LR) in nats, (N,), given the conditions of LR."""
-        return self.flow.log_density(hr, conditions)
-
-    def start(self, hr: Tensor, conditions: Sequence[Tensor]) -> None:
-        """Give the normalisations of the flow the statistics of this batch."""
-        self.flow.initialise(hr, conditions)
 
     def adopt(self, tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], bool]:
         """Those of an `RRDBNet` for the encoder alone; of another SRFlow, all."""

@@ -9,6 +9,9 @@ from torch import Tensor, nn
 from irnscale.networks.families.sr import SRConfig
 from irnscale.networks.network import IMAGE_CHANNELS, SuperResolutionNetwork
 
+JOINED = 4
+"""Maps of all channels that `SRNet.features` joins."""
+
 
 class AttentionBlock(nn.Module):
     """Three 3 x 3 convolutions f with SiLU between them: x -> x + 2 f(x) sigmoid(f(x)).
@@ -53,7 +56,7 @@ class SRNet(SuperResolutionNetwork):
         self.head = nn.Conv2d(IMAGE_CHANNELS, channels, 3, padding=1)
         self.blocks = nn.ModuleList(AttentionBlock(channels) for _ in range(config.blocks))
         self.after = nn.Conv2d(channels, channels, 3, padding=1)
-        self.fuse = nn.Conv2d(4 * channels, channels, 1)
+        self.fuse = nn.Conv2d(JOINED * channels, channels, 1)
         self.tail = nn.Conv2d(channels, IMAGE_CHANNELS * config.scale**2, 3, padding=1)
         self._initialise()
 
@@ -109,19 +112,31 @@ class SRNet(SuperResolutionNetwork):
 
     def forward(self, x: Tensor) -> Tensor:
         """LR (N, 3, h, w) in [0, 1] -> (N, 3, scale h, scale w), unclamped."""
-        dtype = self.compute_dtype or self.head.weight.dtype
-        lowered = dtype != self.head.weight.dtype
-        with torch.autocast(x.device.type, dtype if lowered else None, enabled=lowered):
-            change = self._change((x - 0.5).to(self.head.weight.dtype))
+        return self.picture(x, self.features(x))
+
+    @property
+    def joined_channels(self) -> int:
+        """Of `features`."""
+        return JOINED * self.config.channels
+
+    def features(self, x: Tensor) -> Tensor:
+        """LR (N, 3, h, w) in [0, 1] -> the joined features that its large picture is made of, (N, 4 channels, h, w)."""
+        with self._lowered(x.device):
+            first = y = self.head((x - 0.5).to(self.head.weight.dtype))
+            kept = []
+            for block in self.blocks:
+                y = block(y)
+                kept.append(y)
+            return torch.cat([first, self.after(y), kept[0], kept[-2]], dim=1)
+
+    def picture(self, x: Tensor, features: Tensor) -> Tensor:
+        """LR and its `features` -> (N, 3, scale h, scale w), unclamped, in the dtype of LR."""
+        with self._lowered(x.device):
+            change: Tensor = self.tail(self.fuse(features))
         own = x.repeat_interleave(self.scale**2, dim=1)
         return F.pixel_shuffle(change.to(x.dtype) + own, self.scale)
 
-    def _change(self, x: Tensor) -> Tensor:
-        first = y = self.head(x)
-        kept = []
-        for block in self.blocks:
-            y = block(y)
-            kept.append(y)
-        joined = torch.cat([first, self.after(y), kept[0], kept[-2]], dim=1)
-        result: Tensor = self.tail(self.fuse(joined))
-        return result
+    def _lowered(self, device: torch.device) -> torch.autocast:
+        dtype = self.compute_dtype or self.head.weight.dtype
+        lowered = dtype != self.head.weight.dtype
+        return torch.autocast(device.type, dtype if lowered else None, enabled=lowered)
