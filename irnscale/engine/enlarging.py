@@ -99,6 +99,7 @@ class Enlarging:
             device=str(self.device),
             precision=str(self.dtype).removeprefix("torch."),
             tile=usual,
+            at_once=1,
             order="tiles",
             band=usual,
             couplings_per_sweep=0,

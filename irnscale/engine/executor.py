@@ -11,12 +11,17 @@ one's halo where it is larger. Changing rows in place is safe, because the one b
 one before still has to read. What is in memory is a window of so many rows per step and the band that was read last,
 480 rows of the image at x4, and the image itself passes through once. A band as high as the image is the plain order,
 one step after the other.
+
+Tiles of one step read nothing that the others change. On a CPU `at_once` of them are computed at the same time, each on
+one thread, as long as there are so many; the others one after the other, on all threads.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -25,6 +30,7 @@ from irnscale.engine.memory import is_out_of_memory
 from irnscale.engine.prepared import Prepared
 from irnscale.engine.subnets import Border, Results, Subnets
 from irnscale.engine.window import Allocate, Window
+from irnscale.engine.workers import Workers
 from irnscale.errors import InputError
 from irnscale.networks.network import IMAGE_CHANNELS, Flow
 from irnscale.networks.step import Level, Step, factor_of
@@ -86,6 +92,10 @@ class Region:
                 )
 
 
+Tiles = list[tuple[Region, Region]]
+"""(computed, target) of each, see `Region.tiles`."""
+
+
 @dataclass
 class Running:
     """A level of the program while it runs: its window of the state, and how far each step has come."""
@@ -107,8 +117,9 @@ class Sweep:
     shape: (N, H, W) of the large image. tile: positions per side at the level being computed; band: rows of the
     *small* image that are read at once (its height: the plain order). columns: sweep from left to right rather
     than from top to bottom, for images much wider than high. levels: where the last layer can
-    round to grey levels itself, it does, so that `write` is given uint8. `shrink` is asked for a smaller tile where
-    memory runs out, and `warn` told what the user should know.
+    round to grey levels itself, it does, so that `write` is given uint8. at_once: tiles that are computed at the same
+    time. `shrink` is asked for a smaller tile where memory runs out, and `warn` told what the user should know; they
+    and `progress` are called in the thread that calls `run`.
     """
 
     def __init__(
@@ -121,6 +132,7 @@ class Sweep:
         band: int,
         columns: bool = False,
         levels: bool = False,
+        at_once: int = 1,
         allocate: Allocate | None = None,
         shrink: Shrink | None = None,
         warn: Warn | None = None,
@@ -133,6 +145,8 @@ class Sweep:
         if height % scale or width % scale:
             raise ValueError(f"height and width must be multiples of {scale}, got {height} x {width}")
         self._prepared, self._rev, self._tile, self._columns = prepared, rev, tile, columns
+        self._at_once = at_once
+        self._workers: Workers | None = None
         self._shrink, self._warn, self._progress = shrink, warn, progress
         length, across = (width, height) if columns else (height, width)
         self._length, self._band, self._scale = length // scale, min(band, length // scale), scale
@@ -167,10 +181,11 @@ class Sweep:
         again once it returns.
         """
         per_row = 1 if self._rev else self._scale
-        for first in range(0, self._length, self._band):
-            last = min(first + self._band, self._length)
-            self._feed(read, first * per_row, last * per_row)
-            self._advance(0, write)
+        with Workers(self._at_once) if self._at_once > 1 else nullcontext() as self._workers:
+            for first in range(0, self._length, self._band):
+                last = min(first + self._band, self._length)
+                self._feed(read, first * per_row, last * per_row)
+                self._advance(0, write)
 
     def _to_image(self, x: Tensor) -> Tensor:
         """(N, along, across, C) -> (N, C, H, W), a view."""
@@ -245,10 +260,40 @@ class Sweep:
             limit = ready if ready == window.length else ready - gap
             if running.done[index] < limit:
                 region = Region(running.done[index], limit, 0, window.width)
-                for computed, target in region.tiles(self._tile):
+                for computed, target in self._run_side_by_side(window, step, list(region.tiles(self._tile))):
                     self._run_tile(window, step, computed, target)
                 running.done[index] = limit
             ready = running.done[index]
+
+    def _run_side_by_side(self, window: Window, step: Step, tiles: Tiles) -> Tiles:
+        """Change as many tiles as give every worker the same number; returns the rest, and where memory was short."""
+        if self._workers is None:
+            return tiles
+        fair = len(tiles) // self._workers.count * self._workers.count
+        left, short = tiles[fair:], []
+        for index, result in self._workers.each([partial(self._change, window, step, *tile) for tile in tiles[:fair]]):
+            if isinstance(result, bool):
+                self._finish(step, tiles[index][1], exact=result)
+            elif self._shrink is not None and is_out_of_memory(result):
+                short.append(tiles[index])
+            else:
+                raise result
+        if short:
+            self._tell(f"out of memory with {self._workers.count} tiles at once: going on with one after the other")
+            self._workers = None
+        return short + left
+
+    def _finish(self, step: Step, target: Region, *, exact: bool) -> None:
+        """Say what has become of a tile; exact: it had to be computed in float32."""
+        if exact:
+            self._tell("a tile came out not finite and is computed again in float32")
+        self._worked += step.cost * target.positions
+        if self._progress is not None:
+            self._progress(self._worked, self._work)
+
+    def _tell(self, text: str) -> None:
+        if self._warn is not None:
+            self._warn(text)
 
     def _run_tile(self, window: Window, step: Step, computed: Region, target: Region) -> None:
         """Change one tile, or in smaller tiles where memory is short; only those are then done again."""
@@ -258,8 +303,9 @@ class Sweep:
                 self._run_tile(window, step, *part)
             return
         failure: BaseException | None = None
+        exact = False
         try:
-            self._change(window, step, computed, target)
+            exact = self._change(window, step, computed, target)
         except (RuntimeError, MemoryError) as error:
             if self._shrink is None or not is_out_of_memory(error):
                 raise
@@ -269,26 +315,28 @@ class Sweep:
             self._tile = self._shrink(largest, failure)
             self._run_tile(window, step, computed, target)
             return
-        self._worked += step.cost * target.positions
-        if self._progress is not None:
-            self._progress(self._worked, self._work)
+        self._finish(step, target, exact=exact)
 
-    def _change(self, window: Window, step: Step, computed: Region, target: Region) -> None:
-        """Replace the target's part of the planes that the step changes by what it makes of them."""
+    def _change(self, window: Window, step: Step, computed: Region, target: Region) -> bool:
+        """Replace the target's part of the planes that the step changes by what it makes of them.
+
+        Returns whether it had to be computed in float32. Keeps nothing: several threads are here at the same time.
+        """
         operands: Results = ()
+        again = False
         if step.subnets:
             operands = self._operands(window, step, self._prepared.subnets[step.subnets], computed, target)
             if self._checks and not are_finite(operands):
                 exact = self._prepared.exact.get(step.subnets)
                 if exact is None:
                     raise InputError("the network's result is not finite, nothing is written", EXTREME)
-                if self._warn is not None:
-                    self._warn("a tile came out not finite and is computed again in float32")
+                again = True
                 operands = self._operands(window, step, exact, computed, target)
                 if not are_finite(operands):
                     raise InputError("the network's result is not finite, in float32 too; nothing is written", EXTREME)
         names = step.changes or tuple(window.planes)
         step.run([self._to_image(_cut(window, name, target)) for name in names], operands)
+        return again
 
     def _operands(self, window: Window, step: Step, subnets: Subnets, computed: Region, target: Region) -> Results:
         """What the subnets make of the target: (N, C, H, W) each."""
@@ -328,6 +376,7 @@ def run(
     tile: int,
     band: int | None = None,
     columns: bool = False,
+    at_once: int = 1,
     progress: Progress | None = None,
 ) -> Tensor:
     """The network's forward (image -> LR and z) or inverse on a whole image, tile by tile.
@@ -346,6 +395,7 @@ def run(
         tile=tile,
         band=max(h, w) if band is None else band,
         columns=columns,
+        at_once=at_once,
         progress=progress,
     )
     small = IMAGE_CHANNELS * scale**2, height // scale, width // scale

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -26,8 +26,9 @@ class Plan:
 
     width, height: of the large image, padded to the scale. tile: positions per side at the level being computed.
     band: rows (with order "columns", columns) of the small image read at once; with order "plain" all of them.
-    trunk: "device memory", "host memory" or "mapped file". Sizes are in bytes, of one image; `limit` is what was
-    asked for (None: no limit).
+    at_once: tiles that are computed at the same time, each on one thread. trunk: "device memory", "host memory" or
+    "mapped file". Sizes are in bytes, of one image, `tile_bytes` that of all tiles at once; `limit` is what was asked
+    for (None: no limit).
     """
 
     model: str
@@ -38,6 +39,7 @@ class Plan:
     device: str
     precision: str
     tile: int
+    at_once: int
     order: str
     band: int
     couplings_per_sweep: int
@@ -68,10 +70,11 @@ class Plan:
             "rows": f"one sweep from top to bottom in bands of {self.band * self.scale} rows",
             "columns": f"one sweep from left to right in bands of {self.band * self.scale} columns",
         }[self.order]
+        tiles = f"{self.tile}" + (f", {self.at_once} at once" if self.at_once > 1 else "")
         limit = "" if self.limit is None else f" of {format_memory(self.limit)} allowed"
         return (
             f"{self.model} {self.direction} {self.width}x{self.height} on {self.device} in {self.precision}: tiles of "
-            f"{self.tile}, {order}; trunk {format_memory(self.window_bytes)} in {self.trunk}"
+            f"{tiles}, {order}; trunk {format_memory(self.window_bytes)} in {self.trunk}"
             f" (whole: {format_memory(self.state_bytes)}), {self.couplings_per_sweep} couplings per sweep, "
             f"tile {format_memory(self.tile_bytes)}, pictures {format_memory(self.picture_bytes)}; "
             f"{format_memory(self.total_bytes)}{limit}"
@@ -104,12 +107,14 @@ def make_plan(
     tile: int | None = None,
     max_memory: int | None = None,
     pictures: int | None = None,
+    threads: int = 1,
 ) -> Plan:
     """The fastest way that keeps within `max_memory` bytes; `tile`, where given, is kept as it is.
 
     width, height: of the large image, multiples of the scale. pictures: bytes that the caller's images take in the
-    memory that `max_memory` is about; None: this image and its small one, 8 bits deep, in the host's memory. Raises
-    DeviceError where nothing fits, naming what would.
+    memory that `max_memory` is about; None: this image and its small one, 8 bits deep, in the host's memory. threads:
+    tiles are computed on so many at the same time, where there are as many tiles. Raises DeviceError where nothing
+    fits, naming what would.
     """
     scale, rev = program.scale, program.rev
     length, across = height // scale, width // scale
@@ -132,6 +137,7 @@ def make_plan(
             device=str(device),
             precision=str(dtype).removeprefix("torch."),
             tile=tile,
+            at_once=1,
             order=order,
             band=band,
             couplings_per_sweep=1 if order == "plain" else couplings,
@@ -142,6 +148,15 @@ def make_plan(
             picture_bytes=pictures,
             limit=max_memory,
         )
+
+    def side_by_side(found: Plan) -> Plan:
+        """The same with a tile for each thread, where the largest level has as many tiles."""
+        over = length if found.order == "columns" else across
+        largest = max(level.ratio for level in program.levels)
+        count = -(-found.band * largest // found.tile) * -(-over * largest // found.tile)
+        if count < threads:
+            return found
+        return replace(found, at_once=threads, tile_bytes=threads * found.tile_bytes)
 
     place = "device memory" if on_device else "host memory"
     whole = max(length, across)
@@ -155,9 +170,10 @@ def make_plan(
         bands = [b for b in (usual, size, size // 2, size // 4) if b >= 8] or [8]
         plans.extend(plan(size, sweep, band, place) for band in dict.fromkeys(bands))
     if max_memory is None:
-        return plans[0]
+        return side_by_side(plans[0])
     if not on_device:
         plans.extend(plan(size, sweep, usual, "mapped file") for size in tiles)
+    plans = [either for found in plans for either in (side_by_side(found), found)]
     for candidate in plans:
         if candidate.total_bytes <= max_memory:
             return candidate

@@ -24,6 +24,7 @@ from irnscale.engine.plan import SMALLEST_TILE, Plan, make_plan
 from irnscale.engine.precision import choose_precision
 from irnscale.engine.prepared import Prepared
 from irnscale.engine.warming import compile_kernels
+from irnscale.engine.workers import threads_of
 from irnscale.errors import DeviceError, InputError, ModelError, UsageError
 from irnscale.kernels import philox_normal
 from irnscale.logs import logger
@@ -382,6 +383,7 @@ class Rescaler:
             tile=self.tile,
             max_memory=self.max_memory // samples if self.max_memory else None,
             pictures=stage.held,
+            threads=threads_of(self.device),
         )
 
     def _run(
@@ -418,9 +420,10 @@ class Rescaler:
                 band=plan.band,
                 columns=columns,
                 levels=result is None and sink.takes_levels,
+                at_once=plan.at_once,
                 allocate=(lambda size: mapped_file(size, self._prepared[stage.net].trunk_dtype)) if mapped else None,
                 shrink=shrink,
-                warn=lambda text: report.once("finite", text, self._warn),
+                warn=lambda text: report.once(text, text, self._warn),
                 progress=report.step,
             )
             sweep.run(lambda first, last: reader(first, last, columns=columns), write)
