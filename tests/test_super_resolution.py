@@ -231,13 +231,19 @@ def test_which_model_a_scale_means(monkeypatch):
         model("net.2", "sr", 4, shipped=True),
         model("own", "sr", 4, shipped=False),
         model("two", "assistant", 2, shipped=True),
+        model("drawn", "srflow", 4, shipped=True),
+        model("three", "srflow", 3, shipped=False),
     ]
+    every.sort(key=lambda found: found.card.name)
+    named = {found.card.name: found for found in every}
     monkeypatch.setattr(store, "installed", lambda broken=None: every)
-    assert super_resolution(4) == (every[3], None)
-    assert super_resolution("net") == (every[2], None)
-    assert super_resolution("flow")[1] == every[1]
-    with pytest.raises(ModelError, match="installed: x2, x4"):
-        super_resolution(3)
+    assert super_resolution(4) == (named["net.2"], None)
+    assert super_resolution(4, sampling=True) == (named["drawn"], None)
+    assert super_resolution(3) == (named["three"], None)
+    assert super_resolution("net") == (named["net"], None)
+    assert super_resolution("flow")[1] == named["flow"]
+    with pytest.raises(ModelError, match="installed: x2, x3, x4"):
+        super_resolution(8)
     with pytest.raises(ModelError, match="not for super-resolution"):
         super_resolution("base")
 

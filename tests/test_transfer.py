@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -20,9 +21,10 @@ from irnscale.engine.normalisation import NORMALISATIONS, cells, normalised
 from irnscale.engine.rescaler import Rescaler
 from irnscale.engine.transfer import Box, Edit, Transfer
 from irnscale.errors import InputError, ModelError, UsageError
+from irnscale.jobs.transfer import chosen_model
 from irnscale.networks.families.srflow import SRFlowConfig
 from irnscale.networks.srflow import SRFlow
-from irnscale.zoo import find
+from irnscale.zoo import find, store
 from irnscale.zoo.save import save_model
 
 SMALL = SRFlowConfig(
@@ -52,6 +54,8 @@ def run(engine, capfdbinary, monkeypatch, tmp_path) -> Run:
     monkeypatch.chdir(tmp_path / "work")
     Image.fromarray(synthetic_photo(48, 56, seed=1)).save("source.png")
     Image.fromarray(synthetic_photo(67, 83, seed=2)).save("target.png")
+    every = store.installed  # the shipped one with latents would be taken first, and is slow
+    monkeypatch.setattr(store, "installed", lambda *given: [m for m in every(*given) if not m.shipped or not m.samples])
     return runner(capfdbinary, monkeypatch)
 
 
@@ -399,12 +403,16 @@ def test_what_is_refused(run, arguments, code, words):
     assert sorted(path.name for path in Path().iterdir()) == ["source.png", "target.png"]
 
 
-def test_which_model_is_taken(run, network, tmp_path):
+def test_which_model_is_taken(run, network, tmp_path, monkeypatch):
     save_model(tmp_path / "models", "other", network.config, network.state_dict())
     result = run("transfer", "source.png", "target.png")
     assert result.code == 2
     assert "several models with latents: narrow, other (name one with -m)" in result.lines[0]
     assert run("transfer", "source.png", "target.png", "-m", "other").code == 0
+    with monkeypatch.context() as patch:
+        both = [find("narrow"), dataclasses.replace(find("other"), shipped=True)]
+        patch.setattr(store, "installed", lambda *_: both)
+        assert chosen_model(None).card.name == "other"
     for path in (tmp_path / "models").iterdir():
         path.unlink()
     result = run("transfer", "source.png", "target.png", "--overwrite")

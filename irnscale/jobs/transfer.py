@@ -178,15 +178,19 @@ def transferred(
 
 
 def chosen_model(name: str | None) -> Model:
-    """The SRFlow of a name or file; where none is given, the one that is installed. Raises ModelError, UsageError."""
-    from irnscale.zoo import find, models
+    """The SRFlow of a name or file; where none is given, the shipped one, or else the only one that is installed.
+
+    Raises ModelError, UsageError.
+    """
+    from irnscale.zoo import find, models, newest
 
     if name is not None:
         model = find(name)
         if not model.samples:
             raise ModelError(f"{name}: has no latents to transfer", "name an SRFlow", parameters=("model",))
         return model
-    able = [model for model in models({}) if model.samples]
+    able = newest(model for model in models({}) if model.samples)
+    able = [model for model in able if model.shipped] or able
     if not able:
         remedy = "`irnscale models import` takes SRFlow's weights, `irnscale train srflow-x4-budget` trains a small one"
         raise ModelError("no SRFlow is installed", remedy)

@@ -106,7 +106,7 @@ class Up:
                     "leave `sr` out, or use `ignore_provenance`",
                     parameters=("sr", "ignore_provenance"),
                 )
-            base, assistant = super_resolution(_wanted_sr(self.scale, settings))
+            base, assistant = super_resolution(_wanted_sr(self.scale, settings), sampling=bool(self.temperature))
             models: Sequence[Model] = [base]
             if self.scale is not None and base.card.scale != self.scale:
                 what = f"scale={self.scale} contradicts model={settings.model}, which is x{base.card.scale}"

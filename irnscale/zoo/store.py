@@ -256,11 +256,12 @@ def base_of(model: Model) -> Model:
     return base
 
 
-def super_resolution(wanted: int | str) -> tuple[Model, Model | None]:
+def super_resolution(wanted: int | str, *, sampling: bool = False) -> tuple[Model, Model | None]:
     """What enlarges small pictures that no model made, and its assistant if it needs one.
 
     wanted: a scale, for which a network of that kind comes first, then an assistant, of each the shipped ones and of a
-    family the newest; or the name or file of either. Raises ModelError where there is none.
+    family the newest; or the name or file of either. sampling: of networks for a scale first one that draws samples;
+    else last. Raises ModelError where there is none.
     """
     if isinstance(wanted, str):
         chosen = find(wanted)
@@ -276,7 +277,7 @@ def super_resolution(wanted: int | str) -> tuple[Model, Model | None]:
         if not found:
             have = ", ".join(sorted({f"x{m.card.scale}" for m in able})) or "none"
             raise ModelError(f"no super-resolution model for scale {wanted} is installed", f"installed: {have}")
-        chosen = min(found, key=lambda m: (m.task != "super-resolution", not m.shipped))
+        chosen = min(found, key=lambda m: (m.task != "super-resolution", m.samples != sampling, not m.shipped))
     return (base_of(chosen), chosen) if chosen.task == "assistance" else (chosen, None)
 
 
