@@ -219,7 +219,7 @@ def test_stripping(run, tmp_path):
     assert run("down", "--strip=some", "a.jpg").code == 2
 
 
-def test_a_bar_on_a_terminal_only(tmp_path):
+def test_a_bar_on_a_terminal_only(run, tmp_path):
     for name in ("a.png", "b.png", "c.png"):
         picture(tmp_path / name)
     primary, secondary = pty.openpty()
@@ -243,8 +243,8 @@ def test_a_bar_on_a_terminal_only(tmp_path):
     assert b"MP/s" in shown
     assert b"3/3" in shown
     assert b"3 of 3 done" in shown
-    silent = subprocess.run([*command, "--overwrite"], cwd=tmp_path, capture_output=True, timeout=300)
-    assert (silent.returncode, silent.stdout, silent.stderr) == (0, b"", b"")
+    silent = run("down", *(tmp_path / name for name in ("a.png", "b.png", "c.png")), "-s", "2", "--overwrite")
+    assert (silent.code, silent.stdout, silent.lines) == (0, b"", [])
 
 
 def test_depth_16(run, tmp_path):

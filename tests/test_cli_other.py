@@ -181,6 +181,7 @@ def test_bench(run):
     assert run("bench", "--size", "large").code == 2
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(HAS_CUDA, reason="there is a GPU")
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the memory of processes as Linux has it")
 def test_bench_large(run):

@@ -19,9 +19,9 @@ def run(capfdbinary, monkeypatch, tmp_path) -> Run:
     ("scale", "mode", "options"),
     [
         (2, "RGB", []),
-        (2, "L", ["--detail", "none"]),
+        pytest.param(2, "L", ["--detail", "none"], marks=pytest.mark.slow),
         (4, "RGB", ["-f", "jpg", "-q", "80"]),
-        (2, "RGBA", ["--depth", "16", "--detail", "none"]),
+        pytest.param(2, "RGBA", ["--depth", "16", "--detail", "none"], marks=pytest.mark.slow),
     ],
 )
 def test_effort_restores_better(run, tmp_path, scale, mode, options):

@@ -260,6 +260,7 @@ def test_tiles_hardly_show_in_files_of_trained_models(photo, model, device, prec
     whole, again, tiled = (
         irnscale.load(model, device=device, precision=precision, tile=tile) for tile in (512, 512, 9)
     )
+    photo = photo[-64:, :80]
     lr = whole.down(photo)
     hr = whole.up(lr)
     assert np.array_equal(again.down(photo), lr)
@@ -267,4 +268,4 @@ def test_tiles_hardly_show_in_files_of_trained_models(photo, model, device, prec
     for other, one in ((tiled.down(photo), lr), (tiled.up(lr), hr)):
         off = np.abs(other.astype(int) - one)
         assert (off <= 1).mean() >= (1.0 if precision == "float32" else 0.999)
-        assert precision != "float32" or (off > 0).mean() <= 1e-4
+        assert precision != "float32" or (off > 0).sum() <= 3

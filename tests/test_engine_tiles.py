@@ -53,8 +53,18 @@ def both_ways(net: IRN, x: torch.Tensor, **order: object) -> tuple[float, float]
     return forward.item(), inverse.item()
 
 
-@pytest.mark.parametrize("order", ORDERS, ids=str)
-@pytest.mark.parametrize("size", SIZES, ids=str)
+LONG = [(size, order) for size in SIZES[4:] for order in ORDERS[4:]]
+"""Hundreds of tiles each, of sizes and orders that others have, too."""
+
+
+@pytest.mark.parametrize(
+    ("size", "order"),
+    [
+        pytest.param(size, order, id=f"{size}-{order}", marks=pytest.mark.slow if (size, order) in LONG else [])
+        for size in SIZES
+        for order in ORDERS
+    ],
+)
 @pytest.mark.parametrize("scale", [2, 4, 8])
 def test_tiled_is_untiled(nets, scale, size, order):
     height, width = (-(-side // scale) * scale for side in size)

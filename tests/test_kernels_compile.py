@@ -111,7 +111,8 @@ print(" ".join(sorted(seen)))
 """
 
 
-@pytest.mark.parametrize("variants", ["few", pytest.param("everything", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("variants", ["few", "everything"])
 def test_every_kernel_compiles(variants, tmp_path):
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     environment["TRITON_CACHE_DIR"] = str(tmp_path / "cache")

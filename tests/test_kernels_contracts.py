@@ -167,7 +167,9 @@ def training_step(net, hr):
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(
+    "memory_format", [pytest.param(torch.contiguous_format, marks=pytest.mark.slow), torch.channels_last]
+)
 def test_a_network_on_the_kernels(device, memory_format, monkeypatch):
     """An x4 training step equals the reference's, and every operation is launched once for each step."""
     net = trained_irn(device)
