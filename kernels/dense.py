@@ -99,23 +99,29 @@ class DenseWeights:
     layout: DenseLayout
     packed: Tensor
     biases: Tensor
+    result: torch.dtype
     slope: float = SLOPE
 
     @classmethod
-    def pack(cls, blocks: Sequence[Block], dtype: torch.dtype, slope: float = SLOPE) -> DenseWeights:
-        """For convolutions in `dtype`. Raises ValueError naming a block that does not fit."""
+    def pack(
+        cls, blocks: Sequence[Block], dtype: torch.dtype, slope: float = SLOPE, *, result: torch.dtype | None = None
+    ) -> DenseWeights:
+        """For convolutions in `dtype`, whose sums are in float32 and are given in `result` (None: in `dtype`, too).
+
+        Raises ValueError naming a block that does not fit.
+        """
         layout = _layout(blocks)
         index = maps_on(layout, blocks[0][0].device)[0]
-        return cls(layout, _flat(blocks, dtype)[:, index], _biases(layout, blocks), slope)
+        return cls(layout, _flat(blocks, dtype)[:, index], _biases(layout, blocks), result or dtype, slope)
 
     def __call__(self, x: Tensor) -> list[Tensor]:
-        """(N, C, H, W) of any dtype and layout -> a (N, out, H, W) per block, channels-last, in the packed dtype."""
+        """(N, C, H, W) of any dtype and layout -> a (N, out, H, W) per block, channels-last, in `result`."""
         _check(x, self.layout)
         rows = _rows(x, self.layout.entry, self.layout.features, len(self.packed), self.packed.dtype)
-        y = rows.new_empty((len(rows), 0, self.layout.exit))
+        y = rows.new_empty((len(rows), 0, self.layout.exit), dtype=self.result)
         if rows.numel():
             run = kernel("dense_block").forward
-            y = run(self.layout, rows, self.packed, self.biases, x.shape[2:], self.slope)
+            y = run(self.layout, rows, self.packed, self.biases, x.shape[2:], self.slope, self.result)
         return _pictures(y, self.layout.out, x.shape)
 
 

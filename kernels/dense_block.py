@@ -290,15 +290,22 @@ def _layer(
 
 
 def forward(
-    layout: DenseLayout, features: Tensor, packed: Tensor, biases: Tensor, size: tuple[int, int], slope: float
+    layout: DenseLayout,
+    features: Tensor,
+    packed: Tensor,
+    biases: Tensor,
+    size: tuple[int, int],
+    slope: float,
+    result: torch.dtype | None = None,
 ) -> Tensor:
     """All layers of G blocks: fills the features behind the input and returns the output.
 
     features: (G, P, layout.features) with the padded input written; packed, biases: (G, n) as `layout` has them, in
-    the dtype of the features; size: (H, W) of the pictures whose P positions these are. Returns (G, P, layout.exit).
+    the dtype of the features; size: (H, W) of the pictures whose P positions these are. Returns (G, P, layout.exit), in
+    the dtype `result` (None: that of the features).
     """
     number, positions, _ = features.shape
-    y = torch.empty((number, positions, layout.exit), dtype=features.dtype, device=features.device)
+    y = torch.empty((number, positions, layout.exit), dtype=result or features.dtype, device=features.device)
     for k in range(LAYERS):
         last = k == LAYERS - 1
         start = layout.inputs[k]

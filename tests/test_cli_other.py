@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -95,15 +96,15 @@ def test_models(run, tmp_path):
     for command in (("models",), ("models", "list")):
         result = run(*command)
         assert (result.code, result.lines) == (0, [])
-        rows = [line.split() for line in result.text.splitlines()]
-        assert [row[:4] for row in rows[1:]] == [
-            ["irn-jpeg-x2", "x2", "yes", "shipped"],
-            ["irn-jpeg-x4", "x4", "yes", "shipped"],
-            ["irn-sr-x4", "x4", "--sr", "no"],
-            ["irn-x2", "x2", "no", "shipped"],
-            ["irn-x4", "x4", "no", "shipped"],
-            ["sr-x2", "x2", "--sr", "no"],
-            ["sr-x4", "x4", "--sr", "no"],
+        rows = [re.split(r" {2,}", line) for line in result.text.splitlines()]
+        assert [row[:5] for row in rows[1:]] == [
+            ["irn-jpeg-x2", "x2", "down, up", "yes", "shipped"],
+            ["irn-jpeg-x4", "x4", "down, up", "yes", "shipped"],
+            ["irn-sr-x4", "x4", "up --sr, before irn-x4", "no", "shipped"],
+            ["irn-x2", "x2", "down, up", "no", "shipped"],
+            ["irn-x4", "x4", "down, up", "no", "shipped"],
+            ["sr-x2", "x2", "up --sr", "no", "shipped"],
+            ["sr-x4", "x4", "up --sr", "no", "shipped"],
         ]
     shown = run("models", "show", "irn-x4")
     assert json.loads(shown.text)["sha256"] == find("irn-x4").card.sha256
@@ -129,6 +130,8 @@ def test_doctor_names_the_models_that_bfloat16_costs_too_much(run, tmp_path, mon
             path.write_text(json.dumps(card))
             facts = json.loads(run("doctor", "--json").text)
             assert ("own" in facts["in float32 all the same"].split(", ")) == (expected and lost > 0.03)
+            (row,) = (line.split() for line in run("models", "list").text.splitlines() if line.startswith("own "))
+            assert row[-2:] == [f"-{lost:.3f}", "dB"]
 
 
 def test_doctor(run, tmp_path):

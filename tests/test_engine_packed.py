@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from kernel_cases import force_triton
 
 from irnscale.engine import packed
+from irnscale.engine.fused import FusedSubnets
 from irnscale.engine.packed import PackedSubnets, packs
 from irnscale.engine.subnets import Border, ModuleSubnets
 from irnscale.networks import DenseBlock, EnhancedAffineCoupling
@@ -49,6 +51,38 @@ def test_packed_in_bfloat16():
     for got, wanted in zip(quick(x, edge), plain(x, edge), strict=True):
         assert (got - wanted).square().mean() < 4e-4 * wanted.square().mean()
         assert torch.equal(got, quick(x, edge)[0]) or torch.equal(got, quick(x, edge)[1]), "the same each time"
+
+
+def fine() -> DenseBlock:
+    """Of three channels: some hundredths around 5, where bfloat16 has steps of 1/32."""
+    block = DenseBlock(9, 3, 16)
+    for parameter in block.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    torch.nn.init.normal_(block.conv5.weight, std=2e-3)
+    torch.nn.init.constant_(block.conv5.bias, 5)
+    return block.requires_grad_(False)
+
+
+@pytest.mark.parametrize("way", [PackedSubnets, FusedSubnets], ids=lambda way: way.__name__)
+@torch.inference_mode()
+def test_what_changes_the_picture_is_not_rounded_to_bfloat16(way, monkeypatch):
+    block, edge = fine(), Border(5, 0, 0, 5)
+    x = torch.rand(1, 9, 21, 17)
+    wanted = ModuleSubnets([block])(x, edge)[0] - 5
+    force_triton(monkeypatch)
+    (got,) = way([block], torch.bfloat16)(x, edge)
+    assert got.dtype == torch.float32
+    assert (got - 5 - wanted).norm() < 0.02 * wanted.norm()
+    assert (got.bfloat16().float() - 5 - wanted).norm() > 0.1 * wanted.norm(), "or the test says nothing"
+
+
+@pytest.mark.parametrize("way", [PackedSubnets, FusedSubnets], ids=lambda way: way.__name__)
+def test_nor_is_a_constant(way):
+    block = fine()
+    torch.nn.init.zeros_(block.conv5.weight)
+    torch.nn.init.constant_(block.conv5.bias, 0.3)
+    (got,) = way([block], torch.bfloat16)(torch.rand(1, 9, 4, 4), Border(0, 0, 0, 0))
+    assert torch.equal(got, torch.full((1, 3, 4, 4), 0.3))
 
 
 def test_what_is_not_packed():

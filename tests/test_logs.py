@@ -6,6 +6,7 @@ import ast
 import logging
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,15 @@ def test_it_tells_models_device_precision_kernels_and_tiles(caplog):
     assert f"DEBUG irnscale.zoo.store: irn-x2, of the family irn, is read from {model.weights}" in text
     assert "kernels in plain torch" in text or "kernels in Triton" in text
     assert "plan: irn-x2 down 48x40 on cpu in float32: tiles of" in text
+
+
+def test_it_tells_what_a_number_format_costs(caplog):
+    caplog.set_level(logging.INFO, "irnscale")
+    model = irnscale.load(2, device="cpu").models[0]
+    card = replace(model.card, precision_costs={"bfloat16": {"Set5": 0.02, "Kodak24": 0.0412}})
+    caplog.clear()
+    irnscale.Rescaler([replace(model, card=card)], device="cpu", precision="bfloat16")
+    assert "in torch.bfloat16, which costs it 0.041 dB: " in caplog.text
 
 
 def test_it_tells_of_fallbacks(caplog):

@@ -30,11 +30,11 @@ def command(ctx: click.Context, debug: bool) -> int:
 @command.command("list")
 @DEBUG
 def list_models(debug: bool = False) -> int:
-    """One line per model: name, scale, what it is for, where it is, Set5 score."""
+    """One line per model: name, scale, what it is for, where it is, Set5 score, what bfloat16 costs at most."""
     from irnscale.zoo import models
 
     broken: dict[Path, ModelError] = {}
-    rows = [("NAME", "SCALE", "FOR", "JPEG", "FROM", "SET5 HR", "SET5 LR")]
+    rows = [("NAME", "SCALE", "FOR", "JPEG", "FROM", "SET5 HR", "SET5 LR", "BFLOAT16")]
     for model in models(broken):
         card = model.card
         score = card.scores.get("Set5", {})
@@ -47,6 +47,7 @@ def list_models(debug: bool = False) -> int:
                 "shipped" if model.shipped else "archive" if model.archived else str(model.weights.parent),
                 f"{score['psnr_y']:.2f} dB" if "psnr_y" in score else "-",
                 f"{score['lr_psnr_y']:.2f} dB" if "lr_psnr_y" in score else "-",
+                "-" if (cost := card.cost("bfloat16")) is None else f"{-cost:+.3f} dB",
             )
         )
     click.echo("\n".join(aligned(rows, words=len(rows[0]))))  # in one piece, so that `| head -1` cuts nothing short

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from irnscale.engine.precision import result_of
 from irnscale.engine.subnets import Border, Results, as_dense
 from irnscale.kernels import DenseWeights, fits_dense, use_triton
 from irnscale.kernels.dispatch import REDUCED
@@ -21,10 +22,10 @@ class FusedSubnets:
     """
 
     def __init__(self, blocks: Sequence[DenseBlock], dtype: torch.dtype) -> None:
-        self._dtype = dtype
+        self._dtype = result_of(blocks[0].out_channels, dtype)
         self._constants = [block if block.is_constant else None for block in blocks]
         running = [block.parameter_list for block in blocks if not block.is_constant]
-        self._weights = DenseWeights.pack(running, dtype, SLOPE) if running else None
+        self._weights = DenseWeights.pack(running, dtype, SLOPE, result=self._dtype) if running else None
 
     def __call__(self, source: Tensor, border: Border) -> Results:
         """See `Subnets`."""

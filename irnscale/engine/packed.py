@@ -6,6 +6,7 @@
 - Vector units compute 16 output channels at a time. The last convolution of p has 3, so its three columns of
   weights are laid side by side as 9 channels of a 3 x 1 convolution, and the results are added, shifted: a third of
   the work.
+- It is one of float32 whatever the others are, see `engine.precision`.
 - s and t read the same x, so that their first convolutions are one.
 - A block whose last convolution has zero weights gives its bias and is not run: many a trained s is a constant.
 """
@@ -19,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from irnscale.engine.precision import result_of
 from irnscale.engine.subnets import Border, Results, as_dense
 from irnscale.networks import DenseBlock
 from irnscale.networks.dense_block import SLOPE
@@ -76,10 +78,12 @@ class PackedBlock:
         self.out_channels = out = block.out_channels
         self.by_columns = 3 * out <= LANES  # with more channels the additions cost what the convolution saves
         if self.by_columns:
-            columns = [self.weights[4][:, :, :, k : k + 1] for k in range(3)]
+            last = result_of(out, dtype)
+            weight, bias = block.conv5.weight.detach().to(last), block.parameter_list[9].detach().to(last)
+            columns = [weight[:, :, :, k : k + 1] for k in range(3)]
             self.weights[4] = torch.cat(columns).contiguous(memory_format=torch.channels_last)
-            none = torch.zeros_like(self.biases[4])
-            self.biases[4] = torch.cat((none, self.biases[4], none))
+            none = torch.zeros_like(bias)
+            self.biases[4] = torch.cat((none, bias, none))
 
     def rest(self, features: Sequence[Tensor], border: Border) -> Tensor:
         """The result on the target, from the source in the dtype of the weights and the first feature."""
@@ -97,7 +101,7 @@ class PackedBlock:
         """(N, C, h + halo, w + halo) of any dtype -> (N, C', h, w)."""
         if self.constant is not None:
             height, width = border.crop(source).shape[2:]
-            return self.constant.constant(source.shape[0], height, width, self.weights[0].dtype)
+            return self.constant.constant(source.shape[0], height, width, self.weights[4].dtype)
         x = source.to(self.weights[0].dtype, memory_format=torch.channels_last)
         first = layer_of(x, self.weights[0], self.biases[0], reach(border, 0), reach(border, 1))
         return self.rest((x, first), border)
@@ -108,10 +112,11 @@ class PackedBlock:
         if not self.by_columns:
             return layer_of(source, self.weights[4], self.biases[4], have, none, activate=False)
         rows = (*have[:2], 0, 0)
+        source = source.to(self.weights[4].dtype, memory_format=torch.channels_last)
         y = layer_of(source, self.weights[4], self.biases[4], rows, none, activate=False)
         out, (left, right) = self.out_channels, have[2:]
         width = y.shape[3] - left - right
-        result = y[:, out : 2 * out, :, left : left + width].float()
+        result = y[:, out : 2 * out, :, left : left + width].clone()
         # column x takes its neighbours' products from x - 1 and x + 1; beyond the image's border there are none
         result[..., 1 - left :].add_(y[:, :out, :, : width - 1 + left])
         result[..., : width - 1 + right].add_(y[:, 2 * out :, :, left + 1 : left + width + right])

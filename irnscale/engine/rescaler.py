@@ -113,9 +113,9 @@ class Rescaler:
         """The kernels that were compiled for the networks, or found compiled; None where there are none to compile."""
         self.scale = combined_scale(models)
         for model in used:
-            _log.info(
-                "%s, %s, on %s in %s: %s", model.card.name, model.card.digest, self.device, self.dtype, model.weights
-            )
+            card, cost = model.card, model.card.cost(str(self.dtype).removeprefix("torch."))
+            form = f"{self.dtype}" if cost is None else f"{self.dtype}, which costs it {cost:.3f} dB"
+            _log.info("%s, %s, on %s in %s: %s", card.name, card.digest, self.device, form, model.weights)
 
     @property
     def name(self) -> str:

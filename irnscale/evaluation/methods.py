@@ -143,7 +143,10 @@ def _precision(rescaler: Rescaler) -> str:
 
 
 def _identity(rescaler: Rescaler) -> str:
-    return f"{rescaler.name} {rescaler.digest} {_precision(rescaler)}"
+    from irnscale.engine.precision import EXACT, LOWERED
+
+    precision = _precision(rescaler)
+    return f"{rescaler.name} {rescaler.digest} {precision}{'' if precision == EXACT else LOWERED}"
 
 
 @cache

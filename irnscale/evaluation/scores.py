@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from irnscale.engine.precision import EXACT
 from irnscale.errors import InputError, OutputError, UsageError
 from irnscale.evaluation.codecs import Codec
 from irnscale.evaluation.loop import Summary
@@ -17,8 +18,6 @@ from irnscale.zoo import Model, ModelCard, read_card
 
 JPEG_QUALITIES = (30, 50, 70, 80, 90)
 """Those of the published tables of rescaling through JPEG."""
-EXACT = "float32"
-"""The number format that others are compared with."""
 _OF_ENLARGED = {"lr_psnr": "LR-PSNR", "niqe_house": "NIQE (house)"}
 """What a card may have besides that says something of super-resolution: true to the small picture, and natural."""
 _KEPT = ("psnr_y", "ssim_y", "lr_psnr_y", "lr_ssim_y")

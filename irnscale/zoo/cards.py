@@ -53,9 +53,11 @@ class ModelCard:
     @property
     def automatic(self) -> set[str]:
         """The number formats that `auto` chooses from."""
-        return {
-            name for name in self.precisions if max(self.precision_costs.get(name, {}).values(), default=0) <= MOST_LOST
-        }
+        return {name for name in self.precisions if (self.cost(name) or 0) <= MOST_LOST}
+
+    def cost(self, precision: str) -> float | None:
+        """What a number format costs at most, in dB of luma PSNR, over the sets that were measured; None: none was."""
+        return max(self.precision_costs.get(precision, {}).values(), default=None)
 
     def to_json(self) -> str:
         """Indented JSON, one trailing newline."""
