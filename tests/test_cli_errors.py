@@ -189,9 +189,17 @@ def test_wrong_options_of_several_inputs(refused, tmp_path):
     assert "empty" in refused(2, "down", "")
 
 
-@pytest.mark.parametrize("command", ["down", "up"])
+@pytest.mark.parametrize("command", ["down", "up", "check"])
 def test_no_inputs(refused, command):
-    assert "no INPUT" in refused(2, command)
+    line = refused(2, command)
+    assert "no INPUT" in line
+    assert ("--files-from" in line) == (command != "check"), "which has no such option"
+
+
+def test_the_range_of_qualities(refused, tmp_path):
+    for quality in ("0", "101"):
+        line = refused(2, "down", picture(tmp_path / "a.png"), "-f", "jpg", "-q", quality)
+        assert f"--quality {quality}: is not from 1 to 100" in line
 
 
 @pytest.mark.parametrize("arguments", [["nonsense"], ["models", "nonsense"], ["models", "import"], ["down", "-s"]])

@@ -164,7 +164,9 @@ def off(got: Tensor, wanted: Tensor) -> float:
     ],
     ids=str,
 )
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.slow if kind in ("x16", "jpeg x8") else []) for kind in KINDS]
+)
 def test_tiles_and_limits_change_nothing(models, ran, kind, dtype, order, tile, trunk):
     height, width = SIZES.get(order, SIZES["rows"])
     limit = 1e-10 if dtype == torch.float64 else 1e-5

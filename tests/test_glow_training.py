@@ -183,6 +183,7 @@ def test_training_raises_the_likelihood(digits, backend, tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(untouched, still, strict=True))
 
 
+@pytest.mark.slow
 def test_a_trained_flow_is_clearly_closer_than_an_untrained_one(digits, classifier, tmp_path):
     recipe = TINY.but(steps=4, hidden=64, batch_size=64, mixing="permutation")
     trainer, other = (trainer_of(recipe, tmp_path / name) for name in "ab")

@@ -119,9 +119,8 @@ def collect(selection: Selection, *, avoid: Path | None = None) -> Found:
             raise UsageError("stdin (-) can be read only once", "give the list in a file")
         listed = read_list(selection.files_from, selection.null)
     elif not named:
-        raise UsageError(
-            "no INPUT is given", "name pictures, - for stdin, or use `files_from`", parameters=("files_from",)
-        )
+        hint, otherwise = "name pictures, - for stdin, or use `files_from`", "name pictures, or - for stdin"
+        raise UsageError("no INPUT is given", hint, parameters=("files_from",), otherwise=otherwise)
     items: dict[tuple[str, Path], Item] = {}
     searched: set[str] = set()  # files found, for a folder may be given together with one in it
     empty: list[str] = []

@@ -27,7 +27,7 @@ def stripped(data: bytes, label: str) -> tuple[bytes, str | None]:
     hidden = layer_in_samples(picture, record)
     bits = hidden.bits if hidden is not None else record.detail["bits"] if record is not None and record.detail else 0
     if not bits or (picture.format in FORMATS and is_lossy(picture.format)):
-        return rest, None if len(rest) < len(data) else "carries no coded detail"
+        return rest, None if len(rest) < len(data) else "carries no coded detail, and is copied as it is"
     if record is None and hidden is not None:
         record = record_of(picture, hidden)
     gray = record.gray if record is not None else picture.gray

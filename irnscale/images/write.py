@@ -181,7 +181,8 @@ def check_options(format: str, quality: int | None, subsampling: str | None, dep
         raise UsageError(what, "leave it out, or choose jpg, webp or avif", parameters=("quality",))
     low = 1 if format == "jpg" else 0
     if quality is not None and not low <= quality <= 100:
-        raise UsageError(f"the quality must be from {low} to 100, not {quality}")
+        what = f"quality={quality}: is not from {low} to 100"
+        raise UsageError(what, "for example quality=90", parameters=("quality",))
     if subsampling is not None and format not in ("jpg", "avif"):
         raise UsageError(
             f"`subsampling` has no meaning for {format}",
