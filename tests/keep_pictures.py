@@ -1,16 +1,18 @@
 """Small pictures of every model, and what they are restored to, kept for ever.
 
-    python tests/keep_pictures.py [--again] [NAME...]
+    python tests/keep_pictures.py [--again | --release] [NAME...]
 
 makes those that `tests/kept` lacks: for each installed model of irnscale, or those named, `NAME.png` as `down` writes
 it (`NAME.jpg` too where the model survives that), or a bicubic picture where the model is for those, and
 `NAME.restored.png`, in float32. Pictures of a released model are never made again: `--again` is for weights that were
-not released yet.
+not released yet, and refuses the others. `--release` writes into `tests/kept/released.json` which weights the names of
+all models are bound to from now on; what stands there is never changed.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from importlib import resources
 from pathlib import Path
 
@@ -26,6 +28,8 @@ from irnscale.images.write import encode_picture
 from irnscale.zoo import Model, base_of, compose, models
 
 KEPT = Path(__file__).parent / "kept"
+RELEASED = KEPT / "released.json"
+"""The sha256 of the weights of every model that a release had, by its name."""
 BOX = (216, 92, 289, 147)
 """Of the astronaut: her eye and its surroundings, 73 x 55, sizes that no scale divides."""
 COMPOSED = (8, 16)
@@ -84,6 +88,21 @@ def restored_from(rescaler: Rescaler, data: bytes) -> bytes:
     return encode_picture(restore(rescaler, small, size=size, settings="kept")[0].stripped("all"), "png")
 
 
+def released() -> dict[str, str]:
+    """What `RELEASED` says."""
+    found: dict[str, str] = json.loads(RELEASED.read_text())
+    return found
+
+
+def release() -> list[str]:
+    """Bind the names of all models that are not yet. Returns them; raises SystemExit where one has other weights."""
+    bound, found = released(), {model.card.name: model.card.sha256 for (model, *more) in wanted([]) if not more}
+    if changed := [name for name in found if bound.get(name, found[name]) != found[name]]:
+        raise SystemExit(f"{', '.join(changed)}: released with other weights; better ones are a new generation")
+    RELEASED.write_text(json.dumps(bound | found, indent=2, sort_keys=True) + "\n")
+    return sorted(found.keys() - bound.keys())
+
+
 def wanted(names: list[str]) -> list[list[Model]]:
     """The models to keep pictures of: each by itself, and the pairs that scales 8 and 16 take."""
     single = [[model] for model in models() if model.shipped or model.archived]
@@ -96,8 +115,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--again", action="store_true", help="replace what is there")
+    parser.add_argument("--release", action="store_true", help="bind the names of all models to their weights")
     given = parser.parse_args()
+    if given.release:
+        print(f"bound: {', '.join(release()) or 'none'}")  # noqa: T201
+        return
     for chosen in wanted(given.names):
+        if given.again and all(released().get(m.card.name) == m.card.sha256 for m in chosen):
+            print(f"{'+'.join(m.card.name for m in chosen)}: released, and kept as it is")  # noqa: T201
+            continue
         if not given.again and (KEPT / f"{'+'.join(m.card.name for m in chosen)}.png").exists():
             continue
         for path in keep(chosen, again=given.again):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -10,12 +11,14 @@ import time
 import zipfile
 from pathlib import Path
 
+import keep_pictures
 import numpy as np
 import pytest
 import torch
 from commandline import Run, picture, pixels, resave, runner, tiny_model
-from keep_pictures import KEPT, rescaler_of, restored_from
+from keep_pictures import KEPT, RELEASED, release, released, rescaler_of, restored_from
 
+import irnscale
 from irnscale.errors import ModelError
 from irnscale.images.provenance import read_provenance
 from irnscale.images.record import SCHEMA, Provenance
@@ -78,6 +81,28 @@ def test_names_are_bound_to_weights():
     for path in SMALL:
         if (record := read_provenance(path)) is not None:
             assert [m.card.name for m in recorded(record.model, record.digest, record.scale)] == record.model.split("+")
+
+
+@pytest.mark.usefixtures("archive")
+def test_released_names_have_the_weights_that_they_were_released_with():
+    have = {model.card.name: model.card.sha256 for model in models() if model.shipped or model.archived}
+    assert {name: have.get(name) for name in released()} == released(), "better weights are a new generation"
+    dated = re.findall(r"^## \[([0-9.]+)\] - \d{4}-\d\d-\d\d$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert bool(dated) == bool(released()), "a release binds names: python tests/keep_pictures.py --release"
+    assert not dated or dated[0] == irnscale.__version__
+
+
+@pytest.mark.usefixtures("archive")
+def test_a_release_binds_names_for_ever(monkeypatch, tmp_path):
+    file = tmp_path / RELEASED.name
+    monkeypatch.setattr(keep_pictures, "RELEASED", file)
+    file.write_text(json.dumps({"gone": "1" * 64}))
+    assert "irn-x4" in release()
+    assert released() == {"gone": "1" * 64} | {m.card.name: m.card.sha256 for m in models()}
+    assert release() == []
+    file.write_text(json.dumps(released() | {"irn-x4": "0" * 64}))
+    with pytest.raises(SystemExit, match=r"^irn-x4: released with other weights"):
+        release()
 
 
 @pytest.mark.parametrize("schema", range(1, SCHEMA + 1))

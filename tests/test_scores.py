@@ -45,6 +45,12 @@ def test_the_readme_shows_what_the_cards_say():
     assert all(f"| `{card.name}` |" in text for card in cards if "Set5" in card.scores)
 
 
+def test_every_model_says_what_bfloat16_costs():
+    """So that `--precision auto` is decided by measurement: see "Scores" in CONTRIBUTING.md for the command."""
+    cards = [model.card for model in models({}) if model.shipped]
+    assert [card.name for card in cards if "Set5" not in card.precision_costs.get("bfloat16", {})] == []
+
+
 def test_scores_on_a_card(run, folder, tmp_path):
     weights = copied_model(tmp_path / "models")
     path = weights.with_suffix(".json")

@@ -47,7 +47,7 @@ def list_models(debug: bool = False) -> int:
                 "shipped" if model.shipped else "archive" if model.archived else str(model.weights.parent),
                 f"{score['psnr_y']:.2f} dB" if "psnr_y" in score else "-",
                 f"{score['lr_psnr_y']:.2f} dB" if "lr_psnr_y" in score else "-",
-                "-" if (cost := card.cost("bfloat16")) is None else f"{-cost:+.3f} dB",
+                "-" if (cost := card.cost("bfloat16")) is None else f"{0 - cost:+.3f} dB",
             )
         )
     click.echo("\n".join(aligned(rows, words=len(rows[0]))))  # in one piece, so that `| head -1` cuts nothing short

@@ -116,7 +116,7 @@ class SRNet(SuperResolutionNetwork):
 
     @property
     def joined_channels(self) -> int:
-        """Of `features`."""
+        """How many channels `features` has."""
         return JOINED * self.config.channels
 
     def features(self, x: Tensor) -> Tensor:
