@@ -19,10 +19,11 @@ from typing import Any
 
 import pytest
 from commandline import Run, files, picture, runner
+from dying_workers import dies_of_1, stillborn
 
 from irnscale.batch import Job, Outcome, Output, Selection, Status
 from irnscale.errors import DeviceError, UsageError
-from irnscale.jobs.backends import BACKENDS, Running, backend
+from irnscale.jobs.backends import BACKENDS, Running, backend, torch_threads
 from irnscale.jobs.backends.worker import Assignment, InOrder, elsewhere
 from irnscale.jobs.down import Down
 from irnscale.jobs.planning import Batch, plan
@@ -67,8 +68,10 @@ def told(result: Any) -> list[dict[str, Any]]:
     return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
 
 
-def compare(run: Run, tmp_path: Path, *options: object) -> None:
-    """A folder with a broken file by threads and by `options`: the same files, objects, lines and exit code."""
+def compare(run: Run, tmp_path: Path, *options: object, fewer: tuple[object, ...] = ()) -> None:
+    """A folder with a broken file by threads and by `options`: the same files, objects, lines and exit code; then the
+    one that is missing, by `fewer` too.
+    """
     plain = run("down", "in", "-s", 2, "-o", "out/", "--json")
     expected = {
         name: (tmp_path / "out" / name).read_bytes()
@@ -88,15 +91,16 @@ def compare(run: Run, tmp_path: Path, *options: object) -> None:
     assert told(other) == told(plain)
     assert sorted(other.lines) == sorted(plain.lines)
     (tmp_path / "out/0_down2x.png").unlink()
-    newer = run("down", "in", "-s", 2, "-o", "out/", "--skip-existing", "--json", *options)
+    newer = run("down", "in", "-s", 2, "-o", "out/", "--skip-existing", "--json", *options, *fewer)
     assert [line["status"] for line in told(newer)[:-1]].count("skipped") == 5
     assert (tmp_path / "out/0_down2x.png").read_bytes() == expected["0_down2x.png"]
 
 
 def test_processes_do_what_threads_do(run, photos, tmp_path):
-    compare(run, tmp_path, "--backend", "devices", "--workers", 2, "--device", "cpu")
+    compare(run, tmp_path, "--backend", "devices", "--workers", 2, "--device", "cpu", fewer=("--workers", 1))
 
 
+@pytest.mark.slow
 def test_a_dask_cluster_does_what_threads_do(run, photos, tmp_path, cluster):
     compare(run, tmp_path, "--backend", "dask", "--scheduler", cluster.scheduler_address)
 
@@ -132,7 +136,7 @@ def do(name: str, batch: Batch, **options: Any) -> tuple[list[Outcome], list[Mes
 
 def test_a_killed_process_loses_nothing(photos):
     for index in range(4):
-        picture(photos / f"{index}.png", 160, 120)  # enough that the first is told before the last is done
+        picture(photos / f"{index}.png", 96, 72)  # enough that the first is told before the last is done
 
     def kill() -> None:
         os.kill(_processes()[0].pid or 0, signal.SIGKILL)
@@ -184,7 +188,7 @@ def test_what_a_lost_worker_had_written_is_done(photos, tmp_path):
 def test_a_picture_that_ends_every_worker_is_given_up(photos, monkeypatch):
     from irnscale.jobs.backends import devices
 
-    monkeypatch.setattr(devices, "_serve", _dies_of_1)
+    monkeypatch.setattr(devices, "_serve", dies_of_1)
     outcomes, _, written = do("devices", planned(photos), kill=lambda: None, workers=2)
     assert [outcome.status.value for outcome in outcomes] == ["done", "failed", "done", "done"]
     error = outcomes[1].error
@@ -194,32 +198,12 @@ def test_a_picture_that_ends_every_worker_is_given_up(photos, monkeypatch):
     assert [path.name for path in written] == ["0_down2x.png", "2_down2x.png", "3_down2x.png"]
 
 
-def _dies_of_1(connection: Any, assignment: Assignment, fail_fast: bool) -> None:
-    """A worker that only pretends, in the new process."""
-    connection.send("ready")
-    while True:
-        try:
-            job = connection.recv()
-        except EOFError:
-            return
-        if job.item.source.name == "1.png":
-            os.kill(os.getpid(), signal.SIGKILL)
-        target = job.path(2)
-        target.parent.mkdir(exist_ok=True)
-        target.write_bytes(b"x")
-        connection.send(Outcome(job, Status.DONE, target=target, scale=2))
-
-
 def test_processes_that_cannot_start_are_one_line(photos, monkeypatch):
     from irnscale.jobs.backends import devices
 
-    monkeypatch.setattr(devices, "_serve", _stillborn)
+    monkeypatch.setattr(devices, "_serve", stillborn)
     with pytest.raises(DeviceError, match="end as soon as they start"):
         do("devices", planned(photos), kill=lambda: None, workers=1)
-
-
-def _stillborn(*_: object) -> None:
-    os._exit(3)
 
 
 @pytest.mark.slow
@@ -303,6 +287,14 @@ def _items(*names: str) -> list[Any]:
     from irnscale.batch import Item
 
     return [Item(f"{name}.png", Path(f"{name}.png")) for name in names]
+
+
+def test_threads_of_a_process_are_a_share_of_the_cpus(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    for said, threads in (("", 4), ("1", 1), ("3,2", 3), ("16", 4), ("0", 1), ("many", 4)):
+        monkeypatch.setenv("OMP_NUM_THREADS", said)
+        assert torch_threads(2) == threads
+    assert torch_threads(20) == 1
 
 
 def test_there_is_no_other_backend():

@@ -63,8 +63,10 @@ def default_workers() -> int:
 
 
 def torch_threads(processes: int) -> int:
-    """For torch in each of several processes that share the CPUs of this machine."""
-    return max(1, (os.cpu_count() or 1) // processes)
+    """For torch in each of several processes that share this machine's CPUs; no more than OMP_NUM_THREADS allows."""
+    share = max(1, (os.cpu_count() or 1) // processes)
+    said = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]  # "4,2" is 4, and 2 within each
+    return min(share, max(1, int(said))) if said.isdecimal() else share
 
 
 def share_of_memory(limit: str | None, processes: int) -> str | None:
