@@ -22,7 +22,7 @@ import irnscale
 from irnscale.errors import ModelError
 from irnscale.images.provenance import read_provenance
 from irnscale.images.record import SCHEMA, Provenance
-from irnscale.zoo import ModelCard, find, models, newest, recorded, store
+from irnscale.zoo import ModelCard, base_of, find, models, newest, recorded, store
 from irnscale.zoo.names import family, generation
 from irnscale.zoo.store import Model, default_model
 
@@ -74,6 +74,12 @@ def test_kept_pictures_are_restored_to_the_pixel(run, tmp_path, path):
     difference = np.abs(restored.astype(int) - pixels(kept).astype(int))
     assert difference.max() <= 1
     assert (difference > 0).sum() <= 5
+
+
+def test_what_ships_has_its_base():
+    """Else it moves to the archive with the model that it was trained for."""
+    shipped = [model.card for model in models() if model.shipped]
+    assert {card.base_digest for card in shipped} - {""} <= {card.digest for card in shipped}
 
 
 @pytest.mark.usefixtures("archive")
@@ -269,6 +275,18 @@ def forge(image):
     values = json.loads(image.info["irnscale"]) | {"digest": "0" * 12, "model": "irn-x4"}
     image.info["irnscale"] = json.dumps(values)
     return image
+
+
+def test_an_assistant_whose_model_is_gone():
+    def helper(base: str) -> Model:
+        return Model(ModelCard("helper", 4, {}, "1" * 64, base=base, base_digest="0" * 12), Path("helper"), True)
+
+    for base, wrong in (
+        ("irn-x4.0", r"irn-x4\.0 .0{12}., which is not"),
+        ("irn-x4", "other weights of irn-x4 .* than"),
+    ):
+        with pytest.raises(ModelError, match=rf"^helper: was trained for {wrong} .*`pip install ./archive`"):
+            base_of(helper(base))
 
 
 def test_a_recorded_model_whose_card_is_broken(run, tmp_path):

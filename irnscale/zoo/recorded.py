@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from irnscale.errors import ModelError
-from irnscale.zoo.store import ARCHIVE_COMMAND, Model, archive_folder, combined_digest, installed
+from irnscale.zoo.store import Model, archive_hint, combined_digest, installed
 
 MOST_TRIED = 100_000
 """Combinations of models that are hashed for one record; a hostile one may ask for millions."""
@@ -32,10 +32,9 @@ def recorded(names: str, digest: str, scale: int) -> list[Model]:
     what = f"was made with the model {names!r} ({digest}), which is not installed"
     if all(any(model.card.name == name for model in everything) for name in wanted):
         what = f"was made with other weights of {names} ({digest}) than the installed ones"
-    archive = "is installed and lacks it" if archive_folder() else f"may have it: {ARCHIVE_COMMAND}"
     raise ModelError(
         what,
-        f"the archive of older models {archive}; else give its .safetensors with `model`; "
+        f"{archive_hint()}; else give its .safetensors with `model`; "
         "`ignore_provenance` tries other weights, at a loss",
         parameters=("model", "ignore_provenance"),
     )

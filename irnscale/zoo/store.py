@@ -93,6 +93,12 @@ def archive_folder() -> Path | None:
     return Path(spec.origin).parent if spec is not None and spec.origin is not None else None
 
 
+def archive_hint() -> str:
+    """Where else a model may be that is not installed, as the beginning of a remedy."""
+    found = "is installed and lacks it" if archive_folder() else f"may have it: {ARCHIVE_COMMAND}"
+    return f"the archive of older models {found}"
+
+
 def installed(broken: dict[Path, ModelError] | None = None) -> list[Model]:
     """All models: shipped first, then archived, then imported, each by name; two may have one name.
 
@@ -246,14 +252,12 @@ def base_of(model: Model) -> Model:
     same = [m for m in installed({}) if m.card.digest == card.base_digest and m.task == "rescaling"]
     if same:
         return min(same, key=lambda m: m.card.name != card.base)
-    base = find(card.base)
-    if base.card.digest != card.base_digest:
-        raise ModelError(
-            f"{card.name}: was trained for other weights of {card.base} ({card.base_digest}) than the installed ones "
-            f"({base.card.digest})",
-            "import the two that belong together, or train the assistant again",
+    what = f"was trained for {card.base} ({card.base_digest}), which is not installed"
+    if others := [m.card.digest for m in models({}) if m.card.name == card.base]:
+        what = (
+            f"was trained for other weights of {card.base} ({card.base_digest}) than the installed ones ({others[0]})"
         )
-    return base
+    raise ModelError(f"{card.name}: {what}", f"{archive_hint()}; else import the two that belong together")
 
 
 def super_resolution(wanted: int | str, *, sampling: bool = False) -> tuple[Model, Model | None]:
