@@ -202,6 +202,7 @@ print("no second compilation")
 """
 
 
+@pytest.mark.slow
 def test_launches_find_what_was_compiled(tmp_path):
     """With Triton's own look-up, for a device that is not there: pictures of other sizes compile nothing."""
     assert run(KEYS, tmp_path) == ["no second compilation"]

@@ -30,15 +30,15 @@ def size_of(path: Path) -> tuple[int, int]:
         return image.size
 
 
-@pytest.mark.parametrize(("width", "height"), [(1, 1), (3, 50), (50, 3), (33, 22), (16, 16)])
 @pytest.mark.parametrize("scale", [2, 4, 8, 16])
-def test_down_then_up_gives_the_exact_size_back(tmp_path, width, height, scale):
-    photo = save(tmp_path / "photo.png", width, height)
-    assert main(["down", str(photo), "-s", str(scale)]) == 0
-    small = tmp_path / f"photo_down{scale}x.png"
-    assert size_of(small) == (-(-width // scale), -(-height // scale))
-    assert main(["up", str(small)]) == 0
-    assert size_of(tmp_path / f"photo_up{scale}x.png") == (width, height)
+def test_down_then_up_gives_the_exact_size_back(tmp_path, scale):
+    sizes = [(1, 1), (3, 50), (50, 3), (33, 22), (16, 16)]
+    photos = [save(tmp_path / f"{width}x{height}.png", width, height) for width, height in sizes]
+    assert main(["down", *map(str, photos), "-s", str(scale)]) == 0
+    small = [tmp_path / f"{photo.stem}_down{scale}x.png" for photo in photos]
+    assert [size_of(path) for path in small] == [(-(-width // scale), -(-height // scale)) for width, height in sizes]
+    assert main(["up", *map(str, small)]) == 0
+    assert [size_of(tmp_path / f"{photo.stem}_up{scale}x.png") for photo in photos] == sizes
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tiff"])
@@ -55,31 +55,15 @@ def test_formats_and_their_records(tmp_path, suffix, capfd):
     assert size_of(tmp_path / "back.png") == (21, 13)
 
 
-def test_the_pipe_holds_nothing_but_the_image(tmp_path):
-    photo = save(tmp_path / "photo.png", 21, 13)
-    tool = [sys.executable, "-c", "from irnscale.cli.main import run; run()"]
-    down = subprocess.run(
-        [*tool, "down", "-", "-o", "-", "-v"], input=photo.read_bytes(), capture_output=True, check=True
-    )
-    assert down.stdout.startswith(b"\x89PNG")
-    assert down.stdout.endswith(b"IEND\xaeB`\x82")
-    up = subprocess.run([*tool, "up", "-", "-o", "-"], input=down.stdout, capture_output=True, check=True)
-    (tmp_path / "back.png").write_bytes(up.stdout)
-    assert size_of(tmp_path / "back.png") == (21, 13)
-
-
 def test_help_and_info_do_not_load_torch(tmp_path):
     photo = save(tmp_path / "photo.png", 8, 8)
-    for arguments in (
-        ["--help"],
-        ["--version"],
-        ["down", "--help"],
-        ["info", str(photo)],
-        ["models"],
-        ["train", "recipes"],
-    ):
-        code = f"import sys; from irnscale.cli.main import main; main({arguments!r}); assert 'torch' not in sys.modules"
-        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    code = f"""import sys
+from irnscale.cli.main import main
+for words in ("--help", "--version", "down --help", "info {photo}", "models", "train recipes"):
+    assert main(words.split()) == 0, words
+    assert "torch" not in sys.modules, words
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
 def test_one_bad_file_does_not_stop_the_others(tmp_path, capfd):
@@ -90,7 +74,7 @@ def test_one_bad_file_does_not_stop_the_others(tmp_path, capfd):
     assert "bad.png" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("scale", [2, 4, 8])
+@pytest.mark.parametrize("scale", [2, 4])
 @pytest.mark.parametrize("tile", [16, 23, 100])
 def test_tiling_changes_nothing(scale, tile):
     net = IRN(IRNConfig(scale, inv_per_ds=2, growth=8)).double().eval()
