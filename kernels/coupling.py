@@ -24,7 +24,7 @@ from torch.autograd.function import once_differentiable
 from irnscale.kernels.compiling import launch
 from irnscale.kernels.dispatch import REDUCED, count
 from irnscale.kernels.reference import PAPER, LogScale
-from irnscale.kernels.tiling import Plan, arithmetic, at, jit, on_device, plan, read, sum_rows, tile_index, write
+from irnscale.kernels.tiling import Tiling, arithmetic, at, jit, on_device, plan, read, sum_rows, tile_index, write
 
 
 @jit
@@ -190,7 +190,7 @@ class _Coupling(torch.autograd.Function):
             ctx.save_for_backward(y if inverse else x, s)
         if not x.numel():
             return y, (x.new_zeros(x.shape[0]) if log_det else None)
-        p: Plan = plan(x, s, t, y, per_sample=log_det)
+        p: Tiling = plan(x, s, t, y, per_sample=log_det)
         acc = arithmetic(x, s, t)
         sums = torch.float64 if acc == tl.float64 else torch.float32
         partial = torch.empty(p.n, p.tiles, dtype=sums, device=x.device) if log_det else y

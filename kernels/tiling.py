@@ -117,7 +117,7 @@ def at(
     UNIT: tl.constexpr,
     GROUP: tl.constexpr,
 ) -> Any:
-    """Pointers to `place`, as `tile_index` has it, in a tensor that begins at `base`; see `Plan` for the constants."""
+    """Pointers to `place`, as `tile_index` has it, in a tensor that begins at `base`; constants: `Tiling`."""
     n, first, c, h, w = place[0], place[1], place[2], place[3], place[4]
     if not UNIT:
         across = c.to(tl.int64) * step(steps, 1) + (first + w) * step(steps, 3)
@@ -188,7 +188,7 @@ def sum_rows(partial: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Tiling:
     """A grid over a tensor: the effective sizes (after collapsing), the tile shape and the strides."""
 
     n: int
@@ -269,12 +269,12 @@ def _dense(sizes: Sequence[int], steps: Sequence[int]) -> bool:
     return True
 
 
-def tile_plan(n: int, c: int, h: int, w: int, channels_last: bool, *tensors: Tensor) -> Plan:
+def tile_plan(n: int, c: int, h: int, w: int, channels_last: bool, *tensors: Tensor) -> Tiling:
     """A grid of tiles over (n, c, h, w), with the strides of `tensors`, whose sizes may be multiples of these."""
     return _plan(n, c, h, w, channels_last, tuple(map(_steps, tensors)), tuple(map(_alignment, tensors)), TILE)
 
 
-def plan(x: Tensor, *others: Tensor, per_sample: bool = False) -> Plan:
+def plan(x: Tensor, *others: Tensor, per_sample: bool = False) -> Tiling:
     """A grid for an elementwise operation on tensors of one shape, collapsed to long rows where possible.
 
     Where every tensor stores its samples without gaps and in the same order, a sample is one row; where
@@ -309,7 +309,7 @@ def _plan(
     steps: tuple[Steps, ...],
     aligned: tuple[tuple[int, bool], ...],
     tile: int,
-) -> Plan:
+) -> Tiling:
     """The grid of these sizes, strides, elements and tile; there are few of them in a run, and each is wanted often."""
     height, width = (h, w * c) if channels_last else (c * h, w)
     rows = 1 if height == 1 else min(4 if channels_last else 16, tile)
@@ -325,7 +325,7 @@ def _plan(
         if not (unit and at_16 and all(own[k] * size % min(16, group * size) == 0 for k in outer)):
             group = 1
     tiles = triton.cdiv(height, rows) * triton.cdiv(width, cols)
-    return Plan(n, c, h, w, channels_last, unit, group, rows, cols, tiles, tuple(map(_encoded, steps)))
+    return Tiling(n, c, h, w, channels_last, unit, group, rows, cols, tiles, tuple(map(_encoded, steps)))
 
 
 def arithmetic(*tensors: Tensor) -> Any:

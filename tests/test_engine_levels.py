@@ -99,7 +99,7 @@ def test_deeper_pixels_and_tensors_stay_numbers(rescaler, seen):
 def test_a_result_that_is_not_a_number_is_not_written_as_black(rescaler, monkeypatch):
     spoiled = [False]
 
-    def steps(self: executor.Sweep, level: executor.Running) -> None:
+    def steps(self: executor.Sweep, level: executor.LevelState) -> None:
         level.done = [level.window.filled] * len(level.done)
         if level is self._levels[-1]:
             level.window.view("rest", level.window.top, level.window.filled, 0, level.window.width).fill_(float("nan"))

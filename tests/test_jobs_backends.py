@@ -23,7 +23,7 @@ from dying_workers import dies_of_1, stillborn
 
 from irnscale.batch import Job, Outcome, Output, Selection, Status
 from irnscale.errors import DeviceError, UsageError
-from irnscale.jobs.backends import BACKENDS, Running, backend, torch_threads
+from irnscale.jobs.backends import Running, run_on, torch_threads
 from irnscale.jobs.backends.worker import Assignment, InOrder, elsewhere
 from irnscale.jobs.down import Down
 from irnscale.jobs.planning import Batch, plan
@@ -130,7 +130,7 @@ def do(name: str, batch: Batch, **options: Any) -> tuple[list[Outcome], list[Mes
         if len(outcomes) == 1:
             kill()
 
-    backend(name).run(batch, Running(messages.append, **options), emit)
+    run_on(name, batch, Running(messages.append, **options), emit)
     return outcomes, messages, sorted(path for path in (Path(batch.task.settings.files.output or "")).iterdir())
 
 
@@ -297,11 +297,9 @@ def test_threads_of_a_process_are_a_share_of_the_cpus(monkeypatch):
     assert torch_threads(20) == 1
 
 
-def test_there_is_no_other_backend():
+def test_there_is_no_other_backend(photos):
     with pytest.raises(UsageError, match="threads, devices, dask"):
-        backend("ray")
-    for name in BACKENDS:
-        assert callable(backend(name).run)
+        run_on("ray", planned(photos), Running(print), print)
 
 
 @pytest.mark.slow

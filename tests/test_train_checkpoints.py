@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -104,37 +103,6 @@ def test_the_compact_form_resumes_closely(photos, tmp_path):
     one, two = store.load_sharded(part, "weights"), store.load_sharded(whole, "weights")
     for name in one:
         torch.testing.assert_close(one[name], two[name], rtol=0, atol=1e-3)
-
-
-def test_checkpoints_of_the_first_version_are_read(photos, tmp_path):
-    """A folder step-00000003, moments in bfloat16 under m.* and v.*, averages in float16."""
-    trainer = Trainer(TINY, out=tmp_path / "new", device=CPU)
-    for _ in range(3):
-        trainer.train_step(batch(photos), 1e-3)
-    saved = trainer.save()
-    old = tmp_path / "old" / "step-00000003"
-    old.mkdir(parents=True)
-    store.save_sharded(store.load_sharded(saved, "weights"), old, "weights")
-    store.save_sharded({k: v.half() for k, v in store.load_sharded(saved, "ema").items()}, old, "ema")
-    moments = {}
-    for name, value in store.load_sharded(saved, "optimizer").items():
-        if name != "step":
-            vector, _, parameter = name.partition(".")
-            moments[f"{'v' if vector.endswith('sq') else 'm'}.{parameter}"] = value.bfloat16()
-    store.save_sharded(moments, old, "moments")
-    known = ("name", "scale", "inv_per_ds", "growth", "batch_size", "img_size", "precision", "ema")
-    state = {"step": 3, "optimizer_step": 3, "seconds": 1.5, "bad_steps": 0, "run_id": "00c0ffee"}
-    state["recipe"] = {name: TINY.to_dict()[name] for name in known}
-    (old / "state.json").write_text(json.dumps(state))
-
-    again = Trainer(TINY, out=tmp_path / "old", device=CPU, resume=True)
-    assert (again.step, again.run_id, again.optimizer.state["step"].item()) == (3, "00c0ffee", 3)
-    assert torch.equal(again.parameters.values, trainer.parameters.values)
-    for vector in ("exp_avg", "exp_avg_sq"):
-        torch.testing.assert_close(again.optimizer.state[vector], trainer.optimizer.state[vector], rtol=0.01, atol=0)
-    torch.testing.assert_close(again.average, trainer.average, rtol=1e-3, atol=1e-6)
-    assert store.export(tmp_path / "old")[1]["run_id"] == "00c0ffee"
-    assert again.save().name.endswith("_00c0ffee")
 
 
 def test_a_run_is_found_by_its_id(photos, tmp_path):

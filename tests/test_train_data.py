@@ -70,7 +70,7 @@ def test_crops_that_are_only_mirrored(folder):
     for step in range(8):
         hr, _ = photographs.batch(4, seed=1, step=step)
         variants |= {found[0][3:] for one in hr if len(found := locate(photographs, one)) == 1}
-        assert np.array_equal(photographs.plan(4, seed=1, step=step).top, turned.plan(4, seed=1, step=step).top), (
+        assert np.array_equal(photographs.places(4, seed=1, step=step).top, turned.places(4, seed=1, step=step).top), (
             "the same places"
         )
     assert variants == {((), False), ((2,), False)}
@@ -120,10 +120,10 @@ def test_a_crop_may_be_a_whole_photograph(folder):
     photographs = Photographs([folder / "tiny.png"], scale=3, crop=9)
     full = bicubic_down(photographs.photograph(0)[None].float() / 255, 3)[0]
     hr, lr = photographs.batch(8, seed=0, step=0)
-    plan = photographs.plan(8, seed=0, step=0)
+    places = photographs.places(8, seed=0, step=0)
     for n in range(8):
-        turned = lr[n].transpose(1, 2) if plan.transpose[n] else lr[n]
-        flips = [axis for axis, flip in ((1, plan.flip_rows[n]), (2, plan.flip_columns[n])) if flip]
+        turned = lr[n].transpose(1, 2) if places.transpose[n] else lr[n]
+        flips = [axis for axis, flip in ((1, places.flip_rows[n]), (2, places.flip_columns[n])) if flip]
         torch.testing.assert_close(turned.flip(flips), full, rtol=0, atol=2e-6)
     assert hr.shape == (8, 3, 9, 9)
 

@@ -10,7 +10,7 @@ from conftest import synthetic_photo
 
 from irnscale.errors import InputError
 from irnscale.metrics.features import PATCH, from_bytes
-from irnscale.train.features import AREA, Network, Pairs, as_file, barlow_twins, read, teach
+from irnscale.train.features import AREA, FeatureNetwork, Pairs, as_file, barlow_twins, read, teach
 
 
 def photographs(number: int = 3) -> list[np.ndarray]:
@@ -64,7 +64,7 @@ def test_what_is_taught_is_what_is_kept():
 
 
 def test_an_untaught_network_folds_too():
-    network = Network().eval()
+    network = FeatureNetwork().eval()
     features = from_bytes(as_file(network), "it")
     x = torch.rand(2, 3, PATCH, PATCH)
     with torch.no_grad():

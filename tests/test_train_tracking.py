@@ -61,7 +61,7 @@ def test_what_a_run_leaves(whole_run, photos):
     place = challenging[0]["challenging"]
     assert place["loss"] > 0.01 * place["mean"]
     data = Photographs([photos], scale=2, crop=16)
-    plan = data.plan(2, seed=TINY.run.seed, step=20)
+    plan = data.places(2, seed=TINY.run.seed, step=20)
     assert place["photograph"] == data.names[plan.photo[0]]
     assert (place["top"], place["left"], place["size"]) == (plan.top[0] * 2, plan.left[0] * 2, 16)
     with Image.open(out / "challenging" / "00000021.png") as picture:

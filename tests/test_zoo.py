@@ -19,9 +19,11 @@ from irnscale.errors import ModelError, OutputError
 from irnscale.networks import IRN, IRNConfig
 from irnscale.zoo import find, find_all, load_network, models, read_card, verify
 from irnscale.zoo.official import read_official
-from irnscale.zoo.save import MAX_BYTES, save_model
+from irnscale.zoo.save import save_model
 from irnscale.zoo.store import compose, default_model, shipped_folder, user_folder
 
+MAX_BYTES = 15 * 10**6
+"""Of a file of weights that ships."""
 FIRST = "operations.1.F.conv1.weight"
 PAPERS = {"p": "F", "s": "H", "t": "G"}
 

@@ -4,7 +4,7 @@ A checkpoint is a folder `<UTC time>_<epoch>_<recent loss>_<run id>`, as in the 
 with sharded safetensors and `state.json`; it appears under its name only when it is complete.
 `weights-*.safetensors`, `ema-*` and `optimizer-*` (the optimiser's vectors, by "vector.parameter") are
 float32, so that a run goes on as if it had not stopped; in the compact form the last two are float16 and
-bfloat16. The first version's folders, `step-00001234` with bfloat16 `moments-*`, are read too.
+bfloat16.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def load_sharded(folder: Path, stem: str) -> dict[str, Tensor]:
     return tensors
 
 
-NAME = re.compile(r"\d{8}T\d{6}Z_\d+_[^_]+_(?P<run>[0-9a-f]+)|step-\d+")
+NAME = re.compile(r"\d{8}T\d{6}Z_\d+_[^_]+_[0-9a-f]+")
 
 
 def checkpoint_name(seconds: float, epoch: int, loss: float, run_id: str) -> str:
@@ -152,18 +152,6 @@ def save_checkpoint(
 def _as(dtype: torch.dtype, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Everything but scalars, which count, in `dtype`."""
     return {name: tensor.to(dtype) if tensor.ndim else tensor for name, tensor in tensors.items()}
-
-
-def load_optimizer_tensors(checkpoint: Path, state: dict[str, Any]) -> dict[str, Tensor]:
-    """The optimiser's vectors, of either version. Raises ModelError."""
-    if list(checkpoint.glob("optimizer-*")) or "optimizer_step" not in state:
-        return load_sharded(checkpoint, "optimizer")
-    if not state["optimizer_step"]:  # the first version kept nothing before the first good step
-        return {}
-    moments = load_sharded(checkpoint, "moments")
-    names = {"m": "exp_avg", "v": "exp_avg_sq"}
-    renamed = {f"{names[key[0]]}{key[1:]}": value.float() for key, value in moments.items()}
-    return renamed | {"step": torch.tensor(float(state["optimizer_step"]))}
 
 
 def load_state(checkpoint: Path) -> dict[str, Any]:

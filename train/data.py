@@ -34,7 +34,7 @@ AHEAD = 8
 
 
 @dataclass(frozen=True)
-class Plan:
+class Places:
     """Where the crops of a batch are: photograph, upper left corner on the LR grid, orientation; all (N,)."""
 
     photo: NDArray[np.int64]
@@ -44,9 +44,9 @@ class Plan:
     flip_columns: NDArray[np.bool_]
     transpose: NDArray[np.bool_]
 
-    def part(self, rows: slice) -> Plan:
-        """The plan of some of the crops, in their order."""
-        return Plan(**{name: value[rows] for name, value in vars(self).items()})
+    def part(self, rows: slice) -> Places:
+        """Those of some of the crops, in their order."""
+        return Places(**{name: value[rows] for name, value in vars(self).items()})
 
 
 class Photographs:
@@ -103,9 +103,9 @@ class Photographs:
 
     def place(self, size: int, *, seed: int, step: int, example: int) -> dict[str, Any]:
         """See `Dataset`: the photograph, and where the crop is in it."""
-        plan = self.plan(size, seed=seed, step=step)
-        left, top = (int(side[example]) * self.scale for side in (plan.left, plan.top))
-        return {"photograph": self.names[plan.photo[example]], "left": left, "top": top, "size": self.crop}
+        places = self.places(size, seed=seed, step=step)
+        left, top = (int(side[example]) * self.scale for side in (places.left, places.top))
+        return {"photograph": self.names[places.photo[example]], "left": left, "top": top, "size": self.crop}
 
     def photograph(self, index: int) -> Tensor:
         """One of them, cut to multiples of the scale, (3, H, W) uint8."""
@@ -113,7 +113,7 @@ class Photographs:
         whole = self._bytes[start : start + 3 * plane].view(3, -1, width)
         return whole[:, : self.height[index], : self.width[index]]
 
-    def plan(self, size: int, *, seed: int, step: int) -> Plan:
+    def places(self, size: int, *, seed: int, step: int) -> Places:
         """The crops of a batch, from (seed, step) alone: random places of random photographs, randomly turned."""
         rng = np.random.default_rng((seed, step))
         photo = rng.integers(len(self), size=size)
@@ -123,25 +123,25 @@ class Photographs:
         rows, columns, transpose = rng.integers(2, size=(3, size)).astype(bool)
         if self._turns == "mirror":
             rows, transpose = np.zeros_like(rows), np.zeros_like(transpose)
-        return Plan(photo, top, left, rows, columns, transpose)
+        return Places(photo, top, left, rows, columns, transpose)
 
-    def gather(self, plan: Plan) -> Tensor:
+    def gather(self, places: Places) -> Tensor:
         """The crops with the margin that the bicubic needs, (N, 3, crop + 2 margin, same) uint8.
 
         Outside a photograph its border is mirrored, as in `bicubic_down`.
         """
         margin = MARGIN * self.scale
         window = np.arange(-margin, self.crop + margin)
-        rows = _mirror(plan.top[:, None] * self.scale + window, self.height[plan.photo])
-        columns = _mirror(plan.left[:, None] * self.scale + window, self.width[plan.photo])
-        rows *= self._stride[plan.photo, None]
-        rows = np.where(plan.flip_rows[:, None], rows[:, ::-1], rows)
-        columns = np.where(plan.flip_columns[:, None], columns[:, ::-1], columns)
+        rows = _mirror(places.top[:, None] * self.scale + window, self.height[places.photo])
+        columns = _mirror(places.left[:, None] * self.scale + window, self.width[places.photo])
+        rows *= self._stride[places.photo, None]
+        rows = np.where(places.flip_rows[:, None], rows[:, ::-1], rows)
+        columns = np.where(places.flip_columns[:, None], columns[:, ::-1], columns)
         # y and x of the result walk along rows and columns of the photograph, or the other way round.
-        turned = plan.transpose[:, None]
+        turned = places.transpose[:, None]
         y, x = np.where(turned, columns, rows), np.where(turned, rows, columns)
-        y += self._offset[plan.photo, None]
-        planes = self._plane[plan.photo, None] * np.arange(3)
+        y += self._offset[places.photo, None]
+        planes = self._plane[places.photo, None] * np.arange(3)
         source = self._bytes.device
         p, i, j = (torch.from_numpy(v).to(source, non_blocking=True) for v in (planes, y, x))
         return self._bytes.take(p[:, :, None, None] + i[:, None, :, None] + j[:, None, None, :])
@@ -158,7 +158,7 @@ class Photographs:
 
     def batch(self, size: int, *, seed: int, step: int, rows: slice = slice(None)) -> tuple[Tensor, Tensor]:
         """HR and LR, see `finish`, of the crops `rows` of the batch of `size` that belongs to (seed, step)."""
-        return self.finish(self.gather(self.plan(size, seed=seed, step=step).part(rows)))
+        return self.finish(self.gather(self.places(size, seed=seed, step=step).part(rows)))
 
     def batches(
         self, size: int, *, seed: int, first: int, rows: slice = slice(None)
@@ -169,7 +169,7 @@ class Photographs:
                 yield self.batch(size, seed=seed, step=step, rows=rows)
 
         def read(step: int) -> Tensor:
-            windows = self.gather(self.plan(size, seed=seed, step=step).part(rows))
+            windows = self.gather(self.places(size, seed=seed, step=step).part(rows))
             return windows.pin_memory() if self.device.type == "cuda" else windows
 
         pool = ThreadPoolExecutor(WORKERS)  # indexing lets go of the interpreter while it waits for the disk

@@ -97,7 +97,7 @@ class Pairs:
         return (middle + (x - middle) * off(1).exp()) * off(3).exp() * off(1).exp()
 
 
-class Network(nn.Module):
+class FeatureNetwork(nn.Module):
     """The features as they are taught, with batch normalisation before each rectifier and on the output."""
 
     def __init__(self) -> None:
@@ -166,13 +166,13 @@ def teach(
     settling: int = SETTLING,
     seed: int = 0,
     watch: Callable[[int, float], None] = lambda step, loss: None,
-) -> Network:
+) -> FeatureNetwork:
     """A network taught on pairs of views; AdamW, `rate` reached in a twentieth of the steps, then by a cosine to 0.
 
     The same photographs, steps and seed give the same network on the same machine. `watch` is told each step's loss.
     """
     torch.manual_seed(seed)
-    pairs, network = Pairs(photographs, np.random.default_rng(seed)), Network()
+    pairs, network = Pairs(photographs, np.random.default_rng(seed)), FeatureNetwork()
     for weight in network.parameters():
         if weight.dim() == 4:
             weight.data = weight.data.contiguous(memory_format=torch.channels_last)
@@ -194,7 +194,7 @@ def teach(
 
 
 @torch.no_grad()
-def _settle(network: Network, pairs: Pairs, batch: int, batches: int) -> None:
+def _settle(network: FeatureNetwork, pairs: Pairs, batch: int, batches: int) -> None:
     """Measure what the normalisations divide by once more, with the weights that they will have."""
     norms = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d)]
     for norm in norms:
@@ -204,7 +204,7 @@ def _settle(network: Network, pairs: Pairs, batch: int, batches: int) -> None:
         network(pairs.batch(batch).flatten(0, 1).contiguous(memory_format=torch.channels_last))
 
 
-def as_file(network: Network) -> bytes:
+def as_file(network: FeatureNetwork) -> bytes:
     """The folded network as .safetensors in float16."""
     return safetensors.torch.save({name: x.half() for name, x in network.folded().items()})
 

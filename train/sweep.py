@@ -33,7 +33,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Sweep:
+class SweepFile:
     """What a sweep file says.
 
     recipe: a shipped recipe's name or a YAML file. data, val: folders, as for `irnscale train`. out: folder of
@@ -79,7 +79,7 @@ class Sweep:
         return [f"{name}={json.dumps(value)}" for name, value in values.items()]
 
 
-def load_sweep(source: Path) -> Sweep:
+def load_sweep(source: Path) -> SweepFile:
     """A sweep from its YAML file. Raises InputError, UsageError."""
     try:
         text = source.read_text(encoding="utf-8")
@@ -87,10 +87,10 @@ def load_sweep(source: Path) -> Sweep:
         raise InputError(
             f"{source}: cannot be read: {getattr(error, 'strerror', None) or error}", "give a YAML file"
         ) from error
-    return parse_dataclass(Sweep, str(source), text, listed_by=HELP)
+    return parse_dataclass(SweepFile, str(source), text, listed_by=HELP)
 
 
-def run_sweep(sweep: Sweep, *, device: torch.device, progress: bool, say: Say) -> str:
+def run_sweep(sweep: SweepFile, *, device: torch.device, progress: bool, say: Say) -> str:
     """Work on the study until all trials are done; returns the table of results, best first.
 
     A trial that cannot be trained (keys that contradict each other, a loss that diverges) is recorded as
@@ -172,7 +172,7 @@ def _described(values: dict[str, Any]) -> str:
     return " ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in values.items())
 
 
-def _table(study: optuna.Study, sweep: Sweep) -> str:
+def _table(study: optuna.Study, sweep: SweepFile) -> str:
     """Lines of trial, score and parameters, best first. Raises UsageError where no trial has a score."""
     trials = study.get_trials()
     scored = sorted((t for t in trials if t.value is not None), key=lambda t: -(t.value or 0.0))

@@ -6,7 +6,6 @@ import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +17,6 @@ from irnscale.networks.network import Flow
 from irnscale.train.checkpoints import (
     checkpoints,
     find_run,
-    load_optimizer_tensors,
     load_sharded,
     load_state,
     save_checkpoint,
@@ -220,7 +218,7 @@ class Trainer:
         if (trained := state["recipe"].get("optimizer", "adam")) != self.recipe.optim.optimizer:
             raise UsageError(f"{checkpoint}: was trained with optimizer={trained}", f"resume with optimizer={trained}")
         try:
-            self._load_tensors(checkpoint, state)
+            self._load_tensors(checkpoint)
         except ModelError as error:
             raise ModelError(f"{checkpoint}: {error.what}", "remove this checkpoint and resume") from error
         self.step, self.seconds, self.bad_steps = state["step"], state["seconds"], state["bad_steps"]
@@ -228,14 +226,13 @@ class Trainer:
         self.epoch, self.recent_loss = state.get("epoch", 0.0), state.get("recent_loss")
         self.bad[0] = self.bad_steps
 
-    def _load_tensors(self, checkpoint: Path, state: dict[str, Any]) -> None:
+    def _load_tensors(self, checkpoint: Path) -> None:
         weights = load_sharded(checkpoint, "weights")
         _check(self.weights(), weights)
         # In place, so that parameters stay views of one vector; and modules that start from data learn that they did.
         self.objective.load_state_dict({key: weights[_name(key)] for key in self.objective.state_dict()})
         _copy_into(self.parameters.views(self.average), load_sharded(checkpoint, "ema"))
-        if tensors := load_optimizer_tensors(checkpoint, state):
-            _copy_into(self._optimizer_tensors(), tensors)
+        _copy_into(self._optimizer_tensors(), load_sharded(checkpoint, "optimizer"))
 
 
 def _name(key: str) -> str:

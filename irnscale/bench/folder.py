@@ -15,7 +15,7 @@ from typing import Any
 
 from irnscale.batch import Outcome, Output, Selection, Status
 from irnscale.errors import InputError, IrnscaleError
-from irnscale.jobs.backends import Running, backend, default_workers
+from irnscale.jobs.backends import Running, default_workers, run_on
 from irnscale.jobs.backends.worker import Assignment
 from irnscale.jobs.down import Down
 from irnscale.jobs.planning import plan
@@ -112,7 +112,7 @@ def _run(
             outcomes.append(outcome)
             times.append(time.perf_counter() - started)
 
-        backend(name).run(planned, Running(_unheard, workers=workers, scheduler=scheduler), emit)
+        run_on(name, planned, Running(_unheard, workers=workers, scheduler=scheduler), emit)
         total = time.perf_counter() - started
         done = [outcome for outcome in outcomes if outcome.status is Status.DONE]
         if not done:

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ from irnscale.cli import console
 from irnscale.errors import UsageError
 from irnscale.jobs.backends import BACKENDS
 from irnscale.jobs.settings import Message, Settings
+from irnscale.noise import HOTTEST
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -48,6 +49,18 @@ JPEG_RESISTANT = click.option(
 OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace existing outputs.")
 NO_PROGRESS = click.option("--no-progress", is_flag=True, help="No progress bar.")
 
+
+def temperature(default: float, help: str) -> Callable[[F], F]:
+    """The option --temperature, a standard deviation from 0 on; `help` says of which noise."""
+    allowed = click.FloatRange(0, HOTTEST)
+    return click.option("--temperature", type=allowed, default=default, show_default=True, help=help)
+
+
+def seed(help: str) -> Callable[[F], F]:
+    """The option --seed, a whole number of 64 bits, 0 where none is given; `help` says of which noise."""
+    return click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True, help=help)
+
+
 _SHARED = [
     click.argument("inputs", nargs=-1, metavar="INPUT..."),
     click.option(
@@ -59,7 +72,6 @@ _SHARED = [
     click.option(
         "-f",
         "--format",
-        "format_",
         metavar="FORMAT",
         help="png, jpg, webp, tiff or avif [default: by -o, else png].",
     ),
@@ -101,6 +113,7 @@ _SHARED = [
     click.option(
         "-j",
         "--jobs",
+        "threads",
         type=click.IntRange(1, 64),
         default=min(4, os.cpu_count() or 1),
         show_default="CPUs, at most 4",
@@ -119,7 +132,7 @@ _SHARED = [
         help="Processes of --backend devices, or of a Dask cluster of its own.",
     ),
     click.option("--scheduler", metavar="tcp://HOST:PORT", help="A running Dask scheduler, for --backend dask."),
-    click.option("--json", "json_", is_flag=True, help="One JSON object per input on stdout, and a summary."),
+    click.option("--json", is_flag=True, help="One JSON object per input on stdout, and a summary."),
     click.option("--report", type=click.Path(path_type=Path), metavar="FILE", help="The objects of --json to a file."),
     DEVICE,
     PRECISION,
@@ -201,36 +214,18 @@ def shared(function: F) -> F:
     """Add the shared options; the command receives them as `common`."""
 
     def wrapper(**values: Any) -> Any:
-        inputs = values.pop("inputs")
-        selection = Selection(inputs, **{key: values.pop(key) for key in ("recursive", "files_from", "null")})
+        def taken(kind: Any) -> dict[str, Any]:
+            """The options that are fields of a dataclass, for it alone."""
+            return {field.name: values.pop(field.name) for field in fields(kind) if field.name in values}
+
+        selection = Selection(**taken(Selection))
         values["output"], selection = place_of(values["output"], selection, named=values["name"] is not None)
-        keys: tuple[str, ...] = ("output", "name", "quality", "subsampling", "strip", "overwrite", "skip_existing")
-        depth, format_ = values.pop("depth"), values.pop("format_")
-        files = Output(
-            format=format_, depth=None if depth is None else int(depth), **{key: values.pop(key) for key in keys}
-        )
-        keys = (
-            "model",
-            "jpeg_resistant",
-            "dry_run",
-            "device",
-            "precision",
-            "tile",
-            "max_memory",
-            "max_pixels",
-            "frames",
-        )
-        settings = Settings(
-            files,
-            threads=values.pop("jobs"),
-            verbose=values["verbose"] and not values["quiet"],
-            **{key: values.pop(key) for key in keys},
-        )
-        keys = ("backend", "workers", "scheduler", "shard", "fail_fast", "report", "verbose", "quiet", "debug")
-        chosen = {key: values.pop(key) for key in keys}
+        values["depth"] = None if values["depth"] is None else int(values["depth"])
+        chosen = taken(Common)
+        verbose = chosen["verbose"] and not chosen["quiet"]
+        settings = Settings(Output(**taken(Output)), verbose=verbose, **taken(Settings))
         progress = not values.pop("no_progress") and not chosen["quiet"] and sys.stderr.isatty()
-        common = Common(selection, settings, json=values.pop("json_"), progress=progress, **chosen)
-        return function(common=common, **values)
+        return function(common=Common(selection, settings, progress=progress, **chosen), **values)
 
     wrapper.__name__, wrapper.__doc__ = function.__name__, function.__doc__
     wrapper.__click_params__ = list(getattr(function, "__click_params__", []))  # type: ignore[attr-defined]

@@ -7,7 +7,7 @@ import time
 from irnscale import batch
 from irnscale.cli.options import Common
 from irnscale.cli.progress import Watcher, guarded_stdout, interruptible
-from irnscale.jobs.backends import Running, backend, check
+from irnscale.jobs import backends
 from irnscale.jobs.planning import plan
 from irnscale.jobs.task import Task
 
@@ -15,7 +15,7 @@ from irnscale.jobs.task import Task
 def execute(common: Common, task: Task) -> int:
     """Read, rescale and write every input. Returns the exit code."""
     started = time.perf_counter()
-    check(common.backend, common.workers, common.scheduler)
+    backends.check(common.backend, common.workers, common.scheduler)
     planned = plan(task, common.selection, common.tell, shard=common.shard)
     if common.report is not None:
         batch.check_report_path(common.report, (job.item.source for job in planned.jobs if job.item.source))
@@ -28,7 +28,7 @@ def execute(common: Common, task: Task) -> int:
             common.say(f"{planned.passed_over} files in folders that are no pictures are passed over")
         if not planned.jobs:
             common.warn("there is nothing to do")
-        running = Running(
+        running = backends.Running(
             common.tell,
             fail_fast=common.fail_fast,
             stdout=stdout,
@@ -37,5 +37,5 @@ def execute(common: Common, task: Task) -> int:
             scheduler=common.scheduler,
         )
         with watcher:
-            backend(common.backend).run(planned, running, watcher.emit)
+            backends.run_on(common.backend, planned, running, watcher.emit)
     return watcher.report.code

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from irnscale.cli import options
 from irnscale.cli.console import EPILOG, warn
 from irnscale.cli.options import DEBUG, DEVICE, MAX_MEMORY, NO_PROGRESS, QUALITY, SUBSAMPLING, TILE
 from irnscale.errors import ExitCode, UsageError, on_command_line
-from irnscale.noise import HOTTEST
 
 if TYPE_CHECKING:
     from irnscale.batch import Output
@@ -41,14 +41,8 @@ if TYPE_CHECKING:
     help="Whose statistics become those of noise: all channels at a place, a channel in all places, everything "
     "[default: local; --restore spatial; --style none].",
 )
-@click.option(
-    "--temperature",
-    type=click.FloatRange(0, HOTTEST),
-    default=0.8,
-    show_default=True,
-    help="Standard deviation of that noise, and of a TARGET that is enlarged first.",
-)
-@click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True, help="Which noise.")
+@options.temperature(0.8, "Standard deviation of that noise, and of a TARGET that is enlarged first.")
+@options.seed("Which noise.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing output.")
 @click.option("--json", "as_json", is_flag=True, help="What was done as one JSON object on stdout.")
 @DEVICE
@@ -95,7 +89,7 @@ def command(
     from irnscale.cli.progress import guarded_stdout
     from irnscale.images.atomic import check_writable
     from irnscale.images.read import read_picture
-    from irnscale.jobs.transfer import Settings, transferred
+    from irnscale.jobs.transfer import Editing, transferred
 
     if style and restore:
         raise UsageError("--style and --restore are two things", "leave one of them out")
@@ -104,7 +98,7 @@ def command(
         raise UsageError(f"{what}, and {len(pictures)} are given", "see `irnscale transfer --help`")
     chosen = batch.Output(output=output, format=format_)
     path = _path(chosen, pictures[-1], "_restored" if restore else "_transfer")
-    settings = Settings(
+    settings = Editing(
         "restore" if restore else "style" if style else "content",
         _numbers(box, "--box", "X,Y,W,H"),  # type: ignore[arg-type]
         _numbers(at, "--at", "X,Y"),  # type: ignore[arg-type]

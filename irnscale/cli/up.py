@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import click
 
+from irnscale.cli import options
 from irnscale.cli.console import EPILOG
 from irnscale.cli.options import Common, RescaleCommand, parse_size, shared
-from irnscale.noise import HOTTEST
 
 
 @click.command(cls=RescaleCommand, epilog=EPILOG)
 @click.option("-s", "--scale", type=int, help="2, 4, 8 or 16, or 3 with -m; only where the file has no record.")
 @click.option("--size", metavar="WxH", help="The original's size, where the file has no record.")
-@click.option(
-    "--temperature",
-    type=click.FloatRange(0, HOTTEST),
-    default=0.0,
-    show_default=True,
-    help="Standard deviation of the noise given for the lost detail; the paper's is 1, SRFlow's 0.8 or 0.9.",
+@options.temperature(
+    0.0, "Standard deviation of the noise given for the lost detail; the paper's is 1, SRFlow's 0.8 or 0.9."
 )
-@click.option(
-    "--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True, help="Which noise --temperature draws."
-)
+@options.seed("Which noise --temperature draws.")
 @click.option(
     "--samples",
     type=click.IntRange(1, 1000),

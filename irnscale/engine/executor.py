@@ -97,7 +97,7 @@ Tiles = list[tuple[Region, Region]]
 
 
 @dataclass
-class Running:
+class LevelState:
     """A level of the program while it runs: its window of the state, and how far each step has come."""
 
     level: Level
@@ -154,7 +154,7 @@ class Sweep:
         self._checks = prepared.device.type == "cpu" or prepared.dtype == torch.float16
         program = prepared.programs[rev]
         self._worked, self._work = 0, program.work(height, width)
-        self._levels: list[Running] = []
+        self._levels: list[LevelState] = []
         for level in program.levels:
             window = Window(
                 allocate or self._allocate,
@@ -164,7 +164,7 @@ class Sweep:
                 planes=level.planes,
                 capacity=level.rows(self._band * level.ratio),
             )
-            self._levels.append(Running(level, window, [0] * len(level.steps)))
+            self._levels.append(LevelState(level, window, [0] * len(level.steps)))
         self._first, last = program.levels[0].before, program.levels[-1].after
         self._rounds = levels and rev and last is not None and last.takes_levels
 
@@ -217,7 +217,7 @@ class Sweep:
         if window.capacity < window.length:
             window.forget(max(window.top, min(running.sent, running.complete - running.level.last_halo)))
 
-    def _hand_on(self, running: Running, index: int, write: Write) -> bool:
+    def _hand_on(self, running: LevelState, index: int, write: Write) -> bool:
         """Give complete rows to the next level, as many as it has room for, or to the caller. False: none to give."""
         following = self._levels[index] if index < len(self._levels) else None
         factor = factor_of(running.level.after)
@@ -252,7 +252,7 @@ class Sweep:
         (y,), _ = level.after((x,), rev=self._rev, jac=False)
         return y  # type: ignore[no-any-return]
 
-    def _run_steps(self, running: Running) -> None:
+    def _run_steps(self, running: LevelState) -> None:
         window = running.window
         ready = window.filled
         for index, (step, gap) in enumerate(zip(running.level.steps, running.level.gaps, strict=True)):

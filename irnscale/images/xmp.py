@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from xml.dom import minidom
 
 from irnscale.images.xmp_document import (
@@ -64,19 +65,8 @@ def upright_xmp(packet: bytes) -> bytes | None:
 
 def xmp_orientation(packet: bytes) -> int | None:
     """The orientation, 1 to 8, that a packet in UTF-8 states; None where it states none or cannot be parsed."""
-    if b"Orientation" not in packet:
-        return None
-    try:
-        document = parsed(packet)
-    except ValueError:
-        return None
-    for element in elements(document):
-        value = element.getAttributeNS(_TIFF, "Orientation")
-        if (element.namespaceURI, element.localName) == (_TIFF, "Orientation"):
-            value = text_of(element)
-        if value.strip() in tuple("12345678"):
-            return int(value)
-    return None
+    stated = _stated(packet, _TIFF, "Orientation") if b"Orientation" in packet else ()
+    return next((int(value) for value in stated if value.strip() in tuple("12345678")), None)
 
 
 def names_second_picture(packet: bytes) -> bool:
@@ -86,18 +76,20 @@ def names_second_picture(packet: bytes) -> bool:
 
 def record_in_xmp(packet: bytes) -> str | None:
     """The text of our record, as an attribute or an element; None where there is none."""
-    if NAMESPACE.encode() not in packet:
-        return None
+    return next(_stated(packet, NAMESPACE, "record"), None) if NAMESPACE.encode() in packet else None
+
+
+def _stated(packet: bytes, space: str, name: str) -> Iterator[str]:
+    """What the attributes and elements of a name say, in their order; nothing where the packet cannot be parsed."""
     try:
         document = parsed(packet)
     except ValueError:
-        return None
+        return
     for element in elements(document):
-        if element.hasAttributeNS(NAMESPACE, "record"):
-            return str(element.getAttributeNS(NAMESPACE, "record"))
-        if (element.namespaceURI, element.localName) == (NAMESPACE, "record"):
-            return text_of(element)
-    return None
+        if element.hasAttributeNS(space, name):
+            yield str(element.getAttributeNS(space, name))
+        if (element.namespaceURI, element.localName) == (space, name):
+            yield text_of(element)
 
 
 def xmp_with_record(packet: bytes | None, record: str) -> bytes:

@@ -15,11 +15,11 @@ from irnscale.jobs.settings import Message, Settings, Tell
 from irnscale.jobs.task import Choice
 
 if TYPE_CHECKING:
-    from irnscale.engine.executor import Progress
     from irnscale.engine.rescaler import Rescaler
     from irnscale.images.picture import Picture
     from irnscale.images.read import Header
     from irnscale.images.record import Provenance
+    from irnscale.jobs.task import Request, Rescaled
     from irnscale.zoo import Model
 
 GRAYS = ("keep", "color")
@@ -161,47 +161,38 @@ class Down:
             )
         ]
 
-    def compute(
-        self,
-        rescaler: Rescaler,
-        pictures: Sequence[Picture],
-        size: tuple[int, int],
-        settings: str,
-        tell: Tell,
-        progress: Progress | None,
-        samples: Sequence[int] = (1,),
-    ) -> list[tuple[Picture, Provenance]]:
+    def compute(self, rescaler: Rescaler, pictures: Sequence[Picture], wanted: Request) -> list[Rescaled]:
         """The small images and their records, with the detail that was asked for. See `engine.pictures.shrink_all`."""
         from irnscale.detail.finding import describe_detail
         from irnscale.engine.pictures import shrink_all
 
         files = self.settings.files
         if files.lossy:
-            self._tell_of_loss(files.resolve_format(), rescaler.jpeg_resistant, tell)
+            self._tell_of_loss(files.resolve_format(), rescaler.jpeg_resistant, wanted.tell)
         results = shrink_all(
             rescaler,
             pictures,
-            settings=settings,
+            settings=wanted.settings,
             depth=files.depth or 8,
             detail=self._bits,
             effort=self.effort,
             through=files.through,
             in_colour=self._in_colour,
-            progress=progress,
+            progress=wanted.progress,
         )
         if self.attach is not None or self._exact:
             results = [
-                self._attached(rescaler, picture, *result, tell)
+                self._attached(rescaler, picture, *result, wanted.tell)
                 for picture, result in zip(pictures, results, strict=True)
             ]
         for _, record in results:
             if record.detail is not None:
-                tell(Message("say", f"detail: {describe_detail(record.detail)}"))
+                wanted.tell(Message("say", f"detail: {describe_detail(record.detail)}"))
         return results
 
     def _attached(
         self, rescaler: Rescaler, original: Picture, small: Picture, record: Provenance, tell: Tell
-    ) -> tuple[Picture, Provenance]:
+    ) -> Rescaled:
         from irnscale.engine.attaching import Attach, attach
 
         what = Attach(parse_attach(self.attach), self._exact)

@@ -18,7 +18,7 @@ from irnscale.images.provenance import read_provenance
 from irnscale.images.read import read_header, read_picture
 from irnscale.images.write import check_transparency, encoding_notes
 from irnscale.jobs.settings import Message, Tell
-from irnscale.jobs.task import Choice, Task
+from irnscale.jobs.task import Choice, Request, Task
 from irnscale.logs import logger
 from irnscale.sizes import parse_memory
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from irnscale.engine.rescaler import Rescaler
     from irnscale.images.picture import Picture
     from irnscale.images.record import Provenance
+    from irnscale.jobs.task import Rescaled
 
 PIXELS_IN_MEMORY = 2 * 10**8
 """Of all pictures between reading and writing: some 2 GB. A larger one is processed alone."""
@@ -82,7 +83,7 @@ class RescalingStages:
         self._format = self._settings.files.resolve_format()
         self._budget = batch.PixelBudget(_pixels_in_memory(self._settings.max_memory))
         self._rescalers = {} if rescalers is None else rescalers
-        self._ahead: tuple[Any, dict[int, tuple[Picture, Provenance]]] | None = None
+        self._ahead: tuple[Any, dict[int, Rescaled]] | None = None
 
     def load(self, ticket: int, job: Job, outcome: Outcome) -> Loaded | None:
         """Read and decode, unless the job is to be skipped or only planned."""
@@ -163,20 +164,19 @@ class RescalingStages:
             Finished(picture, record, loaded.target) for (picture, record), loaded in zip(results, group, strict=True)
         ]
 
-    def _results(
-        self, rescaler: Rescaler, group: list[Loaded], progress: Progress | None
-    ) -> list[tuple[Picture, Provenance]]:
+    def _results(self, rescaler: Rescaler, group: list[Loaded], progress: Progress | None) -> list[Rescaled]:
         """Of each job in a group. All samples of an input are made when the first is asked for, and kept until then;
         but one by one where the others may be another worker's.
         """
         first = group[0]
-        pictures, settings = [loaded.picture for loaded in group], first.choice.settings
+        pictures = [loaded.picture for loaded in group]
+        request = Request(first.size, first.choice.settings, self._tell, progress)
         if self._task.samples == 1:
-            return self._task.compute(rescaler, pictures, first.size, settings, self._tell, progress)
+            return self._task.compute(rescaler, pictures, request)
         whose = (first.picture.source_digest, _key(first.choice), first.size)
         if self._ahead is None or self._ahead[0] != whose or first.sample not in self._ahead[1]:
             wanted = range(first.sample, (self._task.samples if self._since is None else first.sample) + 1)
-            made = self._task.compute(rescaler, pictures, first.size, settings, self._tell, progress, wanted)
+            made = self._task.compute(rescaler, pictures, replace(request, samples=wanted))
             self._ahead = (whose, dict(zip(wanted, made, strict=True)))
         picture, record = self._ahead[1].pop(first.sample)
         return [(picture, replace(record, settings_digest=first.choice.digest))]

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from irnscale.images.record import Provenance
     from irnscale.zoo import Model
 
+    Rescaled = tuple[Picture, Provenance]
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -45,6 +47,20 @@ class Choice:
     def digest(self) -> str:
         """What the record keeps of the settings."""
         return settings_digest(self.settings)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What pictures are to become: all of one size, (width, height); `settings`: text of which records keep a digest.
+
+    samples: of a single picture, which to make.
+    """
+
+    size: tuple[int, int]
+    settings: str
+    tell: Tell
+    progress: Progress | None
+    samples: Sequence[int] = (1,)
 
 
 class Task(Protocol):
@@ -100,14 +116,5 @@ class Task(Protocol):
     def notes_once(self, choice: Choice, picture: Picture) -> list[str]:
         """The like, of which one input in a run is enough."""
 
-    def compute(
-        self,
-        rescaler: Rescaler,
-        pictures: Sequence[Picture],
-        size: tuple[int, int],
-        settings: str,
-        tell: Tell,
-        progress: Progress | None,
-        samples: Sequence[int] = (1,),
-    ) -> list[tuple[Picture, Provenance]]:
-        """The rescaled pictures, all of one size, and the records to write; samples: of a single one, which to make."""
+    def compute(self, rescaler: Rescaler, pictures: Sequence[Picture], wanted: Request) -> list[Rescaled]:
+        """The rescaled pictures and the records to write."""

@@ -29,7 +29,7 @@ Mode = Literal["content", "style", "restore"]
 
 
 @dataclass(frozen=True)
-class Settings:
+class Editing:
     """How pictures are edited; see `transfer_file`. Raises UsageError for what contradicts itself."""
 
     mode: str = "content"
@@ -117,7 +117,7 @@ def transfer_file(
     check_apart(path, sources)
     check_writable(path, overwrite=overwrite)
     try:
-        settings = Settings(mode, box, at, normalize, temperature, seed, format=found, **options)
+        settings = Editing(mode, box, at, normalize, temperature, seed, format=found, **options)
     except TypeError as error:
         raise TypeError(f"unknown option: {error}") from error
     labels, files = [item.label for item in sources], [read_source(item, searched=False) for item in sources]
@@ -130,7 +130,7 @@ def transfer_file(
 
 
 def transferred(
-    source: Picture, target: Picture, settings: Settings, *, progress: Progress | None = None
+    source: Picture, target: Picture, settings: Editing, *, progress: Progress | None = None
 ) -> Transferred:
     """Edit pictures that were read. For "restore" the source is the target."""
     from irnscale.engine.transfer import Box, Edit, Transfer
@@ -143,7 +143,7 @@ def transferred(
             "name another model",
             parameters=("scale",),
         )
-    rescaler = _rescaler(model.card.name if settings.model is None else settings.model, *_key(settings))
+    rescaler = _rescaler(model, settings.device, settings.tile, settings.max_memory)
     transfer = Transfer(rescaler, progress=progress)
     edit = Edit(cast(Mode, settings.mode), settings.normalize, settings.temperature, settings.seed)
     colour = target.pixels if target.alpha is None else bleed(target.pixels, target.alpha)
@@ -202,18 +202,13 @@ def chosen_model(name: str | None) -> Model:
     return able[0]
 
 
-def _key(settings: Settings) -> tuple[str, int | None, str | None]:
-    return settings.device, settings.tile, settings.max_memory
-
-
 @lru_cache(maxsize=1)
-def _rescaler(model: str, device: str, tile: int | None, max_memory: str | None) -> Rescaler:
+def _rescaler(model: Model, device: str, tile: int | None, max_memory: str | None) -> Rescaler:
     from irnscale.engine.memory import keep_freed_memory
     from irnscale.engine.rescaler import Rescaler
 
     keep_freed_memory()
-    found = [chosen_model(model)]
-    return Rescaler(found, device=device, precision="float32", tile=tile, max_memory=max_memory)
+    return Rescaler([model], device=device, precision="float32", tile=tile, max_memory=max_memory)
 
 
 def _cover(source: Picture, mode: str) -> np.ndarray[Any, Any] | None:
@@ -223,7 +218,7 @@ def _cover(source: Picture, mode: str) -> np.ndarray[Any, Any] | None:
     return source.alpha.astype(np.float32) / np.iinfo(source.alpha.dtype).max
 
 
-def _enlarged(rescaler: Rescaler, small: Picture, settings: Settings, colour: np.ndarray[Any, Any]) -> Picture:
+def _enlarged(rescaler: Rescaler, small: Picture, settings: Editing, colour: np.ndarray[Any, Any]) -> Picture:
     """A small target as the network draws it, in 16 bits, so that its latents are those that were drawn."""
     options: dict[str, Any] = {"temperature": settings.temperature, "seeds": [settings.seed], "depth": 16}
     (pixels,) = rescaler.samples(colour, **options)

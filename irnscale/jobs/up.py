@@ -19,11 +19,11 @@ from irnscale.sizes import check_original_size
 
 if TYPE_CHECKING:
     from irnscale.detail.exact import Exact
-    from irnscale.engine.executor import Progress
     from irnscale.engine.rescaler import Rescaler
     from irnscale.images.picture import Picture
     from irnscale.images.read import Header
     from irnscale.images.record import Provenance
+    from irnscale.jobs.task import Request, Rescaled
     from irnscale.zoo import Model
 
 
@@ -267,16 +267,7 @@ class Up:
             return [Remark(said, "depth")]
         return doubts(picture, record, exact=layer is not None and layer.complete)
 
-    def compute(
-        self,
-        rescaler: Rescaler,
-        pictures: Sequence[Picture],
-        size: tuple[int, int],
-        settings: str,
-        tell: Tell,
-        progress: Progress | None,
-        samples: Sequence[int] = (1,),
-    ) -> list[tuple[Picture, Provenance]]:
+    def compute(self, rescaler: Rescaler, pictures: Sequence[Picture], wanted: Request) -> list[Rescaled]:
         """The large images and their records, one for each input and sample.
 
         See `engine.pictures.restore_all` and `restore_samples`.
@@ -285,13 +276,13 @@ class Up:
 
         if self.ignore:
             pictures = [replace(picture, record=None) for picture in pictures]
-        seeds = [self.seed + sample - 1 for sample in samples]
+        seeds = [self.seed + sample - 1 for sample in wanted.samples]
         options: dict[str, Any] = {
-            "size": size,
-            "settings": settings,
+            "size": wanted.size,
+            "settings": wanted.settings,
             "depth": self.settings.files.depth or 8,
             "temperature": self.temperature,
-            "progress": progress,
+            "progress": wanted.progress,
         }
         if self.temperature and rescaler.draws:
             return [done for picture in pictures for done in restore_samples(rescaler, picture, seeds=seeds, **options)]

@@ -169,7 +169,21 @@ class AssistingNetwork(Flow):
         return self.through(list(self.module_list), lr, True)
 
 
-class CompletingNetwork(Network):
+class LocalNetwork(Network):
+    """A network whose result depends on so many pixels of a small picture around each place and no others."""
+
+    @property
+    def support(self) -> int:
+        """Small pixels on each side that a result depends on."""
+        raise NotImplementedError
+
+    @property
+    def channels_alive(self) -> int:
+        """Channels of features that are in memory at once, at most, for each small pixel."""
+        raise NotImplementedError
+
+
+class CompletingNetwork(LocalNetwork):
     """Task "completion": a distribution over z, the part that the network for rescaling of another model throws away.
 
     z is (N, 3 scale^2 - 3, h, w), as the inverse of that network takes it (`RescalingNetwork.upscale`), given its LR
@@ -178,16 +192,6 @@ class CompletingNetwork(Network):
 
     compute_dtype: torch.dtype | None = None
     """What `set_compute_dtype` was given."""
-
-    @property
-    def support(self) -> int:
-        """Small pixels on each side that a value of z depends on."""
-        raise NotImplementedError
-
-    @property
-    def channels_alive(self) -> int:
-        """Channels that are in memory at once, at most, for each small pixel."""
-        raise NotImplementedError
 
     def complete(self, lr: Tensor, noise: Tensor | None = None) -> Tensor:
         """LR and noise, of N(0, 1) and the shape of z -> z. None: without, the mode of the noise."""
@@ -202,18 +206,8 @@ class CompletingNetwork(Network):
         raise NotImplementedError
 
 
-class SuperResolutionNetwork(Network):
+class SuperResolutionNetwork(LocalNetwork):
     """Task "super-resolution": (N, 3, h, w) in [0, 1] -> (N, 3, scale h, scale w), any h and w."""
-
-    @property
-    def support(self) -> int:
-        """Small pixels on each side that an output pixel depends on."""
-        raise NotImplementedError
-
-    @property
-    def channels_alive(self) -> int:
-        """Channels of features that are in memory at once, at most, for each small pixel."""
-        raise NotImplementedError
 
 
 class SamplingNetwork(SuperResolutionNetwork):

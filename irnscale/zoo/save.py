@@ -15,8 +15,6 @@ from irnscale.networks.config import NetworkConfig
 from irnscale.zoo.cards import ModelCard, file_sha256
 from irnscale.zoo.store import Model
 
-MAX_BYTES = 15 * 10**6
-
 
 def check_name(name: str) -> None:
     """Raise ModelError where no model can be called that."""

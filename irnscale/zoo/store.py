@@ -6,7 +6,7 @@ import hashlib
 import math
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from importlib.util import find_spec
@@ -40,7 +40,7 @@ ARCHIVE_COMMAND = "`pip install ./archive` in irnscale's repository"
 class Model:
     """A card and the safetensors file it describes. `archived`: from the package of older models."""
 
-    card: ModelCard
+    card: ModelCard = field(hash=False)  # has dictionaries
     weights: Path
     shipped: bool
     archived: bool = False

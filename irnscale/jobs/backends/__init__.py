@@ -49,7 +49,7 @@ class Backend(Protocol):
     """What a module of this package offers."""
 
     def run(self, batch: Batch, running: Running, emit: Callable[[Outcome], None]) -> None:
-        """Do all jobs and `emit` their outcomes, in this thread and in the order of the jobs.
+        """Do all jobs, of which there are some, and `emit` their outcomes, in this thread and in the order of the jobs.
 
         A failure ends its own job alone, unless it is fatal or `fail_fast` is set: then no further job starts. Raises
         DeviceError where the backend itself cannot work, KeyboardInterrupt where the run is interrupted: nothing is
@@ -74,12 +74,20 @@ def share_of_memory(limit: str | None, processes: int) -> str | None:
     return None if limit is None else str(parse_memory(limit) // processes)
 
 
-def backend(name: str) -> Backend:
-    """The backend of that name. Raises UsageError."""
+def run_on(name: str, batch: Batch, running: Running, emit: Callable[[Outcome], None]) -> None:
+    """Do all jobs by the backend of that name, see `Backend`; by threads where there is no work for any.
+
+    Raises UsageError for a name that is none, and where another process had to use this one's stdin or stdout.
+    """
     if name not in BACKENDS:
         raise UsageError(f"backend={name}: unknown", f"choose {', '.join(BACKENDS)}", parameters=("backend",))
-    module: Backend = import_module(f"irnscale.jobs.backends.{name}")
-    return module
+    if batch.task.settings.dry_run or not batch.jobs:
+        name = "threads"
+    if name != "threads" and batch.streams:
+        what = "stdin and stdout belong to this process, and the workers of a backend have none"
+        raise UsageError(what, "name files, or use backend=threads", parameters=("backend",))
+    backend: Backend = import_module(f"irnscale.jobs.backends.{name}")
+    backend.run(batch, running, emit)
 
 
 def check(name: str, workers: int | None, scheduler: str | None) -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from irnscale.batch import Job, Outcome, Status
 from irnscale.errors import DeviceError, IrnscaleError, UsageError
 from irnscale.jobs.backends import Running, default_workers, share_of_memory, torch_threads
-from irnscale.jobs.backends.worker import Assignment, InOrder, elsewhere, lost, refuse_streams
+from irnscale.jobs.backends.worker import Assignment, InOrder, elsewhere, lost
 from irnscale.jobs.planning import Batch
 from irnscale.jobs.settings import Message, Settings
 from irnscale.logs import logger
@@ -42,12 +42,6 @@ Done = tuple[list[Outcome], list[Message]]
 def run(batch: Batch, running: Running, emit: Callable[[Outcome], None]) -> None:
     """Do all jobs by a Dask cluster, its workers reading and writing the files. See `Backend`."""
     settings = batch.task.settings
-    if settings.dry_run or not batch.jobs:
-        from irnscale.jobs.backends import threads
-
-        threads.run(batch, running, emit)
-        return
-    refuse_streams(batch)
     with _client(running, len(batch.jobs)) as (client, processes):
         task = replace(batch.task, settings=_own_settings(settings, processes))  # type: ignore[type-var]
         assignment = Assignment.of(batch, task, None if processes is None else torch_threads(processes))

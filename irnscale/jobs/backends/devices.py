@@ -17,7 +17,7 @@ from typing import Any
 from irnscale.batch import Job, Outcome, Status
 from irnscale.errors import DeviceError, IrnscaleError
 from irnscale.jobs.backends import Running, default_workers, share_of_memory, torch_threads
-from irnscale.jobs.backends.worker import Assignment, InOrder, lost, refuse_streams
+from irnscale.jobs.backends.worker import Assignment, InOrder, lost
 from irnscale.jobs.planning import Batch
 from irnscale.jobs.settings import Message, Settings
 from irnscale.logs import logger
@@ -34,12 +34,6 @@ _PATIENCE = 10  # seconds for a process to end
 def run(batch: Batch, running: Running, emit: Callable[[Outcome], None]) -> None:
     """Do all jobs by processes of this machine, one for each GPU. See `Backend`."""
     settings = batch.task.settings
-    if settings.dry_run or not batch.jobs:
-        from irnscale.jobs.backends import threads
-
-        threads.run(batch, running, emit)
-        return
-    refuse_streams(batch)
     places = _places(settings, running.workers, len(batch.jobs))
     _log.info("%d processes for %d pictures, on %s", len(places), len(batch.jobs), ", ".join(dict.fromkeys(places)))
     pool = _Pool(batch, running, places, InOrder(batch.jobs, emit))

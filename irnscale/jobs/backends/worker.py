@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from irnscale import batch as batches
 from irnscale._version import __version__
 from irnscale.batch import Inputs, Job, Outcome, Status
-from irnscale.errors import DeviceError, UsageError
+from irnscale.errors import DeviceError
 from irnscale.jobs.planning import Batch, targets
 from irnscale.jobs.settings import Tell
 from irnscale.jobs.stages import RescalingStages
@@ -70,13 +70,6 @@ class Assignment:
             torch.set_num_threads(self.torch_threads)
         stages = self.stages(tell, rescalers)
         batches.run(jobs, stages, emit, workers=self.task.settings.threads, fail_fast=fail_fast)
-
-
-def refuse_streams(batch: Batch) -> None:
-    """Raise UsageError where a picture comes from stdin or goes to stdout, which only this process has."""
-    if batch.streams:
-        what = "stdin and stdout belong to this process, and the workers of a backend have none"
-        raise UsageError(what, "name files, or use backend=threads", parameters=("backend",))
 
 
 class InOrder:

@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from irnscale.freia import InvertibleModule, SequenceINN
+from irnscale.freia import SequenceINN
 from irnscale.networks.flow.actnorm import ActNorm
 from irnscale.networks.flow.coupling import ConditionalCoupling
 from irnscale.networks.flow.injector import AffineInjector
@@ -165,10 +165,6 @@ class Multiscale(nn.Module):
                 (x,), _ = module((x,), c=given, jac=False)
             if index < len(self.splits):
                 (x, _), _ = self._split(index)((x,), jac=False)
-
-    def modules_of(self, level: int) -> list[InvertibleModule]:
-        """The modules of a level, from 0, without its split."""
-        return list(cast(SequenceINN, self.levels[level]).module_list)
 
     def _split(self, index: int) -> GaussianSplit:
         return cast(GaussianSplit, self.splits[index])
