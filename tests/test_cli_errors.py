@@ -90,6 +90,8 @@ def test_unwritable_targets(refused, run, tmp_path):
     assert "too long" in refused(5, "down", photo, "-o", "n" * 300 + ".png")
     if sys.platform == "linux":
         assert "/proc/x.png: its folder takes no new files" in refused(5, "down", photo, "-o", "/proc/x.png")
+        before_any_work = refused(5, "down", photo, "-o", tmp_path / "b.png", "--report", "/proc/r.json")
+        assert "/proc/r.json: its folder takes no new files" in before_any_work
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,6 @@ def test_layout_is_kept(device, memory_format):
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_any_tile_size(device, tile, layout, monkeypatch):
     force_triton(monkeypatch, tile)
-    x = random_image((2, 3, 4, 6), torch.float32, device, layout, requires_grad=False)
+    x = random_image((2, 3, 2, 6), torch.float32, device, layout, requires_grad=False)
     assert_close(haar_forward(x), reference.haar_forward(x.double()))
     assert_close(haar_inverse(haar_forward(x)), x)

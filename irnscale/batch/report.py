@@ -13,7 +13,7 @@ from typing import Any
 from irnscale.batch.jobs import Job
 from irnscale.batch.lists import STREAM
 from irnscale.errors import ExitCode, IrnscaleError, OutputError, UsageError, on_command_line
-from irnscale.images.atomic import write_bytes_atomic
+from irnscale.images.atomic import check_writable, write_bytes_atomic
 
 
 class Status(StrEnum):
@@ -158,6 +158,7 @@ def check_report_path(path: Path, inputs: Iterable[Path]) -> None:
     if path.is_dir():
         raise OutputError(f"{path}: is a folder", "give a file name with `report`", parameters=("report",))
     if not path.exists():
+        check_writable(path)
         return
     if not path.is_file():
         raise OutputError(f"{path}: is a device or a pipe", "give a file name with `report`", parameters=("report",))
@@ -170,3 +171,4 @@ def check_report_path(path: Path, inputs: Iterable[Path]) -> None:
     if not known or any(os.path.realpath(path) == os.path.realpath(source) for source in inputs):
         what = f"{path}: exists and is no report of irnscale"
         raise OutputError(what, "choose another name with `report`", parameters=("report",))
+    check_writable(path, overwrite=True)
