@@ -48,6 +48,6 @@ figure "the same against channels-last bfloat16 under torch.compile (compiled_s 
 keep 25 roundtrip-4k-compiled.json irnscale bench roundtrip -s 4 --device cuda --size 3840x2160 --repeats 3 --compiled --json
 figure "round trip 768x512 against the paper's code in float32 without TF32 (ratio)"
 NVIDIA_TF32_OVERRIDE=0 keep 6 roundtrip-768.json irnscale bench roundtrip -s 4 --device cuda --size 768x512 --json
-figure "each kernel beside eager torch, torch.compile and a copy: share of the copy's bandwidth"
+figure "each kernel beside eager torch and a copy: share of the copy's bandwidth"
 run 32 irnscale bench kernels --csv "$out/benchmark.csv"
 exit $code

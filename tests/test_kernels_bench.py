@@ -29,6 +29,8 @@ OPERATIONS = {
     "coupling_forward",
     "coupling_inverse",
     "coupling_forward_backward",
+    "coupling_forward 9 sliced",
+    "coupling_forward 45 sliced",
     "additive_forward",
     "quantize",
     "bias_lrelu_into",
@@ -50,6 +52,7 @@ def test_gate_and_table(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(bench, "SIZES", {"tiny": (8, 12)})
     monkeypatch.setattr(bench, "DENSE", {"tiny": 3})
     monkeypatch.setattr(bench, "BLOCKS", ((9, 3),))
+    monkeypatch.setattr(bench, "SECONDS", 10**6)
     monkeypatch.setattr(bench, "_quantiles", lambda call: (call(), (1.0, 2.0, 3.0))[1])
     module = import_module("irnscale.kernels.dense_block")
     monkeypatch.setattr(module, "FEW_PIXELS", 16)
@@ -68,9 +71,11 @@ def test_gate_and_table(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     for name, value in {"is_available": True, "reset_peak_memory_stats": None, "max_memory_allocated": 0}.items():
         monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
-    timed = bench.measure(print)
+    kept: list[int] = []
+    timed = bench.measure(print, lambda rows: kept.append(len(rows)), compiling=True)
+    assert kept == list(range(1, len(chosen) + 1)), "after each row"
     assert {row.operation for row in timed if not row.correct} == {"haar_forward"}
-    bench.write_csv(timed, tmp_path / "kernels.csv")
+    (tmp_path / "kernels.csv").write_text(bench.as_csv(timed))
     with (tmp_path / "kernels.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(chosen)
@@ -80,6 +85,9 @@ def test_gate_and_table(monkeypatch, tmp_path, capsys):
         assert row["p50_ms"] == ("2.0" if right else "")
     out = capsys.readouterr().out
     assert out.count("WRONG") == len(broken)
+    monkeypatch.setattr(bench, "SECONDS", -1)
+    assert bench.measure(print) == []
+    assert "left out" in capsys.readouterr().out
 
 
 def test_measure_fits_and_its_commands_are_understood():

@@ -1,4 +1,4 @@
-"""Speed of each Triton kernel beside eager torch, `torch.compile` and a plain copy, on a CUDA device.
+"""Speed of each Triton kernel beside eager torch, a plain copy and, if asked for, `torch.compile`, on a CUDA device.
 
 An operation whose result is wrong in this very run gets no times. Bandwidth counts each operand once, read or
 written; the copy that it is compared with moves as much in the same run, just before.
@@ -9,9 +9,10 @@ from __future__ import annotations
 import csv
 import os
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from io import StringIO
 from typing import Any
 
 import torch
@@ -26,6 +27,8 @@ SIZES = {"4K": (2160, 3840), "tile 512": (512, 512)}
 """Height and width of the photograph; the operations run at the first level of the network on it."""
 DENSE = {"tile 512": 522, "tile 128": 138}
 """Side of what one dense block reads for a tile: its positions and a halo of five."""
+SECONDS = 55
+"""After so many no other operation is begun."""
 BLOCKS = ((9, 3), (3, 9), (45, 3), (3, 45))
 """Channels in and out of the dense blocks of IRN x4: p, and s or t, of both levels."""
 
@@ -127,6 +130,9 @@ def _cases(device: torch.device) -> Iterator[Case]:
                     moved=5 * _nbytes(x),
                     backward_of=lambda *v: reference.coupling_forward(*v)[0],
                 )
+                if layout == "channels_last" and dtype == torch.bfloat16:
+                    yield _coupling_as_used(device, size, 9, (height // 2, width // 2))
+                    yield _coupling_as_used(device, size, 45, (height // 4, width // 4))
                 yield case(
                     "additive_forward",
                     kernels.additive_forward,
@@ -157,6 +163,26 @@ def _cases(device: torch.device) -> Iterator[Case]:
             (empty,),
             _nbytes(empty),
         )
+
+
+def _coupling_as_used(device: torch.device, size: str, channels: int, sides: tuple[int, int]) -> Case:
+    """The engine's: a float32 state, s and t as the dense block's kernels leave them, slices of padded buffers."""
+
+    def image(channels: int, dtype: torch.dtype) -> Tensor:
+        return torch.randn(1, channels, *sides, device=device).to(dtype, memory_format=torch.channels_last)
+
+    x = image(channels, torch.float32)
+    s, t = (image(-(-channels // 16) * 16, torch.bfloat16)[:, :channels] for _ in range(2))
+    return Case(
+        f"coupling_forward {channels} sliced",
+        size,
+        torch.float32,
+        "channels_last",
+        lambda *v: kernels.coupling_forward(*v)[0],
+        lambda *v: reference.coupling_forward(*v)[0],
+        (x, s, t),
+        2 * _nbytes(x) + _nbytes(s, t),
+    )
 
 
 def _dense_block_case(device: torch.device, size: str, side: int, channels: int, out: int) -> Case:
@@ -217,7 +243,7 @@ def _quantiles(call: Callable[[], Any]) -> tuple[float, float, float]:
     return p20, p50, p80
 
 
-def _measure(case: Case, provenance: dict[str, str]) -> KernelTiming:
+def _measure(case: Case, provenance: dict[str, str], compiling: bool) -> KernelTiming:
     row = {
         "operation": case.operation,
         "size": case.size,
@@ -237,7 +263,7 @@ def _measure(case: Case, provenance: dict[str, str]) -> KernelTiming:
     _, eager, _ = _quantiles(lambda: case.definition(*case.operands))
     compiled = None
     # A prepared backward pass is already a graph of its own; the compiler has nothing to compile there.
-    if not case.backward_of:
+    if compiling and not case.backward_of:
         optimised = torch.compile(case.definition, dynamic=False)
         compiled = _quantiles(lambda: optimised(*case.operands))[1] / p50
     return KernelTiming(
@@ -278,8 +304,17 @@ def _line(row: KernelTiming) -> str:
     )
 
 
-def measure(say: Callable[[str], object]) -> list[KernelTiming]:
-    """Every operation in turn; `say` is given each line of the table as it is measured. Raises DeviceError on a CPU."""
+def measure(
+    say: Callable[[str], object],
+    keep: Callable[[list[KernelTiming]], object] = lambda rows: None,
+    *,
+    compiling: bool = False,
+) -> list[KernelTiming]:
+    """Every operation in turn, as many as SECONDS are enough for; what dense blocks take comes first.
+
+    `say` is given each line of the table as it is measured, and `keep` all rows so far. compiling: beside torch.compile
+    too, which takes seconds for each. Raises DeviceError on a CPU.
+    """
     if not torch.cuda.is_available():
         raise DeviceError("irnscale bench kernels needs a CUDA device", "on a CPU, try: irnscale bench")
     if not kernels.triton_available():
@@ -292,15 +327,21 @@ def measure(say: Callable[[str], object]) -> list[KernelTiming]:
     say(f"{provenance['gpu']}, torch {provenance['torch']}, triton {provenance['triton']}")
     say(f"{'operation':26}{'size':10}{'dtype':10}{'layout':15}  p20 ms  p50 ms  p80 ms    GB/s   copy  eager  compile")
     rows = []
+    start = time.monotonic()
     for case in _cases(torch.device("cuda")):
-        rows.append(_measure(case, provenance))
+        if time.monotonic() - start > SECONDS:
+            say(f"{SECONDS} seconds have passed: {case.operation}, {case.size}, and what comes after it are left out")
+            break
+        rows.append(_measure(case, provenance, compiling))
         say(_line(rows[-1]))
+        keep(rows)
     return rows
 
 
-def write_csv(rows: Sequence[KernelTiming], path: Path) -> None:
+def as_csv(rows: Sequence[KernelTiming]) -> str:
     """All fields of all rows, under their names."""
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, [f.name for f in fields(KernelTiming)])
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)
+    file = StringIO(newline="")
+    writer = csv.DictWriter(file, [f.name for f in fields(KernelTiming)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)
+    return file.getvalue()

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +14,9 @@ from irnscale.cli.options import DEBUG, DEVICE, MAX_MEMORY, PRECISION, TILE, par
 from irnscale.errors import ExitCode, UsageError
 from irnscale.jobs.backends import BACKENDS
 from irnscale.jobs.settings import Settings
+
+if TYPE_CHECKING:
+    from irnscale.bench.kernels import KernelTiming
 
 _THREADS = min(4, os.cpu_count() or 1)
 
@@ -25,7 +29,7 @@ _THREADS = min(4, os.cpu_count() or 1)
 @click.option("--batch", type=click.IntRange(min=1), default=16, show_default=True, help="`train`: crops in a step.")
 @click.option("--crop", type=click.IntRange(min=16), default=144, show_default=True, help="`train`: side of a crop.")
 @click.option("--cuda-graph", is_flag=True, help="`train`: the step as one CUDA graph.")
-@click.option("--compiled", is_flag=True, help="`roundtrip`: time the network under torch.compile, too.")
+@click.option("--compiled", is_flag=True, help="`roundtrip`, `kernels`: time torch.compile, too.")
 @click.option("--repeats", type=click.IntRange(min=1), default=5, show_default=True)
 @click.option("--data", type=click.Path(path_type=Path), help="`folder`: photographs to shrink.")
 @click.option(
@@ -84,7 +88,7 @@ def command(
         settings = Settings(device=device, precision=precision, tile=tile, max_memory=max_memory, threads=_THREADS)
         return _folder(data, backends or ("threads", "devices"), int(scale), workers, scheduler, settings, as_json)
     if what == "kernels":
-        return _kernels(Path(csv_path) if csv_path else None)
+        return _kernels(Path(csv_path) if csv_path else None, compiling=compiled)
     chosen = parse_size(size)
     assert chosen is not None
     if what == "large":
@@ -208,10 +212,15 @@ def _train(
     return ExitCode.OK
 
 
-def _kernels(csv_path: Path | None) -> int:
-    from irnscale.bench.kernels import measure, write_csv
+def _kernels(csv_path: Path | None, *, compiling: bool) -> int:
+    from irnscale.bench.kernels import as_csv, measure
+    from irnscale.images.atomic import check_writable, write_bytes_atomic
 
-    rows = measure(click.echo)
+    def keep(rows: Sequence[KernelTiming]) -> None:
+        if csv_path is not None:  # after each row, so that what ends the run early leaves what was measured
+            write_bytes_atomic(as_csv(rows).encode(), csv_path, overwrite=True)
+
     if csv_path is not None:
-        write_csv(rows, csv_path)
+        check_writable(csv_path, overwrite=True)
+    rows = measure(click.echo, keep, compiling=compiling)
     return ExitCode.OK if all(row.correct for row in rows) else ExitCode.INPUT
