@@ -3,7 +3,8 @@
 A lower one is one of the convolutions alone. The state between the steps, to which they are added, stays in
 float32, and so does what a dense block of few channels makes, which the picture itself is changed by. Rounded to
 bfloat16's 8 bits, it would cost irn-x2 0.035 dB on Set5 where it costs 0.013. Rounded weights and features cost
-nothing there.
+nothing there. What is left is mostly the picture, rounded where s and t read it: given to them as two channels of 8
+bits for each, it would cost irn-x2 0.005 dB, which is not done.
 """
 
 from __future__ import annotations

@@ -156,7 +156,7 @@ class Down:
         return [
             Remark(
                 "is gray, and its small image has one channel to hide detail in: with the three of gray=color the "
-                "result gains some 6 dB",
+                "result gains some 6 to 9 dB",
                 "gray",
             )
         ]
