@@ -112,8 +112,7 @@ print(" ".join(sorted(seen)))
 """
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("variants", ["few", "everything"])
+@pytest.mark.parametrize("variants", ["few", pytest.param("everything", marks=pytest.mark.slow)])
 def test_every_kernel_compiles(variants, tmp_path):
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     environment["TRITON_CACHE_DIR"] = str(tmp_path / "cache")
