@@ -105,6 +105,7 @@ def test_models(run, tmp_path):
             ["irn-x4", "x4", "down, up", "no", "shipped"],
             ["sr-x2", "x2", "up --sr", "no", "shipped"],
             ["sr-x4", "x4", "up --sr", "no", "shipped"],
+            ["srflow-x4", "x4", "up --sr", "no", "shipped"],
         ]
     shown = run("models", "show", "irn-x4")
     assert json.loads(shown.text)["sha256"] == find("irn-x4").card.sha256

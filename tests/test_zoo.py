@@ -218,7 +218,7 @@ def test_float16_storage(tmp_path):
 
 
 def test_shipped_models():
-    names = ["irn-jpeg-x2", "irn-jpeg-x4", "irn-sr-x4", "irn-x2", "irn-x4", "sr-x2", "sr-x4"]
+    names = ["irn-jpeg-x2", "irn-jpeg-x4", "irn-sr-x4", "irn-x2", "irn-x4", "sr-x2", "sr-x4", "srflow-x4"]
     assert [m.card.name for m in models()] == names
     for model in models():
         verify(model)
