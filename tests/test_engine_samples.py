@@ -34,9 +34,9 @@ def folder(monkeypatch, tmp_path):
     randomised(net.flow, gain=0.1)
     net.float()
     with torch.no_grad():
-        net.flow.modules_of(0)[1].bias.sub_(0.5)
-        for module in net.flow.modules_of(0)[1:2]:
-            module.log_scale.add_(1.5)
+        norm = net.flow.levels[0].module_list[1]
+        norm.bias.sub_(0.5)
+        norm.log_scale.add_(1.5)
     save_model(tmp_path / "models", "narrow", net.config, net.state_dict())
     return tmp_path / "models"
 

@@ -369,7 +369,7 @@ def test_initialise_reaches_trunk_and_subnets():
     for net in subnets:
         assert net.norm1.log_scale.abs().min() > 0
         assert net.norm2.log_scale.abs().min() > 0
-    injector = flow.modules_of(0)[7]
+    injector = flow.levels[0].module_list[7]
     assert isinstance(injector, AffineInjector)
     h = injector.subnet.norm1(injector.subnet.conv1(c[0]))
     torch.testing.assert_close(h.mean(dim=(0, 2, 3)), h.new_zeros(8), atol=1e-6, rtol=0)

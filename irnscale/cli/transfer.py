@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @QUALITY
 @SUBSAMPLING
 @click.option("--depth", type=click.Choice(["8", "16"]), default="8", show_default=True, help="Bits per channel.")
-@click.option("-m", "--model", metavar="NAME|FILE", help="An SRFlow [default: the one that is installed].")
+@click.option("-m", "--model", metavar="NAME|FILE", help="A model that draws samples [default: srflow-x4].")
 @click.option("-s", "--scale", type=int, help="TARGET is a small picture, to be enlarged so many times first.")
 @click.option("--box", metavar="X,Y,W,H", help="What of SOURCE is taken [default: all that fits].")
 @click.option("--at", metavar="X,Y", help="Where in TARGET its upper left corner comes [default: as in SOURCE].")
@@ -82,8 +82,8 @@ def command(
     stays. With --style the details of SOURCE replace those of TARGET, whose small picture stays; with --restore there
     is one picture, whose own details are made likely. Where SOURCE is transparent, TARGET shows.
 
-    It needs an SRFlow (see `irnscale models import` and `irnscale train srflow-x4-budget`), and is a matter of taste:
-    try several --temperature, --normalize and --seed.
+    What it makes agrees with the small picture of TARGET, and is a matter of taste: try several --temperature,
+    --normalize and --seed.
     """
     from irnscale import batch
     from irnscale.cli.progress import guarded_stdout
