@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -27,13 +28,9 @@ class FlowNetwork(SamplingNetwork):
     multiple = 2
     flow: Multiscale
     encoder: nn.Module
+    """Its `support`: small pixels on each side that a feature depends on."""
     feature_channels: int
     """Of the encoder's features."""
-
-    @property
-    def encoder_support(self) -> int:
-        """Small pixels on each side that a feature depends on."""
-        raise NotImplementedError
 
     @property
     def support(self) -> int:
@@ -45,7 +42,7 @@ class FlowNetwork(SamplingNetwork):
         reach = 0
         for level in range(self.flow.config.levels):
             reach = -(-reach // 2) + 2 * self.flow.config.steps + (1 if level < len(self.flow.splits) else 0)
-        whole = self.multiple * (reach + 2) + self.encoder_support
+        whole = self.multiple * (reach + 2) + cast(int, self.encoder.support)
         return -(-whole // self.multiple) * self.multiple
 
     @property
@@ -69,6 +66,11 @@ class FlowNetwork(SamplingNetwork):
     def set_training_dtype(self, dtype: torch.dtype | None) -> None:
         """The subnets' convolutions, too: a likelihood bears their rounding, a forward and an inverse pass do not."""
         super().set_compute_dtype(dtype)
+
+    def check_sides(self, lr: Tensor) -> None:
+        """Raise ValueError for LR whose sides are no multiples of `multiple`."""
+        if lr.shape[2] % self.multiple or lr.shape[3] % self.multiple:
+            raise ValueError(f"height and width must be multiples of {self.multiple}, got {tuple(lr.shape[2:])}")
 
     def latents(
         self, lr: Tensor, *, seed: int, temperature: float = 1.0, origin: tuple[int, int] = (0, 0)

@@ -57,15 +57,9 @@ class LiteFlow(FlowNetwork):
         """Places of the grid of HR/2^(level + 1) along a small pixel's side, at least 1."""
         return max(1, self.config.scale >> level + 1)
 
-    @property
-    def encoder_support(self) -> int:
-        """Small pixels on each side that a feature depends on."""
-        return self.encoder.support
-
     def features(self, lr: Tensor) -> list[Tensor]:
         """LR (N, 3, h, w), h and w even -> the plain network's features, (N, 4 channels, h, w), and m."""
-        if lr.shape[2] % self.multiple or lr.shape[3] % self.multiple:
-            raise ValueError(f"height and width must be multiples of {self.multiple}, got {tuple(lr.shape[2:])}")
+        self.check_sides(lr)
         joined = self.encoder.features(lr)
         return [joined.to(lr.dtype), self.encoder.picture(lr, joined)]
 

@@ -51,15 +51,9 @@ class SRFlow(FlowNetwork):
         )
         self.flow = Multiscale(flow)
 
-    @property
-    def encoder_support(self) -> int:
-        """Small pixels on each side that a feature depends on."""
-        return self.encoder.support
-
     def features(self, lr: Tensor) -> list[Tensor]:
         """LR (N, 3, h, w), h and w even -> a feature for each level, from HR/2 downwards, and those after the taps."""
-        if lr.shape[2] % self.multiple or lr.shape[3] % self.multiple:
-            raise ValueError(f"height and width must be multiples of {self.multiple}, got {tuple(lr.shape[2:])}")
+        self.check_sides(lr)
         found, taps = self.encoder(lr, tuple(self.config.taps))
         assert taps is not None
         used = self.config.levels - 2  # of the enlargements
