@@ -9,8 +9,9 @@ from test_flow_layers import randomised
 from torch import Tensor, nn
 
 from irnscale.networks.families.rrdb import RRDBConfig
-from irnscale.networks.families.srflow import SCALES, SRFlowConfig
+from irnscale.networks.families.srflow import SRFlowConfig
 from irnscale.networks.flow import LOG_SCALES, Multiscale
+from irnscale.networks.flow_config import SCALES
 from irnscale.networks.network import pad_to
 from irnscale.networks.rrdb import RRDB, RRDBEncoder, RRDBNet
 from irnscale.networks.srflow import SRFlow

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from irnscale.kernels import philox_normal
-from irnscale.networks.flow import Multiscale
-from irnscale.networks.network import SamplingNetwork
+from irnscale.networks.flow import FlowConfig, Multiscale
+from irnscale.networks.flow_config import FlowNetworkConfig
+from irnscale.networks.network import IMAGE_CHANNELS, SamplingNetwork
 
 FEATURE_MAPS = 7
 """Maps of the encoder's features that are in memory at once."""
@@ -31,6 +32,21 @@ class FlowNetwork(SamplingNetwork):
     """Its `support`: small pixels on each side that a feature depends on."""
     feature_channels: int
     """Of the encoder's features."""
+
+    @staticmethod
+    def build_flow(config: FlowNetworkConfig, condition: int) -> Multiscale:
+        """The flow of a configuration, untrained; `condition`: channels of the condition of each level."""
+        return Multiscale(
+            FlowConfig(
+                channels=IMAGE_CHANNELS,
+                levels=config.levels,
+                steps=config.flow_steps,
+                hidden=config.flow_hidden,
+                condition=condition,
+                scale=config.flow_scale,
+                mixing=config.flow_mixing,
+            )
+        )
 
     @property
     def support(self) -> int:

@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from irnscale.networks.families.liteflow import LiteFlowConfig
-from irnscale.networks.flow import FlowConfig, Multiscale
 from irnscale.networks.flow_network import FlowNetwork
 from irnscale.networks.network import IMAGE_CHANNELS
 from irnscale.networks.super_resolution import SRNet
@@ -41,17 +40,7 @@ class LiteFlow(FlowNetwork):
             nn.Conv2d(IMAGE_CHANNELS * 4 ** (level + 1), config.condition, 1, bias=False)
             for level in range(config.levels)
         )
-        self.flow = Multiscale(
-            FlowConfig(
-                channels=IMAGE_CHANNELS,
-                levels=config.levels,
-                steps=config.flow_steps,
-                hidden=config.flow_hidden,
-                condition=config.condition,
-                scale=config.flow_scale,
-                mixing=config.flow_mixing,
-            )
-        )
+        self.flow = self.build_flow(config, config.condition)
 
     def _finer(self, level: int) -> int:
         """Places of the grid of HR/2^(level + 1) along a small pixel's side, at least 1."""

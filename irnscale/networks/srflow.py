@@ -9,9 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from irnscale.networks.families.srflow import SRFlowConfig
-from irnscale.networks.flow import FlowConfig, Multiscale
 from irnscale.networks.flow_network import FlowNetwork
-from irnscale.networks.network import IMAGE_CHANNELS
 from irnscale.networks.rrdb import CHANNELS, RRDBEncoder, RRDBHead
 
 
@@ -40,16 +38,7 @@ class SRFlow(FlowNetwork):
         read = CHANNELS * (1 + len(config.taps))
         if config.adapter:
             self.adapters.extend(nn.Conv2d(read, config.adapter, 1) for _ in range(config.levels))
-        flow = FlowConfig(
-            channels=IMAGE_CHANNELS,
-            levels=config.levels,
-            steps=config.flow_steps,
-            hidden=config.flow_hidden,
-            condition=config.adapter or read,
-            scale=config.flow_scale,
-            mixing=config.flow_mixing,
-        )
-        self.flow = Multiscale(flow)
+        self.flow = self.build_flow(config, config.adapter or read)
 
     def features(self, lr: Tensor) -> list[Tensor]:
         """LR (N, 3, h, w), h and w even -> a feature for each level, from HR/2 downwards, and those after the taps."""
