@@ -76,6 +76,18 @@ def test_what_changes_the_picture_is_not_rounded_to_bfloat16(way, monkeypatch):
     assert (got.bfloat16().float() - 5 - wanted).norm() > 0.1 * wanted.norm(), "or the test says nothing"
 
 
+@pytest.mark.parametrize("border", BORDERS, ids=str)
+@torch.inference_mode()
+def test_what_rounding_took_is_as_good_as_float32(border, monkeypatch):
+    subnets = PackedSubnets([fine()], torch.bfloat16)
+    x = torch.rand(2, 9, 19, 23)
+    (got,) = subnets(x, Border(*border))
+    monkeypatch.setattr(packed, "has_adding_convolution", lambda: False)
+    (wanted,) = subnets(x, Border(*border))
+    assert got.dtype == wanted.dtype == torch.float32
+    assert (got - wanted).abs().max() < 2**-14 * (wanted - 5).abs().max()
+
+
 @pytest.mark.parametrize("way", [PackedSubnets, FusedSubnets], ids=lambda way: way.__name__)
 def test_nor_is_a_constant(way):
     block = fine()

@@ -1,20 +1,21 @@
 """Dense blocks on the CPU, arranged for oneDNN: no work in the halo that is not needed, and nothing wasted on padding.
 
-- Each convolution gives only what the later ones still need: one row and column less of the halo on each side,
-  but at the image's border, where zeros are padded.
+- Each convolution gives only the rows that the later ones still need: one less of the halo at the top and the bottom,
+  but at the image's border, where zeros are padded. Columns beside the tile stay, and become wrong one by one from
+  outside: without them, a feature would not be one piece of memory, and concatenations take four times as long.
 - LeakyReLU is part of the convolution, where torch offers that (it is what its own compiler uses).
 - Vector units compute 16 output channels at a time. The last convolution of p has 3, so its three columns of
   weights are laid side by side as 9 channels of a 3 x 1 convolution, and the results are added, shifted: a third of
   the work.
-- It is one of float32 whatever the others are, see `engine.precision`.
-- s and t read the same x, so that their first convolutions are one.
+- Its result is one of float32 whatever the convolutions are, see `engine.precision`: in bfloat16, what rounding took
+  is computed by the same convolution once more, see `convolve_finely`.
 - A block whose last convolution has zero weights gives its bias and is not run: many a trained s is a constant.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 
 import torch
 import torch.nn.functional as F
@@ -54,16 +55,61 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor, padding: tuple[int, int], 
     return F.leaky_relu_(y, SLOPE) if activate else y
 
 
+@cache
+def has_adding_convolution() -> bool:
+    """Whether torch has oneDNN's convolution that is added to what is there, and rounds to bfloat16 only after that.
+
+    In channels-last; contiguous, it rounds before.
+    """
+    try:
+        draw = partial(torch.randn, generator=torch.Generator().manual_seed(0))
+        last = {"dtype": torch.bfloat16, "memory_format": torch.channels_last}
+        x, weight = draw(1, 32, 5, 5).to(**last), draw(9, 32, 3, 1).to(**last)
+        wanted = F.conv2d(x.float(), weight.float())
+        got = _finely(x, weight, (0, 0))
+    except (AttributeError, RuntimeError):
+        return False
+    return bool(torch.allclose(got, wanted, atol=1e-3, rtol=1e-4))
+
+
+def _finely(x: Tensor, weight: Tensor, padding: tuple[int, int]) -> Tensor:
+    rounded = F.conv2d(x, weight, padding=padding)
+    rest = rounded.neg()
+    torch.ops.mkldnn._convolution_pointwise_.binary(
+        rest, x, weight, None, list(padding), [1, 1], [1, 1], 1, "add", 1.0, None, [], None
+    )
+    return rounded.float().add_(rest)
+
+
+def convolve_finely(x: Tensor, weight: Tensor, bias: Tensor, padding: tuple[int, int]) -> Tensor:
+    """A convolution with a result in float32, of bfloat16 or float32; `bias` is in float32.
+
+    torch gives results in the dtype of the operands alone. The sums are of float32 inside, though: the same sums less
+    the rounded ones are what rounding took, which has 8 bits of its own. Where a processor has AMX, that is a tenth of
+    the time of the convolution in float32.
+    """
+    if weight.dtype == torch.bfloat16 and has_adding_convolution():
+        return _finely(x, weight, padding).add_(bias.view(1, -1, 1, 1))
+    x = x.to(torch.float32, memory_format=torch.channels_last)
+    return F.conv2d(x, weight.float(), bias, padding=padding)
+
+
 def reach(border: Border, layer: int) -> Sides:
-    """How far beyond the target the result of this layer (0: the source) is needed."""
-    left = DenseBlock.support - layer
-    return tuple(min(side, left) for side in border)  # type: ignore[return-value]
+    """How far beyond the target the result of this layer (0: the source) goes; rows only as far as they are needed."""
+    top, bottom = (min(side, DenseBlock.support - layer) for side in border[:2])
+    return top, bottom, border.left, border.right
 
 
 def crop(x: Tensor, have: Sides, want: Sides) -> Tensor:
     """`x`, which reaches as far as `have`, as far as `want`."""
     top, bottom, left, right = (a - b for a, b in zip(have, want, strict=True))
     return x[:, :, top : x.shape[2] - bottom, left : x.shape[3] - right]
+
+
+def concatenation(features: Sequence[Tensor], border: Border, have: Sides) -> Tensor:
+    """The source and the first features, each as far as `have`."""
+    cropped = [crop(feature, reach(border, layer), have) for layer, feature in enumerate(features)]
+    return torch.cat(cropped, dim=1) if len(cropped) > 1 else cropped[0]
 
 
 class PackedBlock:
@@ -78,44 +124,37 @@ class PackedBlock:
         self.out_channels = out = block.out_channels
         self.by_columns = 3 * out <= LANES  # with more channels the additions cost what the convolution saves
         if self.by_columns:
-            last = result_of(out, dtype)
-            weight, bias = block.conv5.weight.detach().to(last), block.parameter_list[9].detach().to(last)
-            columns = [weight[:, :, :, k : k + 1] for k in range(3)]
+            columns = [self.weights[4][:, :, :, k : k + 1] for k in range(3)]
             self.weights[4] = torch.cat(columns).contiguous(memory_format=torch.channels_last)
+            bias = block.parameter_list[9].detach().to(result_of(out, dtype))
             none = torch.zeros_like(bias)
             self.biases[4] = torch.cat((none, bias, none))
-
-    def rest(self, features: Sequence[Tensor], border: Border) -> Tensor:
-        """The result on the target, from the source in the dtype of the weights and the first feature."""
-        found = list(features)
-        for layer in range(len(found), 6):
-            have, want = reach(border, layer - 1), reach(border, layer)
-            sources = [crop(f, reach(border, k), have) for k, f in enumerate(found)]
-            source = torch.cat(sources, dim=1)
-            if layer == 5:
-                return self._last(source, have)
-            found.append(layer_of(source, self.weights[layer - 1], self.biases[layer - 1], have, want))
-        raise AssertionError("a dense block has five convolutions")
 
     def __call__(self, source: Tensor, border: Border) -> Tensor:
         """(N, C, h + halo, w + halo) of any dtype -> (N, C', h, w)."""
         if self.constant is not None:
             height, width = border.crop(source).shape[2:]
-            return self.constant.constant(source.shape[0], height, width, self.weights[4].dtype)
-        x = source.to(self.weights[0].dtype, memory_format=torch.channels_last)
-        first = layer_of(x, self.weights[0], self.biases[0], reach(border, 0), reach(border, 1))
-        return self.rest((x, first), border)
+            return self.constant.constant(source.shape[0], height, width, self.biases[4].dtype)
+        features = [source.to(self.weights[0].dtype, memory_format=torch.channels_last)]
+        for layer in range(1, 5):
+            have, want = reach(border, layer - 1), reach(border, layer)
+            read = concatenation(features, border, have)
+            features.append(layer_of(read, self.weights[layer - 1], self.biases[layer - 1], have, want))
+        have = reach(border, 4)
+        return self._last(concatenation(features, border, have), have)
 
     def _last(self, source: Tensor, have: Sides) -> Tensor:
         """The fifth convolution, on the target."""
-        none = (0, 0, 0, 0)
+        (top, bottom), (left, right) = have[:2], have[2:]
         if not self.by_columns:
-            return layer_of(source, self.weights[4], self.biases[4], have, none, activate=False)
-        rows = (*have[:2], 0, 0)
-        source = source.to(self.weights[4].dtype, memory_format=torch.channels_last)
-        y = layer_of(source, self.weights[4], self.biases[4], rows, none, activate=False)
-        out, (left, right) = self.out_channels, have[2:]
-        width = y.shape[3] - left - right
+            y = layer_of(source, self.weights[4], self.biases[4], have, (0, 0, left, right), activate=False)
+            return crop(y, (0, 0, left, right), (0, 0, 0, 0))
+        # Rows are padded at the image's border alone, and on both sides alike.
+        padding = int(not (top and bottom))
+        y = convolve_finely(source, self.weights[4], self.biases[4], (padding, 0))
+        y = crop(y, (padding and top, padding and bottom, left, right), (0, 0, min(left, 1), min(right, 1)))
+        left, right = min(left, 1), min(right, 1)
+        out, width = self.out_channels, y.shape[3] - left - right
         result = y[:, out : 2 * out, :, left : left + width].clone()
         # column x takes its neighbours' products from x - 1 and x + 1; beyond the image's border there are none
         result[..., 1 - left :].add_(y[:, :out, :, : width - 1 + left])
@@ -130,8 +169,6 @@ def layer_of(source: Tensor, weight: Tensor, bias: Tensor, have: Sides, want: Si
     is cropped.
     """
     short = [int(a == b) for a, b in zip(have, want, strict=True)]
-    if weight.shape[3] == 1:
-        short[2:] = 0, 0
     padding = max(short[:2]), max(short[2:])
     y = convolve(source, weight, bias, padding, activate)
     extra = [pad - own for pad, own in zip((padding[0],) * 2 + (padding[1],) * 2, short, strict=True)]
@@ -143,19 +180,10 @@ class PackedSubnets:
 
     def __init__(self, blocks: Sequence[DenseBlock], dtype: torch.dtype) -> None:
         self._blocks = [PackedBlock(block, dtype) for block in blocks]
-        self._apart = len(blocks) == 1 or any(block.constant is not None for block in self._blocks)
-        first = torch.cat([block.weights[0] for block in self._blocks])
-        self._first = first.contiguous(memory_format=torch.channels_last)
-        self._bias = torch.cat([block.biases[0] for block in self._blocks])
 
     def __call__(self, source: Tensor, border: Border) -> Results:
         """See `Subnets`."""
-        if self._apart:
-            return tuple(block(source, border) for block in self._blocks)
-        x = source.to(self._first.dtype, memory_format=torch.channels_last)
-        all_first = layer_of(x, self._first, self._bias, reach(border, 0), reach(border, 1))
-        firsts = torch.split(all_first, [block.weights[0].shape[0] for block in self._blocks], dim=1)
-        return tuple(block.rest((x, first), border) for block, first in zip(self._blocks, firsts, strict=True))
+        return tuple(block(source, border) for block in self._blocks)
 
 
 def packs(modules: Sequence[nn.Module], dtype: torch.dtype) -> bool:

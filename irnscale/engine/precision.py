@@ -24,7 +24,7 @@ EXACT = "float32"
 """What others are compared with."""
 FEW_CHANNELS = 5
 """Results of so many channels are not rounded to fewer than 32 bits."""
-LOWERED = " 2"
+LOWERED = " 3"
 """Changes when a lower precision would give other pictures, so that no kept measurement is taken for a new one."""
 
 
