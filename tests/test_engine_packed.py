@@ -76,6 +76,22 @@ def test_what_changes_the_picture_is_not_rounded_to_bfloat16(way, monkeypatch):
     assert (got.bfloat16().float() - 5 - wanted).norm() > 0.1 * wanted.norm(), "or the test says nothing"
 
 
+@pytest.mark.parametrize("channels", [3, 9, 12, 45])
+@torch.inference_mode()
+def test_no_width_changes_a_sample(channels):
+    block = DenseBlock(channels, 9)
+    for conv in block.convolutions:
+        torch.nn.init.normal_(conv.weight, std=conv.weight[0].numel() ** -0.5)
+    # Large sums that cancel, so that their order counts.
+    block.conv1.weight -= block.conv1.weight.mean(dim=(1, 2, 3), keepdim=True)
+    subnets, edge = PackedSubnets([block], torch.bfloat16), Border(5, 5, 5, 5)
+    x = 100 + torch.randn(1, channels, 40, 90)
+    (whole,) = subnets(x, edge)
+    for width in range(1, 60, 5):
+        (got,) = subnets(x[..., 7 : 17 + width], edge)
+        assert torch.equal(got, whole[..., 7 : 7 + width]), width
+
+
 @pytest.mark.parametrize("border", BORDERS, ids=str)
 @torch.inference_mode()
 def test_what_rounding_took_is_as_good_as_float32(border, monkeypatch):

@@ -25,6 +25,7 @@ from irnscale.engine.precision import result_of
 from irnscale.engine.subnets import Border, Results, as_dense
 from irnscale.networks import DenseBlock
 from irnscale.networks.dense_block import SLOPE
+from irnscale.networks.widening import missing_channels, widen
 
 LANES = 16
 Sides = tuple[int, int, int, int]
@@ -63,8 +64,8 @@ def has_adding_convolution() -> bool:
     """
     try:
         draw = partial(torch.randn, generator=torch.Generator().manual_seed(0))
-        last = {"dtype": torch.bfloat16, "memory_format": torch.channels_last}
-        x, weight = draw(1, 32, 5, 5).to(**last), draw(9, 32, 3, 1).to(**last)
+        laid = partial(torch.Tensor.to, dtype=torch.bfloat16, memory_format=torch.channels_last)
+        x, weight = laid(draw(1, 32, 5, 5)), laid(draw(9, 32, 3, 1))
         wanted = F.conv2d(x.float(), weight.float())
         got = _finely(x, weight, (0, 0))
     except (AttributeError, RuntimeError):
@@ -117,9 +118,8 @@ class PackedBlock:
 
     def __init__(self, block: DenseBlock, dtype: torch.dtype) -> None:
         self.constant = block if block.is_constant else None
-        self.weights = [
-            conv.weight.detach().to(dtype, memory_format=torch.channels_last) for conv in block.convolutions
-        ]
+        self.extra = missing_channels(block.in_channels, dtype)
+        self.weights = [self._widened(conv.weight.detach(), block.in_channels, dtype) for conv in block.convolutions]
         self.biases = [conv.bias.detach().to(dtype) for conv in block.convolutions if conv.bias is not None]
         self.out_channels = out = block.out_channels
         self.by_columns = 3 * out <= LANES  # with more channels the additions cost what the convolution saves
@@ -130,12 +130,17 @@ class PackedBlock:
             none = torch.zeros_like(bias)
             self.biases[4] = torch.cat((none, bias, none))
 
+    def _widened(self, weight: Tensor, source: int, dtype: torch.dtype) -> Tensor:
+        """`weight` for a source with `extra` channels more, which it does not read."""
+        wide = torch.cat((widen(weight[:, :source], self.extra), weight[:, source:]), dim=1)
+        return wide.to(dtype, memory_format=torch.channels_last)
+
     def __call__(self, source: Tensor, border: Border) -> Tensor:
         """(N, C, h + halo, w + halo) of any dtype -> (N, C', h, w)."""
         if self.constant is not None:
             height, width = border.crop(source).shape[2:]
             return self.constant.constant(source.shape[0], height, width, self.biases[4].dtype)
-        features = [source.to(self.weights[0].dtype, memory_format=torch.channels_last)]
+        features = [widen(source, self.extra).to(self.weights[0].dtype, memory_format=torch.channels_last)]
         for layer in range(1, 5):
             have, want = reach(border, layer - 1), reach(border, layer)
             read = concatenation(features, border, have)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from irnscale.networks.dense_block import SLOPE, DenseBlock
 from irnscale.networks.families.rrdb import RRDBConfig
 from irnscale.networks.network import IMAGE_CHANNELS, SuperResolutionNetwork
+from irnscale.networks.widening import convolve_few
 
 CHANNELS = 64
 """Of the features between blocks, in every published network."""
@@ -73,7 +74,7 @@ class RRDBEncoder(nn.Module):
         assert layer.bias is not None
         dtype = self.compute_dtype or layer.weight.dtype
         given = x.to(dtype, memory_format=torch.channels_last)
-        return F.conv2d(given, layer.weight.to(dtype), layer.bias.to(dtype), padding=1).to(x.dtype)
+        return convolve_few(given, layer.weight, layer.bias, dtype).to(x.dtype)
 
     def forward(self, x: Tensor, taps: tuple[int, ...] = ()) -> tuple[list[Tensor], Tensor | None]:
         """Features (N, 64, h 2^k, w 2^k) for k = 0 .. upconvs, each before its LeakyReLU, and those after the blocks

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from irnscale.networks.families.sr import SRConfig
 from irnscale.networks.network import IMAGE_CHANNELS, SuperResolutionNetwork
+from irnscale.networks.widening import convolve_few
 
 JOINED = 4
 """Maps of all channels that `SRNet.features` joins."""
@@ -122,7 +123,8 @@ class SRNet(SuperResolutionNetwork):
     def features(self, x: Tensor) -> Tensor:
         """LR (N, 3, h, w) in [0, 1] -> the joined features that its large picture is made of, (N, 4 channels, h, w)."""
         with self._lowered(x.device):
-            first = y = self.head((x - 0.5).to(self.head.weight.dtype))
+            assert self.head.bias is not None
+            first = y = convolve_few(x - 0.5, self.head.weight, self.head.bias, self._dtype)
             kept = []
             for block in self.blocks:
                 y = block(y)
@@ -136,7 +138,10 @@ class SRNet(SuperResolutionNetwork):
         own = x.repeat_interleave(self.scale**2, dim=1)
         return F.pixel_shuffle(change.to(x.dtype) + own, self.scale)
 
+    @property
+    def _dtype(self) -> torch.dtype:
+        return self.compute_dtype or self.head.weight.dtype
+
     def _lowered(self, device: torch.device) -> torch.autocast:
-        dtype = self.compute_dtype or self.head.weight.dtype
-        lowered = dtype != self.head.weight.dtype
-        return torch.autocast(device.type, dtype if lowered else None, enabled=lowered)
+        lowered = self._dtype != self.head.weight.dtype
+        return torch.autocast(device.type, self._dtype if lowered else None, enabled=lowered)
