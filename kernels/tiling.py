@@ -158,7 +158,8 @@ def to_grey_level(value: tl.tensor, LEVELS: tl.constexpr) -> Any:
     The clamp comes after the product, so that no compiler can fuse the product into the rounding (an FMA
     rounds once and would move ties); it is the same clamp, since LEVELS x is monotone and exact at 0 and 1.
     """
-    scaled = tl.minimum(tl.maximum(value * LEVELS, 0.0), LEVELS)
+    # What a maximum makes of NaN depends on the version of Triton's interpreter.
+    scaled = tl.minimum(tl.maximum(tl.where(value == value, value * LEVELS, 0.0), 0.0), LEVELS)
     # Adding 1.5 * 2^(mantissa bits) leaves no fraction bits: IEEE addition itself rounds half to even.
     if value.dtype == tl.float64:
         return (scaled + 6755399441055744.0) - 6755399441055744.0
