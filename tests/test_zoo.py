@@ -60,7 +60,7 @@ def imported(state, path: Path) -> dict[str, torch.Tensor]:
 def test_official_weights_are_imported_exactly(tmp_path, name, prefix):
     torch.save(official(name, prefix), tmp_path / "their.pth")
     config, tensors = read_official(tmp_path / "their.pth")
-    assert config == IRNConfig(scale=find(name).card.scale)
+    assert config == IRNConfig(**find(name).card.architecture)
     own = {key: value.float() for key, value in load_file(find(name).weights).items()}
     assert tensors.keys() == own.keys()
     assert all(torch.equal(tensors[key], own[key]) for key in own)
