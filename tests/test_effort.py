@@ -31,7 +31,7 @@ def test_effort_restores_better(run, tmp_path, scale, mode, options):
     common = ["down", "p.png", "-s", scale, "--overwrite", *options]
     name = "p_down{}x.{}".format(scale, "jpg" if "jpg" in options else "png")
     scores = []
-    for effort in (0, 3):
+    for effort in (0, 5):
         assert run(*common, "--effort", effort).code == 0
         assert run("up", name, "-o", "back.png", "--overwrite", "--detail", "none").code == 0
         scores.append(decibel(*(np.asarray(Image.open(tmp_path / f).convert("RGB")) for f in ("p.png", "back.png"))))
