@@ -150,14 +150,14 @@ class PackedBlock:
 
     def _last(self, source: Tensor, have: Sides) -> Tensor:
         """The fifth convolution, on the target."""
-        (top, bottom), (left, right) = have[:2], have[2:]
+        left, right = have[2:]
+        want = (0, 0, left, right)
         if not self.by_columns:
-            y = layer_of(source, self.weights[4], self.biases[4], have, (0, 0, left, right), activate=False)
-            return crop(y, (0, 0, left, right), (0, 0, 0, 0))
-        # Rows are padded at the image's border alone, and on both sides alike.
-        padding = int(not (top and bottom))
+            y = layer_of(source, self.weights[4], self.biases[4], have, want, activate=False)
+            return crop(y, want, (0, 0, 0, 0))
+        padding, top, bottom = row_padding(have, want)
         y = convolve_finely(source, self.weights[4], self.biases[4], (padding, 0))
-        y = crop(y, (padding and top, padding and bottom, left, right), (0, 0, min(left, 1), min(right, 1)))
+        y = crop(y, (top, bottom, left, right), (0, 0, min(left, 1), min(right, 1)))
         left, right = min(left, 1), min(right, 1)
         out, width = self.out_channels, y.shape[3] - left - right
         result = y[:, out : 2 * out, :, left : left + width].clone()
@@ -167,17 +167,24 @@ class PackedBlock:
         return result
 
 
-def layer_of(source: Tensor, weight: Tensor, bias: Tensor, have: Sides, want: Sides, activate: bool = True) -> Tensor:
-    """One convolution from a source that reaches as far as `have` to a result that reaches as far as `want`.
+def row_padding(have: Sides, want: Sides) -> tuple[int, int, int]:
+    """Rows of zeros that oneDNN pads above and below, alike, and rows of the result that are too many above and below.
 
-    Where both reach equally far is the image's border, and zeros are padded. oneDNN pads both sides alike; the surplus
-    is cropped.
+    Where a source reaches no further than its result is the image's border, beyond which there are zeros.
     """
-    short = [int(a == b) for a, b in zip(have, want, strict=True)]
-    padding = max(short[:2]), max(short[2:])
-    y = convolve(source, weight, bias, padding, activate)
-    extra = [pad - own for pad, own in zip((padding[0],) * 2 + (padding[1],) * 2, short, strict=True)]
-    return crop(y, (extra[0], extra[1], extra[2], extra[3]), (0, 0, 0, 0)) if any(extra) else y
+    short = [int(a == b) for a, b in zip(have[:2], want[:2], strict=True)]
+    padding = max(short)
+    return padding, padding - short[0], padding - short[1]
+
+
+def layer_of(source: Tensor, weight: Tensor, bias: Tensor, have: Sides, want: Sides, activate: bool = True) -> Tensor:
+    """One 3 x 3 convolution from a source that reaches as far as `have` to a result whose rows reach as far as `want`.
+
+    Its columns reach as far as those of the source, with zeros beyond.
+    """
+    padding, top, bottom = row_padding(have, want)
+    y = convolve(source, weight, bias, (padding, 1), activate)
+    return y[:, :, top : y.shape[2] - bottom]
 
 
 class PackedSubnets:
