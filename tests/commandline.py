@@ -17,6 +17,7 @@ from conftest import synthetic_photo
 from PIL import Image, PngImagePlugin
 
 from irnscale.cli.main import main
+from irnscale.zoo import combined_name, compose
 from irnscale.zoo.store import shipped_folder
 
 KEYWORD = "irnscale"
@@ -40,6 +41,11 @@ class Result:
 
 
 Run = Callable[..., Result]
+
+
+def shipped_name(scale: int, *, jpeg_resistant: bool = False) -> str:
+    """What `-s` takes: the newest generation of each family, whatever that is called."""
+    return combined_name(compose(scale, jpeg_resistant=jpeg_resistant))
 
 
 def runner(capfdbinary, monkeypatch) -> Run:

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from commandline import Run, astronaut, decibel, picture, pixels, resave, runner
+from commandline import Run, astronaut, decibel, picture, pixels, resave, runner, shipped_name
 from PIL import Image
 
 LOSSY = [("jpg", ()), ("avif", ()), ("webp", ("-q", "90"))]
@@ -28,9 +28,9 @@ def test_a_lossy_format_takes_the_model_that_survives_it(run, tmp_path, suffix, 
     photos = [picture(tmp_path / "a.png"), picture(tmp_path / "b.png")]
     result = run("down", *photos, "-f", suffix, *options)
     assert (result.code, len(result.lines)) == (0, 1), "said once, for all inputs"
-    assert f"{suffix} is lossy: irn-jpeg-x4" in result.lines[0]
+    assert f"{suffix} is lossy: {shipped_name(4, jpeg_resistant=True)}" in result.lines[0]
     assert "--no-jpeg-resistant" in result.lines[0]
-    assert model_of(run, tmp_path / f"a_down4x.{suffix}") == "irn-jpeg-x4"
+    assert model_of(run, tmp_path / f"a_down4x.{suffix}") == shipped_name(4, jpeg_resistant=True)
     result = run("up", tmp_path / f"a_down4x.{suffix}")
     assert (result.code, result.lines) == (0, [])
     assert pixels(tmp_path / "a_up4x.png").shape == (14, 21, 3)
@@ -39,13 +39,13 @@ def test_a_lossy_format_takes_the_model_that_survives_it(run, tmp_path, suffix, 
 @pytest.mark.parametrize(
     ("options", "model"),
     [
-        (("-o", "s.jpg", "-s", "2"), "irn-jpeg-x2"),
-        (("-o", "s.jpg", "-s", "8"), "irn-jpeg-x4+irn-jpeg-x2"),
-        (("-o", "s.jpg", "--jpeg-resistant"), "irn-jpeg-x4"),
+        (("-o", "s.jpg", "-s", "2"), shipped_name(2, jpeg_resistant=True)),
+        (("-o", "s.jpg", "-s", "8"), shipped_name(8, jpeg_resistant=True)),
+        (("-o", "s.jpg", "--jpeg-resistant"), shipped_name(4, jpeg_resistant=True)),
         (("-o", "s.jpg", "-m", "irn-jpeg-x2"), "irn-jpeg-x2"),
-        (("-o", "s.png", "--jpeg-resistant", "-s", "2"), "irn-jpeg-x2"),
-        (("-o", "s.webp"), "irn-x4"),
-        (("-o", "s.png"), "irn-x4"),
+        (("-o", "s.png", "--jpeg-resistant", "-s", "2"), shipped_name(2, jpeg_resistant=True)),
+        (("-o", "s.webp"), shipped_name(4)),
+        (("-o", "s.png"), shipped_name(4)),
     ],
 )
 def test_which_model_is_taken(run, tmp_path, monkeypatch, options, model):
@@ -64,7 +64,7 @@ def test_a_plain_model_in_a_lossy_format_warns(run, tmp_path, suffix, options, d
     result = run("down", *photos, "-f", suffix, *options, *declined)
     assert (result.code, len(result.warnings), len(result.lines)) == (0, 1, 1)
     assert "lossy" in result.lines[0]
-    assert model_of(run, tmp_path / f"a_down4x.{suffix}") == "irn-x4"
+    assert model_of(run, tmp_path / f"a_down4x.{suffix}") == (declined[1] if "-m" in declined else shipped_name(4))
     result = run("up", tmp_path / f"a_down4x.{suffix}")
     assert (result.code, len(result.warnings), len(result.lines)) == (0, 1, 1)
 
@@ -85,7 +85,11 @@ def _plain_only(broken=None):
 def test_without_a_record_the_format_decides(run, tmp_path):
     run("down", picture(tmp_path / "a.png", 64, 48), "-f", "jpg")
     bare = resave(tmp_path / "a_down4x.jpg", tmp_path / "bare.jpg", lambda image: image, record=False)
-    for options, model in (((), "irn-jpeg-x4"), (("--no-jpeg-resistant",), "irn-x4"), (("-m", "irn-x4"), "irn-x4")):
+    for options, model in (
+        ((), shipped_name(4, jpeg_resistant=True)),
+        (("--no-jpeg-resistant",), shipped_name(4)),
+        (("-m", "irn-x4"), "irn-x4"),
+    ):
         result = run("up", bare, "-s", "4", "--overwrite", *options)
         assert (result.code, len(result.warnings)) == (0, 1)
         assert model_of(run, tmp_path / "bare_up4x.png") == model
@@ -94,7 +98,7 @@ def test_without_a_record_the_format_decides(run, tmp_path):
     assert model_of(run, tmp_path / "c.png") == "sr-x4"
     result = run("up", tmp_path / "a_down4x.jpg", "--no-jpeg-resistant", "--overwrite")
     assert result.code == 2
-    assert "a JPEG-resistant model (irn-jpeg-x4)" in result.lines[0]
+    assert f"a JPEG-resistant model ({shipped_name(4, jpeg_resistant=True)})" in result.lines[0]
 
 
 @pytest.mark.parametrize(("scale", "gain"), [(2, 0.5), (4, 0.5)])
@@ -120,8 +124,8 @@ def test_check_takes_the_same_model(run, tmp_path):
     photo = picture(tmp_path / "a.png", 64, 48)
     result = run("check", photo, "-f", "jpg", "--json")
     assert (result.code, len(result.lines)) == (0, 1)
-    assert "irn-jpeg-x4" in result.lines[0]
-    assert json.loads(result.text)["model"] == "irn-jpeg-x4"
+    assert shipped_name(4, jpeg_resistant=True) in result.lines[0]
+    assert json.loads(result.text)["model"] == shipped_name(4, jpeg_resistant=True)
     result = run("check", photo, "-f", "jpg", "--json", "--no-jpeg-resistant")
     assert (result.code, len(result.warnings)) == (0, 1)
-    assert json.loads(result.text)["model"] == "irn-x4"
+    assert json.loads(result.text)["model"] == shipped_name(4)

@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 import pytest
-from commandline import KEYWORD, Run, astronaut, decibel, files, picture, pixels, resave, runner
+from commandline import KEYWORD, Run, astronaut, decibel, files, picture, pixels, resave, runner, shipped_name
 from conftest import synthetic_photo
 from PIL import Image
 
@@ -132,9 +132,9 @@ def small(run, tmp_path):
     ("options", "given", "recorded"),
     [
         (["-s", "4"], "-s 4", "x2"),
-        (["-m", "irn-x4"], "-m irn-x4", "irn-x2"),
+        (["-m", "irn-x4"], "-m irn-x4", shipped_name(2)),
         (["--size", "20x14"], "20x14", "21x14"),
-        (["--jpeg-resistant"], "--jpeg-resistant", "a plain model (irn-x2)"),
+        (["--jpeg-resistant"], "--jpeg-resistant", f"a plain model ({shipped_name(2)})"),
     ],
 )
 def test_options_that_contradict_the_record(run, small, options, given, recorded):
@@ -148,7 +148,20 @@ def test_options_that_contradict_the_record(run, small, options, given, recorded
 
 
 def test_options_that_agree_with_the_record(run, small):
-    silent(run("up", small, "-s", 2, "-m", "irn-x2", "--size", "21x14", "--require-provenance", "--no-jpeg-resistant"))
+    silent(
+        run(
+            "up",
+            small,
+            "-s",
+            2,
+            "-m",
+            shipped_name(2),
+            "--size",
+            "21x14",
+            "--require-provenance",
+            "--no-jpeg-resistant",
+        )
+    )
 
 
 def test_ignoring_the_record(run, small, tmp_path):
@@ -165,7 +178,7 @@ def test_without_a_record(run, small, tmp_path):
     assert len(result.warnings) == len(result.lines) == 1, "one warning for three files"
     assert "no irnscale record" in result.lines[0]
     assert pixels(tmp_path / "z_up2x.png").shape == (14, 22, 3)
-    result = run("up", bare[0], "-m", "irn-x2", "--size", "21x14", "-o", tmp_path / "sized.png")
+    result = run("up", bare[0], "-m", shipped_name(2), "--size", "21x14", "-o", tmp_path / "sized.png")
     assert result.code == 0
     run("up", small)
     assert np.array_equal(pixels(tmp_path / "sized.png"), pixels(tmp_path / "a_up2x.png"))

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from commandline import astronaut, decibel
+from commandline import astronaut, decibel, shipped_name
 from conftest import HAS_CUDA
 from PIL import Image
 
@@ -90,8 +90,8 @@ def test_impossible_sizes(x4, size):
 @pytest.mark.parametrize("scale", [8, 16])
 def test_composed_scales_do_not_round_in_between(scale, x2, x4):
     composed = irnscale.load(f"x{scale}", device="cpu", precision="float32")
-    assert (composed.scale, composed.name) == (scale, f"irn-x4+irn-x{scale // 4}")
-    first, second = load_network(find("irn-x4")), load_network(find(f"irn-x{scale // 4}"))
+    assert (composed.scale, composed.name) == (scale, f"{shipped_name(4)}+{shipped_name(scale // 4)}")
+    first, second = load_network(find(shipped_name(4))), load_network(find(shipped_name(scale // 4)))
     x = torch.rand(1, 3, 4 * scale, 3 * scale)
     with torch.no_grad():
         by_hand = second.downscale(first.downscale(x)[0])[0]

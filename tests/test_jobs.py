@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commandline import picture, pixels, runner
+from commandline import picture, pixels, runner, shipped_name
 
 import irnscale
 from irnscale.batch import Job, Outcome, Selection, Status
@@ -31,7 +31,7 @@ def here(tmp_path, monkeypatch) -> Path:
 
 def test_there_and_back_writes_what_the_commands_write(here, capfdbinary, monkeypatch):
     small = irnscale.down_file("photo.png", "small.png", scale=2)
-    assert small == irnscale.Written(Path("small.png"), (21, 14), (11, 7), 2, "irn-x2", ())
+    assert small == irnscale.Written(Path("small.png"), (21, 14), (11, 7), 2, shipped_name(2), ())
     big = irnscale.up_file(small.path, here / "big.png")
     assert (big.path, big.new_size, big.scale) == (here / "big.png", (21, 14), 2)
     run = runner(capfdbinary, monkeypatch)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from commandline import Run, picture, pixels, runner
+from commandline import Run, picture, pixels, runner, shipped_name
 from test_networks import randomise
 from training import CPU, TINY, batch, train
 
@@ -349,12 +349,12 @@ def test_without_a_record_the_shipped_network_is_taken(run, tmp_path):
     small = picture(tmp_path / "a.png")
     out = tmp_path / "b.png"
     for options, model, said in [
-        (["-s", "4"], "sr-x4", "-m irn-x4"),
+        (["-s", "4"], "sr-x4", f"-m {shipped_name(4)}"),
         (["-s", "4", "--sr"], "sr-x4", None),
-        (["-s", "2"], "sr-x2", "-m irn-x2"),
+        (["-s", "2"], "sr-x2", f"-m {shipped_name(2)}"),
         (["-s", "2", "--sr"], "sr-x2", None),
-        (["-s", "4", "--no-jpeg-resistant"], "irn-x4", "--sr"),
-        (["-s", "4", "--temperature", "1"], "irn-x4", "--sr"),
+        (["-s", "4", "--no-jpeg-resistant"], shipped_name(4), "--sr"),
+        (["-s", "4", "--temperature", "1"], shipped_name(4), "--sr"),
         (["-m", "irn-x4"], "irn-x4", "--sr"),
         (["-m", "irn-sr-x4", "--sr"], "irn-sr-x4", None),
     ]:
@@ -363,4 +363,4 @@ def test_without_a_record_the_shipped_network_is_taken(run, tmp_path):
         assert said is None or said in result.warnings[0]
         assert read_provenance(out).model == model
     assert run("up", picture(tmp_path / "c.jpg"), "-s", "4").code == 0
-    assert read_provenance(tmp_path / "c_up4x.png").model == "irn-jpeg-x4"
+    assert read_provenance(tmp_path / "c_up4x.png").model == shipped_name(4, jpeg_resistant=True)

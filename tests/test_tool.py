@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from commandline import shipped_name
 from PIL import Image
 
 import irnscale
@@ -48,7 +49,7 @@ def test_formats_and_their_records(tmp_path, suffix, capfd):
     assert main(["down", str(photo), "-o", str(small)]) == 0
     record = read_provenance(small)
     assert record is not None
-    model = "irn-jpeg-x4" if suffix == "jpg" else "irn-x4"
+    model = shipped_name(4, jpeg_resistant=suffix == "jpg")
     assert (record.model, record.scale, record.width, record.height) == (model, 4, 21, 13)
     assert ("lossy" in capfd.readouterr().err) == (suffix == "jpg")
     assert main(["up", str(small), "-o", str(tmp_path / "back.png")]) == 0

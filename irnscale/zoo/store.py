@@ -100,7 +100,7 @@ def archive_hint() -> str:
 
 
 def installed(broken: dict[Path, ModelError] | None = None) -> list[Model]:
-    """All models: shipped first, then archived, then imported, each by name; two may have one name.
+    """All models: shipped first, then archived, then imported, each by family and generation; two may have one name.
 
     A card that cannot be read is left out and put into `broken`; without `broken` it is a ModelError.
     """
@@ -125,9 +125,10 @@ def _cards(folder: Path | None) -> list[Path]:
     if folder is None or not os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir raises where it may not look
         return []
     try:
-        return sorted(path for path in folder.iterdir() if path.match("*.json"))
+        cards = [path for path in folder.iterdir() if path.match("*.json")]
     except OSError:
         return []
+    return sorted(cards, key=lambda path: (family(path.stem), generation(path.stem)))
 
 
 def models(broken: dict[Path, ModelError] | None = None) -> list[Model]:
