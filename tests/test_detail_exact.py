@@ -65,6 +65,22 @@ def test_the_lossless_layer_gives_every_bit_back(planes, dtype, monkeypatch):
         exact.Exact(section[:9], small)
 
 
+@pytest.mark.parametrize("planes", [1, 3])
+@pytest.mark.parametrize("had", [False, True])
+def test_an_alpha_that_hides_elsewhere_costs_no_other_tile(planes, had, monkeypatch):
+    monkeypatch.setattr(exact, "LARGE_SIDE", 64)
+    original = synthetic_photo(80, 104)[..., :planes]
+    small = np.ascontiguousarray(original[::4, ::4])
+    alpha = np.full(small.shape[:2], 255, np.uint8)
+    alpha[0, 0] = 0
+    section = exact.encoded(original, np.dstack([small, alpha]) if had else small, 4)
+    assert exact.Exact(section, small, alpha).complete == had
+    assert exact.Exact(section, small).complete != had
+    places = [place for place, _ in exact.Exact(section, small, None if had else alpha).tiles()]
+    assert len(places) == 3
+    assert all(place[0].start or place[1].start for place in places), "all but the first"
+
+
 @pytest.mark.parametrize("format", ["jpg", "png", "webp", "tiff", "avif"])
 @pytest.mark.parametrize("length", [5, 70_001, 200_000])
 def test_a_block_travels_in_every_format(format, length):

@@ -124,6 +124,26 @@ def test_an_edit_costs_its_tile_and_no_other():
     assert layers.found(samples[::-1]) is None
 
 
+@pytest.mark.parametrize("attach", [False, True])
+@pytest.mark.parametrize("had", [False, True])
+def test_a_tile_that_hides_nothing_is_the_same_with_an_alpha_and_without(attach, had):
+    """Which an eraser brings to a whole picture by one pixel, and a flattening takes from it."""
+    fine, samples, payloads = _carrier()
+    before = np.full(samples.shape[:2], 255, np.uint8) if had else None
+    if had:
+        before[0, 0] = 100  # in the first tile; an alpha that hides nothing is stored as none
+    if attach:
+        section = attached.lossy_section(replace(COMMON, side=32), samples, payloads, before)
+    else:
+        samples = layers.hidden(fine, 2, 8, replace(COMMON, side=32), payloads, before)
+    after = None
+    if not had:
+        after = np.full(samples.shape[:2], 255, np.uint8)
+        after[0, 0] = 0
+    layer = attached.lossy_layer(section, samples, after) if attach else layers.found(samples, after)
+    assert list(layer.payloads) == list(range(1, len(layer.tiles)))
+
+
 def test_tiles_cannot_be_exchanged():
     _, samples, _ = _carrier()
     first, second = list(grid(90, 50, 32))[:2]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from irnscale.detail.cells import Samples
 from irnscale.detail.chunk import SIZE, Common, Place, pack, parse
 from irnscale.detail.codec import CODECS, Residual, encode, expected_bytes
-from irnscale.detail.pixels import Layer, checked_bytes
+from irnscale.detail.pixels import Layer, as_checked, checked_bytes
 from irnscale.detail.tiles import Tile, grid
 
 MAGIC = b"irnd\x01"
@@ -109,7 +109,8 @@ def lossy_layer(section: bytes, samples: Samples, alpha: Samples | None = None) 
         if index >= len(tiles) or len(payload) < said[1]:
             break
         tile = tiles[index]
-        if place.check(header, tile, checked_bytes(samples[tile.small], alpha, tile), payload) == said[2]:
+        seen = as_checked(samples[tile.small], alpha, tile)
+        if any(place.check(header, tile, cells, payload) == said[2] for cells in seen):
             payloads[index] = payload
     return None if common is None else Layer(common, 0, tiles, payloads)
 

@@ -19,6 +19,7 @@ from PIL import Image
 from irnscale.detail.cells import Samples
 from irnscale.detail.pixels import cell_bytes
 from irnscale.detail.tiles import LARGE_SIDE, UNIT, Tile, grid
+from irnscale.images.alpha import opaque_alpha, seen_alpha
 from irnscale.images.opening import PILLOW_ERRORS
 
 _HEADER = struct.Struct(
@@ -110,18 +111,27 @@ def encoded(original: Samples, small: Samples, scale: int) -> bytes:
 class Exact:
     """A section as `encoded` makes it, beside the small picture that was read."""
 
-    def __init__(self, section: bytes, small: Samples) -> None:
-        """Raises ValueError where it is no such section, or belongs to another small picture."""
+    def __init__(self, section: bytes, small: Samples, alpha: Samples | None = None) -> None:
+        """small: (h, w, C) gray or RGB. alpha: (h, w) where it has one.
+
+        A tile that hides nothing is the same with an alpha and without: what became transparent or opaque elsewhere
+        may have brought one since `down`, or taken it away. Raises ValueError where the section is no such one, or
+        belongs to another small picture.
+        """
         if len(section) < _HEADER.size:
             raise ValueError("too short")
         scale, depth, planes, width, height, side, wide, high, channels = _HEADER.unpack_from(section)
         sound = 2 <= scale <= 64 and depth in (8, 16) and 1 <= planes <= 4 and side >= UNIT and width and height
+        hides = alpha is not None and channels == small.shape[2]  # an alpha that `down` did not know
+        if channels == small.shape[2] + 1:
+            small = np.concatenate([small, (opaque_alpha(small) if alpha is None else alpha)[..., None]], axis=2)
         fits = (high, wide, channels) == small.shape
         if not sound or not fits or not 0 <= high * scale - height < scale or not 0 <= wide * scale - width < scale:
             raise ValueError("a section of another picture")
         self.scale, self.depth, self.planes, self.width, self.height = scale, depth, planes, width, height
         self._tiles = tuple(grid(wide, high, side))
         self._small, self._section = small, section
+        self._hidden = alpha if hides else None
         self._found = dict(self._index())
 
     @property
@@ -141,8 +151,10 @@ class Exact:
                     return
                 at += _LENGTH.size + _LENGTH.unpack_from(self._section, at)[0]
             if index < len(self._tiles) and at <= len(self._section):
-                samples = zlib.crc32(cell_bytes(self._small[self._tiles[index].small]))
-                if zlib.crc32(self._section[start:at], samples) == crc:
+                small = self._tiles[index].small
+                samples = zlib.crc32(cell_bytes(self._small[small]))
+                seen = self._hidden is None or seen_alpha(self._hidden[small]) is None
+                if seen and zlib.crc32(self._section[start:at], samples) == crc:
                     yield index, start
 
     def tiles(self) -> Iterator[tuple[tuple[slice, slice], Samples]]:

@@ -14,6 +14,7 @@ from irnscale.detail.cells import Samples
 from irnscale.detail.chunk import SIZE, Common, Place, pack, parse
 from irnscale.detail.codec import CODECS, Residual, encode_within
 from irnscale.detail.tiles import Tile, grid, side_for
+from irnscale.images.alpha import opaque_alpha, seen_alpha
 
 MOST_BITS = 3
 """Per sample; more is seen as grain."""
@@ -129,7 +130,7 @@ def _found(samples: Samples, alpha: Samples | None, bits: int, side: int) -> Lay
             continue
         data = digital.digits_to_bytes(digits.reshape(-1), bits, 0, SIZE + length)
         payload = data[SIZE:]
-        if place.check(data[:SIZE], tile, checked_bytes(cells, alpha, tile), payload) == crc:
+        if any(place.check(data[:SIZE], tile, seen, payload) == crc for seen in as_checked(cells, alpha, tile)):
             common, payloads[tile.index] = said, payload
     return None if common is None else Layer(common, bits, tiles, payloads)
 
@@ -163,6 +164,20 @@ def checked_bytes(cells: Samples, alpha: Samples | None, tile: Tile) -> bytes:
     What was erased by making it transparent must not come back, either.
     """
     return cell_bytes(cells) + (b"" if alpha is None else cell_bytes(alpha[tile.small]))
+
+
+def as_checked(cells: Samples, alpha: Samples | None, tile: Tile) -> Iterator[bytes]:
+    """What the check of a tile that nobody changed may cover.
+
+    A tile that hides nothing is the same with an alpha and without: what became transparent or opaque elsewhere may
+    have brought one since `down`, or taken it away.
+    """
+    part = None if alpha is None else seen_alpha(alpha[tile.small])
+    if part is not None:
+        yield checked_bytes(cells, alpha, tile)
+        return
+    yield cell_bytes(cells)
+    yield cell_bytes(cells) + cell_bytes(opaque_alpha(cells))
 
 
 def residual(original: Samples, base: Samples) -> Residual:

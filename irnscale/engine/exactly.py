@@ -12,6 +12,7 @@ from irnscale.detail.attached import EXACT, sections
 from irnscale.detail.exact import Exact, encoded
 from irnscale.detail.finding import stored_samples
 from irnscale.errors import OutputError
+from irnscale.images.alpha import opaque_alpha
 from irnscale.images.depth import eight_bits, sixteen_bits
 from irnscale.images.picture import Picture
 
@@ -49,10 +50,11 @@ class Restored:
 
     def fill(self, other: Picture) -> None:
         """Put the sound tiles over what was restored otherwise, in place; both of one depth."""
+        alpha = opaque_alpha(self.picture.pixels) if self.picture.alpha is None else self.picture.alpha
         for place in self.places:
             other.pixels[place] = self.picture.pixels[place]
-            if other.alpha is not None and self.picture.alpha is not None:
-                other.alpha[place] = self.picture.alpha[place]
+            if other.alpha is not None:
+                other.alpha[place] = alpha[place]
 
 
 def exact_layer(picture: Picture) -> Exact | None:
@@ -61,7 +63,7 @@ def exact_layer(picture: Picture) -> Exact | None:
     if section is None:
         return None
     try:
-        return Exact(section, small_planes(picture))
+        return Exact(section, stored_samples(picture), picture.as_stored().alpha)
     except ValueError:
         return None
 

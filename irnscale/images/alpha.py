@@ -13,6 +13,11 @@ def seen_alpha(alpha: npt.NDArray[Any] | None) -> npt.NDArray[Any] | None:
     return None if alpha is None or bool((alpha == np.iinfo(alpha.dtype).max).all()) else alpha
 
 
+def opaque_alpha(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """(H, W), the alpha that hides nothing of unsigned pixels (H, W, C), at their depth."""
+    return np.full(pixels.shape[:2], np.iinfo(pixels.dtype).max, pixels.dtype)
+
+
 def bleed(pixels: npt.NDArray[Any], alpha: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Replace the colour of fully transparent pixels by that of visible pixels near them.
 
