@@ -209,6 +209,13 @@ def test_wrong_commands(refused, arguments):
     assert "--help" in refused(2, *arguments)
 
 
+def test_files_with_the_name_of_an_option(refused, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    picture(tmp_path / "-dash.png")
+    assert "write ./-dash.png" in refused(2, "down", "-dash.png")
+    assert run("down", "./-dash.png", "-n").code == 0
+
+
 def test_empty_stdin(refused):
     assert "empty" in refused(1, "down", "-", "-o", "-", stdin=b"")
     assert "not a picture" in refused(1, "up", "-", "-o", "-", stdin=b"some text")

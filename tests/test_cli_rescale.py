@@ -168,7 +168,10 @@ def test_ignoring_the_record(run, small, tmp_path):
     result = run("up", small, "--ignore-provenance", "-s", 4)
     assert result.code == 0
     assert pixels(tmp_path / "a_down2x_up4x.png").shape == (28, 44, 3)
-    assert run("up", small, "--ignore-provenance").code == 2
+    result = run("up", small, "--ignore-provenance")
+    assert (result.code, len(result.lines)) == (2, 1)
+    assert "its record is ignored" in result.lines[0]
+    assert "leave --ignore-provenance out" in result.lines[0]
 
 
 def test_without_a_record(run, small, tmp_path):

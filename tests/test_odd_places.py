@@ -35,8 +35,11 @@ def run(capfdbinary, monkeypatch, tmp_path) -> Run:
     [
         ("down a.png -n 2>&-", 0, ""),
         ("down missing.png -n 2>&-", 1, ""),
-        ("down a.png -n >&-", 0, ""),
+        ("down a.png -n >&-", 5, "stdout: could not write"),
         ("down a.png -s 2 -o - >&-", 5, "stdout: could not write"),
+        ("info a.png >&-", 5, "stdout: could not write"),
+        ("--version >&-", 5, "stdout: could not write"),
+        ("models list >&-", 5, "stdout: could not write"),
         ("down - -n <&-", 1, "stdin: is empty"),
         ("down a.png -n --json <&- >&- 2>&-", 5, ""),
     ],

@@ -98,6 +98,12 @@ def _main(arguments: list[str], *, debug: bool) -> int:
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return ExitCode.USAGE
+    except click.NoSuchOption as error:
+        path = error.ctx.command_path if error.ctx else "irnscale"
+        files = [word for word in arguments if word.startswith("-") and os.path.lexists(word)]
+        remedy = f"for the file of that name write ./{files[0]}" if files else f"see `{path} --help`"
+        fail(f"{error.format_message()} ({remedy})")
+        return ExitCode.USAGE
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "irnscale"
         fail(f"{error.format_message()} (see `{path} --help`)")

@@ -63,7 +63,7 @@ def open_standard_streams() -> None:
         sys.stdin = open(0, closefd=False)  # noqa: SIM115 - as long as the process
     if sys.stdout is not None:
         sys.stdout.flush()
-        sys.stdout = guarded(1)
+    sys.stdout = guarded(1)
     sys.stderr = io.TextIOWrapper(
         io.BufferedWriter(_Stderr(2, "w", closefd=False)),
         encoding=getattr(sys.stderr, "encoding", None) or "utf-8",

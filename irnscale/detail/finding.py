@@ -178,6 +178,8 @@ def describe_detail(facts: dict[str, Any]) -> str:
     bits = facts["bits"]
     places = [f"in {bits} bit{'s' * (bits > 1)} of each sample"] if bits else []
     places += [f"in a block of {facts['attached']} bytes beside the pixels"] if facts["attached"] else []
+    if facts["codec"] == "none":
+        return f"{facts['bytes']} bytes, all lossless, {places[0]}; as written, restored with it exactly the original"
     after = "exactly the original" if facts["exact"] else f"{with_it:.2f} dB"
     return (
         f"{facts['bytes']} bytes of {facts['codec']}, {' and '.join(places)}; as written, restored with it {after}, by "

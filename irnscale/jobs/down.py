@@ -150,8 +150,8 @@ class Down:
         return notes
 
     def notes_once(self, choice: Choice, picture: Picture) -> list[str]:
-        """What a gray photograph loses."""
-        if not picture.gray or self._in_colour:
+        """What a gray photograph loses, unless everything comes back."""
+        if not picture.gray or self._in_colour or self._exact:
             return []
         return [
             Remark(

@@ -91,6 +91,7 @@ class Up:
         from irnscale.zoo import combined_digest, combined_name, combined_scale, super_resolution
 
         settings = self.settings
+        ignored = self.ignore and record is not None
         record = None if self.ignore else record
         if record is not None and record.kind == "up":
             raise InputError(
@@ -113,6 +114,13 @@ class Up:
                 raise UsageError(what, "leave `scale` out", parameters=("scale", "model"))
         elif (completion := _named_completion(settings)) is not None:
             models = [_completed(label, completion, record, self.scale, self.require)]
+        elif record is None and ignored and self.scale is None and settings.model is None:
+            what = f"{label}: its record is ignored, and nothing else names the scale"
+            raise UsageError(
+                what,
+                "say it, such as scale=4, or leave `ignore_provenance` out",
+                parameters=("scale", "ignore_provenance"),
+            )
         elif record is None:
             foreign = not self.ignore and not self.temperature
             lossy = _is_lossy(format)
