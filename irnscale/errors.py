@@ -11,7 +11,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, ClassVar, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
 _SHORT = {"model": "-m", "null": "-0", "recursive": "-r", "scale": "-s", "target": "-o", "threads": "-j"}
 """The parameters whose options are better known by one letter."""
@@ -91,6 +91,9 @@ class IrnscaleError(Exception):
         self.otherwise = None if otherwise is None else one_line(otherwise)
         super().__init__(_joined(self.what, self.hint))
 
+    def __str__(self) -> str:
+        return _joined(self.what, self.hint)
+
     def fit(self, options: Collection[str]) -> None:
         """Give the hint `otherwise`, where there is one and not all `parameters` are among a command's options."""
         if self.otherwise is not None and not set(self.parameters) <= set(options):
@@ -117,6 +120,13 @@ class UsageError(IrnscaleError):
     """Options contradict each other or the file's record."""
 
     exit_code = ExitCode.USAGE
+
+
+def check_choice(name: str, value: object, choices: Sequence[object]) -> None:
+    """Raise UsageError where the parameter `name` has a value that is none of its choices."""
+    if value not in choices:
+        known = ", ".join(str(choice) for choice in choices if choice is not None)
+        raise UsageError(f"{name}={value}: unknown", f"choose one of {known}", parameters=(name,))
 
 
 class ModelError(IrnscaleError):

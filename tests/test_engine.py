@@ -193,8 +193,12 @@ def test_auto_takes_no_precision_that_costs_the_model_much(monkeypatch):
 
 def test_loading():
     assert [m.card.name for m in irnscale.load("irn-x2+irn-x4", device="cpu").models] == ["irn-x2", "irn-x4"]
-    assert irnscale.load(str(find("irn-x2").weights), device="cpu").name == "irn-x2"
-    for wrong in (3, "x3", "nobody", "irn-x2+nobody"):
+    for file in (find("irn-x2").weights, str(find("irn-x2").weights)):
+        assert irnscale.load(file, device="cpu").name == "irn-x2"
+    for options in ({"tile": -1}, {"tile": 0}, {"max_memory": 0}, {"jpeg_resistant": True}):
+        with pytest.raises(UsageError):
+            irnscale.load("irn-x2", device="cpu", **options)
+    for wrong in (3, "x3", "nobody", "irn-x2+nobody", "x²"):
         with pytest.raises(ModelError):
             irnscale.load(wrong)
     with pytest.raises(AttributeError):

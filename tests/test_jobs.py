@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,7 @@ def test_options_mean_what_they_mean_on_the_command_line(here):
     ("options", "error", "said"),
     [
         ({"source": "missing.png"}, InputError, "missing.png"),
-        ({"source": "."}, InputError, "is a folder"),
+        ({"source": "."}, InputError, "is a folder (give a picture file)"),
         ({"target": "photo.png"}, OutputError, "photo.png"),
         ({"target": "there.png"}, OutputError, "there.png: already exists"),
         ({"target": "none/there.png"}, OutputError, "none"),
@@ -80,13 +81,18 @@ def test_options_mean_what_they_mean_on_the_command_line(here):
         ({"gray": "green"}, UsageError, "gray=green"),
         ({"effort": -1}, UsageError, "effort=-1"),
         ({"max_memory": "lots"}, UsageError, "lots"),
+        ({"max_memory": 0}, UsageError, "max_memory=0"),
+        ({"tile": -1}, UsageError, "tile=-1"),
+        ({"frames": "x"}, UsageError, "frames=x"),
+        ({"depth": 12}, UsageError, "depth=12"),
+        ({"strip": "x"}, UsageError, "strip=x"),
     ],
 )
 def test_what_cannot_be_is_said_and_nothing_is_written(here, options, error, said):
     picture(here / "there.png", 5, 5)
     before = sorted(here.iterdir())
     given = {"source": "photo.png", "target": "new.png", **options}
-    with pytest.raises(error, match=said.replace(".", r"\.")) as caught:
+    with pytest.raises(error, match=re.escape(said)) as caught:
         irnscale.down_file(given.pop("source"), given.pop("target"), **given)
     assert isinstance(caught.value, irnscale.IrnscaleError)
     assert sorted(here.iterdir()) == before
@@ -106,6 +112,8 @@ def test_up_file_says_what_contradicts_the_record(here):
         irnscale.up_file("small.png", "b.png", scale=4)
     with pytest.raises(InputError, match="no irnscale record"):
         irnscale.up_file("photo.png", "b.png", require_provenance=True)
+    with pytest.raises(UsageError, match="detail=none"):
+        irnscale.up_file("small.png", "b.png", detail="none")
     with pytest.raises(UsageError, match="contradicts"):
         irnscale.up_file("small.png", "b.png", ignore_provenance=True, require_provenance=True)
 

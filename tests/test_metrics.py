@@ -113,6 +113,13 @@ def test_ssim_of_constant_images_by_hand():
     assert ssim(a, b, y_channel=False).item() == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.parametrize(("other", "crop"), [((3, 20, 1), 0), ((3, 20, 20), 10)])
+def test_what_cannot_be_compared_has_no_score(other, crop):
+    for score in (psnr, ssim):
+        with pytest.raises(ValueError, match="cannot be compared"):
+            score(torch.zeros(3, 20, 20), torch.zeros(other), crop=crop)
+
+
 def test_ssim_needs_its_window():
     assert ssim(torch.zeros(3, 11, 11), torch.zeros(3, 11, 11)).item() == pytest.approx(1)
     with pytest.raises(ValueError, match="11 x 11"):

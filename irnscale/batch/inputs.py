@@ -164,7 +164,10 @@ def read_source(item: Item, *, searched: bool = True) -> bytes:
     if item.source is not None:
         if searched and os.path.isdir(item.source):  # noqa: PTH112 - Path.is_dir raises for long names
             raise InputError(
-                f"{item.label}: is a folder", "add `recursive` to take the pictures in it", parameters=("recursive",)
+                f"{item.label}: is a folder",
+                "add `recursive` to take the pictures in it",
+                parameters=("recursive",),
+                otherwise="give a picture file",
             )
         return read_bytes(item.source, item.label)
     if sys.stdin.isatty():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from irnscale.batch.inputs import SUFFIXES, Item, Selection
 from irnscale.batch.lists import STREAM
-from irnscale.errors import OutputError, UsageError
+from irnscale.errors import OutputError, UsageError, check_choice
 from irnscale.images.atomic import check_writable, write_bytes_atomic
 from irnscale.images.formats import FORMATS, canonical_format, format_from_name, is_lossy
 
@@ -34,6 +34,10 @@ class Output:
     strip: str | None = None
     overwrite: bool = False
     skip_existing: bool = False
+
+    def __post_init__(self) -> None:
+        check_choice("depth", self.depth, (None, 8, 16))
+        check_choice("strip", self.strip, (None, "metadata", "all"))
 
     @property
     def folder(self) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -88,8 +89,10 @@ class Rescaler:
         if precision == "auto" and str(self.dtype).removeprefix("torch.") not in allowed:
             _log.info("%s costs too much, by the cards of the models: float32", self.dtype)
             self.dtype = torch.float32
+        if tile is not None and tile < 1:
+            raise UsageError(f"tile={tile}: not a number of positions", "leave it out", parameters=("tile",))
         self.tile = tile
-        self.max_memory = parse_memory(max_memory) if isinstance(max_memory, str) else max_memory
+        self.max_memory = None if max_memory is None else parse_memory(str(max_memory))
         self._warn = _logged(warn or _python_warning)
         self.networks: list[RescalingNetwork] = []
         self.enlarging: Enlarging | None = None
@@ -560,7 +563,7 @@ def _logged(warn: Warn) -> Warn:
 
 
 def load(
-    model: int | str = 4,
+    model: int | str | os.PathLike[str] = 4,
     *,
     jpeg_resistant: bool = False,
     sr: bool = False,
@@ -575,7 +578,9 @@ def load(
     `sr` is for small images that `down` did not make: a scale, whose model for them is taken, or such a model.
     Raises ModelError, DeviceError or UsageError.
     """
-    if isinstance(model, str) and model.removeprefix("x").isdigit():
+    if isinstance(model, os.PathLike):
+        model = os.fspath(model)
+    if isinstance(model, str) and model.removeprefix("x").isdecimal():
         model = int(model.removeprefix("x"))
     if sr:
         if jpeg_resistant:
@@ -585,6 +590,8 @@ def load(
             [base], assistant=assistant, device=device, precision=precision, tile=tile, max_memory=max_memory
         )
     chosen = compose(model, jpeg_resistant=jpeg_resistant) if isinstance(model, int) else find_all(model)
+    if jpeg_resistant and not all(one.card.jpeg_resistant for one in chosen):
+        raise UsageError(f"jpeg_resistant=True contradicts {model}, which is not", "leave one of them out")
     completion = None
     if len(chosen) == 1 and chosen[0].task == "completion":
         (completion,), chosen = chosen, [base_of(chosen[0])]

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from irnscale.batch import Naming
-from irnscale.errors import Remark, UsageError
+from irnscale.errors import Remark, UsageError, check_choice
 from irnscale.jobs.amounts import DETAILS, MOST_EFFORT, detail_bits, parse_attach
 from irnscale.jobs.model_choice import Wanted
 from irnscale.jobs.settings import Message, Settings, Tell
@@ -42,10 +42,8 @@ class Down:
     gray: str = "keep"
 
     def __post_init__(self) -> None:
-        if self.detail not in (None, *DETAILS):
-            raise UsageError(f"detail={self.detail}: unknown", f"choose {', '.join(DETAILS)}", parameters=("detail",))
-        if self.gray not in GRAYS:
-            raise UsageError(f"gray={self.gray}: unknown", f"choose {' or '.join(GRAYS)}", parameters=("gray",))
+        check_choice("detail", self.detail, (None, *DETAILS))
+        check_choice("gray", self.gray, GRAYS)
         if not 0 <= self.effort <= MOST_EFFORT:
             what = f"effort={self.effort}: not a number from 0 to {MOST_EFFORT}"
             raise UsageError(what, "5 gains some tenths of a dB", parameters=("effort",))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from irnscale import batch
 from irnscale.batch import Outcome, Output, Selection, Status
+from irnscale.errors import check_choice
 from irnscale.jobs.down import Down
 from irnscale.jobs.planning import plan, targets
 from irnscale.jobs.settings import Message, Settings
@@ -105,6 +106,7 @@ def up_file(
         >>> irnscale.up_file("small.png", "restored.png").new_size
         (96, 64)
     """
+    check_choice("detail", detail, (True, False))
     task = Up(
         _settings(target, options),
         scale,
@@ -129,6 +131,8 @@ def _settings(target: PathLike | None, options: dict[str, Any]) -> Settings:
     rest = {key: value for key, value in options.items() if key in _OPTIONS}
     if isinstance(rest.get("model"), os.PathLike):
         rest["model"] = os.fspath(rest["model"])
+    if isinstance(rest.get("max_memory"), int):
+        rest["max_memory"] = str(rest["max_memory"])
     return Settings(Output(output=output, **files), **rest)
 
 
@@ -147,6 +151,7 @@ def _run(task: Task, source: PathLike) -> Written:
     batch.run(planned.jobs, stages, outcomes.append, workers=1)
     [outcome] = outcomes
     if outcome.error is not None:
+        outcome.error.fit(_OPTIONS | _FILE_OPTIONS)
         raise outcome.error
     assert outcome.status is Status.DONE and outcome.target is not None  # noqa: PT018 - it was neither skipped nor planned
     assert outcome.size and outcome.new_size and outcome.scale and outcome.model  # noqa: PT018

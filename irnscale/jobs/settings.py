@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from irnscale.batch.outputs import Output
+from irnscale.errors import check_choice
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,9 @@ class Settings:
     dry_run: bool = False
     threads: int = 1
     verbose: bool = False
+
+    def __post_init__(self) -> None:
+        check_choice("frames", self.frames, ("error", "first"))
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,14 @@ def _prepare(x: Tensor, crop: int, y_channel: bool, rounded: bool, dtype: torch.
     return luma(x).round() if rounded else luma(x)
 
 
+def _pair(a: Tensor, b: Tensor, crop: int, y_channel: bool, rounded: bool, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    x, y = (_prepare(image, crop, y_channel, rounded, dtype) for image in (a, b))
+    if x.shape != y.shape or not x.numel():
+        shapes = f"{tuple(a.shape)} and {tuple(b.shape)}"
+        raise ValueError(f"{shapes} cannot be compared with {crop} pixels cut on every side")
+    return x, y
+
+
 def psnr(
     a: Tensor,
     b: Tensor,
@@ -48,9 +56,11 @@ def psnr(
     """Peak signal-to-noise ratio in dB, (N,); infinite for equal images. `crop` pixels are cut on every side.
 
     `rounded` rounds luma to whole numbers, as MATLAB's rgb2ycbcr does and the published bicubic rows were made.
-    `dtype` float32 is faster on a GPU; `irnscale evaluate --fast` reports what it changes.
+    `dtype` float32 is faster on a GPU; `irnscale evaluate --fast` reports what it changes. Raises ValueError for
+    images of different sizes, and where the crop leaves nothing.
     """
-    d = _prepare(a, crop, y_channel, rounded, dtype) - _prepare(b, crop, y_channel, rounded, dtype)
+    x, y = _pair(a, b, crop, y_channel, rounded, dtype)
+    d = x - y
     return 10 * torch.log10(255**2 / (d * d).mean(dim=(1, 2, 3)))
 
 
@@ -65,9 +75,9 @@ def ssim(
 ) -> Tensor:
     """Structural similarity, (N,), mean over the valid region and the channels; options as for `psnr`.
 
-    Raises ValueError where fewer than 11 x 11 pixels are left after the crop.
+    Raises ValueError for images of different sizes, and where fewer than 11 x 11 pixels are left after the crop.
     """
-    x, y = (_prepare(image, crop, y_channel, rounded, dtype) for image in (a, b))
+    x, y = _pair(a, b, crop, y_channel, rounded, dtype)
     if min(x.shape[-2:]) < _WINDOW:
         raise ValueError(f"SSIM needs at least 11 x 11 pixels after the crop, got {x.shape[-2]} x {x.shape[-1]}")
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
