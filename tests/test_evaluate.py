@@ -204,6 +204,8 @@ def test_the_table_json_and_csv(run, photos, tmp_path):
         ["--temperature", "a"],
         ["-m", "irn-x2", "--temperature", "0.5,nan"],
         ["-m", "irn-x2", "--temperature", "0"],
+        ["-m", "irn-x2", "-s", "4"],
+        ["-m", "irn-x2", "--subsampling", "4:1:9"],
     ],
 )
 def test_wrong_options(run, photos, arguments):
@@ -238,6 +240,35 @@ def test_installed_models_are_measured_and_broken_cards_named(run, photos, tmp_p
     measured = [m.card.name for m in models({}) if m.task == "rescaling" and m.card.scale == 2]
     assert methods == ["bicubic", "lanczos", *measured]
     assert {"irn-jpeg-x2", "irn-x2", "tiny"} <= set(methods)
+
+
+def test_sets_are_told_apart_by_name(run, tmp_path, monkeypatch):
+    for folder in ("x/Set", "y/Set"):
+        (tmp_path / folder).mkdir(parents=True)
+        picture(tmp_path / folder / "a.png", 40, 40)
+    result = run("evaluate", "--data", tmp_path / "x/Set", "--data", tmp_path / "y/Set")
+    assert (result.code, len(result.lines)) == (2, 1)
+    assert "2 sets are called Set" in result.lines[0]
+    monkeypatch.chdir(tmp_path / "x/Set")
+    for folder in (".", "../Set"):
+        assert (
+            json.loads(run("evaluate", "--data", folder, "-m", "irn-x2", "--json").text.splitlines()[0])["set"] == "Set"
+        )
+
+
+def test_what_is_given_twice_is_measured_once(run, photos):
+    options = "--jpeg", "50,50", "--subsampling", "4:2:0,4:2:0", "--temperature", "0.5,0.5", "-m", "irn-x2"
+    rows = run("evaluate", "--data", photos, "--limit", 1, "--json", *options, *options[-2:]).text.splitlines()
+    shown = [(row["method"], row["codec"]) for row in map(json.loads, rows)]
+    assert len(shown) == len(set(shown))
+
+
+def test_a_photograph_too_small_for_a_score_is_named(run, tmp_path):
+    picture(tmp_path / "large.png", 60, 60)
+    picture(tmp_path / "small.png", 16, 16)
+    assert "small.png: too small" in run("evaluate", "--data", tmp_path, "-s", 4, "-m", "irn-x4").text
+    (tmp_path / "small.png").unlink()
+    assert "too small" not in run("evaluate", "--data", tmp_path, "-s", 4, "-m", "irn-x4").text
 
 
 def test_folders_without_pictures(tmp_path, run):

@@ -39,7 +39,7 @@ class EvaluateCommand(click.Command):
 
 @click.command(cls=EvaluateCommand)
 @click.option("--data", "folders", type=PATH, multiple=True, metavar="DIR", help="A set: a folder of photographs.")
-@click.option("-s", "--scale", "scales", default="2,4", show_default=True, help="Scales, joined by commas.")
+@click.option("-s", "--scale", "scales", metavar="LIST", help="Scales, joined by commas; 2,4 where no model is named.")
 @click.option("-m", "--model", "names", multiple=True, metavar="NAME|FILE", help="Instead of all installed models.")
 @click.option("--jpeg", metavar="QUALITIES", help="Store the LR as JPEG too, at qualities joined by commas.")
 @click.option("--subsampling", default="4:2:0", show_default=True, help="Chroma of --jpeg, joined by commas.")
@@ -52,7 +52,7 @@ class EvaluateCommand(click.Command):
 @click.option("--sr", is_flag=True, help="Also the models on bicubic small pictures: super-resolution.")
 @click.option("--temperature", metavar="T", help="Also the models with z ~ N(0, T^2); several joined by commas.")
 @click.option("--draws", type=click.IntRange(1), default=5, show_default=True, help="Draws per --temperature.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the first draw.")
+@click.option("--seed", type=click.IntRange(0, 2**63), default=0, show_default=True, help="Of the first draw.")
 @click.option(
     "--method",
     "methods",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from irnscale.errors import ModelError, UsageError
+from irnscale.errors import ModelError, UsageError, check_choice
 
 if TYPE_CHECKING:
     from irnscale.engine.rescaler import Rescaler
@@ -22,7 +22,7 @@ class Request:
     """The options, as given; `evaluate --help` says what they mean."""
 
     folders: tuple[Path, ...]
-    scales: str
+    scales: str | None
     names: tuple[str, ...]
     jpeg: str | None
     subsampling: str
@@ -75,13 +75,17 @@ def codecs_of(request: Request, rescalers: Sequence[Rescaler]) -> list[Codec]:
     """PNG, and JPEG as asked for; cards of JPEG-resistant models want their qualities unasked."""
     from irnscale.evaluation.codecs import Codec
     from irnscale.evaluation.scores import JPEG_QUALITIES
+    from irnscale.images.write import SUBSAMPLINGS
 
     if request.jpeg is not None:
         qualities: Sequence[int] = numbers("--jpeg", request.jpeg, range(1, 101))
     else:
         wanted = request.update_card and any(rescaler.jpeg_resistant for rescaler in rescalers)
         qualities = JPEG_QUALITIES if wanted else ()
-    return [Codec(), *(Codec(q, chroma.strip()) for chroma in request.subsampling.split(",") for q in qualities)]
+    chromas = dict.fromkeys(chroma.strip() for chroma in request.subsampling.split(","))
+    for chroma in chromas:
+        check_choice("subsampling", chroma, SUBSAMPLINGS)
+    return [Codec(), *(Codec(q, chroma) for chroma in chromas for q in qualities)]
 
 
 def rescalers_of(request: Request) -> list[Rescaler]:
@@ -97,7 +101,7 @@ def rescalers_of(request: Request) -> list[Rescaler]:
     keep_freed_memory()
     scales, assistants, completions = _scales(request), list[Model](), list[Model]()
     if request.names:
-        named = [find_all(name) for name in request.names]
+        named = [find_all(name) for name in dict.fromkeys(request.names)]
         chosen = [several for several in named if several[0].task not in ("assistance", "completion")]
         completions = [model for several in named for model in several if model.task == "completion"]
         assistants = [model for several in named for model in several if model.task == "assistance"]
@@ -116,11 +120,15 @@ def rescalers_of(request: Request) -> list[Rescaler]:
         assistants += [m for m in models({}) if m.card.base_digest in digests and m.card.name not in given]
     found += [Rescaler([base_of(model)], assistant=model, **options) for model in assistants]
     found += [Rescaler([base_of(model)], completion=model, **options) for model in completions]
+    other = [rescaler for rescaler in found if request.scales and rescaler.scale not in scales]
+    if other:
+        what = f"-s {request.scales} contradicts -m {other[0].name}, which is x{other[0].scale}"
+        raise UsageError(what, "leave -s out")
     return sorted(found, key=lambda rescaler: rescaler.scale)
 
 
 def _scales(request: Request) -> list[int]:
-    return numbers("-s", request.scales, (2, 3, 4, 8, 16))
+    return numbers("-s", request.scales or "2,4", (2, 3, 4, 8, 16))
 
 
 def methods_of(request: Request, rescalers: Sequence[Rescaler], chosen: Chosen) -> list[Method]:
@@ -216,7 +224,7 @@ def _storages(request: Request, scale: int) -> list[Storage]:
 
 def _temperatures(text: str | None) -> list[float]:
     try:
-        found = [float(part) for part in text.split(",")] if text is not None else []
+        found = list(dict.fromkeys(map(float, text.split(",")))) if text is not None else []
     except ValueError as error:
         raise UsageError(f"--temperature {text}: not numbers", "for example --temperature 0.5,1") from error
     return found

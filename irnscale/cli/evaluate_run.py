@@ -33,6 +33,7 @@ def run(request: Request) -> int:
     """Measure, print and write. Returns the exit code."""
     if not request.folders and not request.readme:
         raise UsageError("no folder is given", "add --data DIR")
+    _check_names(request)
     if request.fit_niqe is not None:
         return _fit_niqe(request, request.fit_niqe)
     if request.rate_distortion is not None:
@@ -58,6 +59,16 @@ def run(request: Request) -> int:
     if request.readme is not None:
         _write_readme(request.readme)
     return code
+
+
+def _check_names(request: Request) -> None:
+    """Sets are told apart by their names, in tables, cards and reports."""
+    from irnscale.evaluation.pictures import set_name
+
+    names = [set_name(folder) for folder in request.folders]
+    for folder, name in zip(request.folders, names, strict=True):
+        if names.count(name) > 1:
+            raise UsageError(f"--data {folder}: {names.count(name)} sets are called {name}", "rename a folder")
 
 
 def _is_for_cards(request: Request) -> bool:
@@ -101,11 +112,12 @@ def _write_files(request: Request, results: Sequence[Summary], ruler: Ruler, cho
         write_bytes_atomic(rows_as_csv(results), request.csv_path, overwrite=request.overwrite)
     if request.report is not None:
         from irnscale.evaluation.crops import crops_of
+        from irnscale.evaluation.pictures import set_name
         from irnscale.evaluation.report import report
 
         crops = []
         for folder in request.folders if request.crops else ():
-            of_set = [summary for summary in results if summary.set == folder.name]
+            of_set = [summary for summary in results if summary.set == set_name(folder)]
             crops += crops_of(folder, of_set, request.crops, request.crop_to)
         write_bytes_atomic(report(results, crops, ruler, chosen), request.report, overwrite=request.overwrite)
 
@@ -219,7 +231,7 @@ def _rate_distortion(request: Request, path: Path) -> int:
         verdict,
     )
     from irnscale.evaluation.methods import baselines, model_method
-    from irnscale.evaluation.pictures import files_of
+    from irnscale.evaluation.pictures import files_of, set_name
     from irnscale.evaluation.plot import rate_distortion, require_matplotlib
     from irnscale.evaluation.scores import page_with_block, with_block
     from irnscale.images.atomic import write_bytes_atomic
@@ -239,6 +251,7 @@ def _rate_distortion(request: Request, path: Path) -> int:
         for scale in sorted({rescaler.scale for rescaler in rescalers}):
             methods.append(replace(baselines(scale)[0], name=f"bicubic x{scale}"))
     (folder,) = request.folders
+    name = set_name(folder)
     paths = files_of(folder)[: request.limit]
     bar = _Bar(not request.no_progress and sys.stderr.isatty())
     options: dict[str, Any] = {"subsampling": request.subsampling, "watch": bar.watch}
@@ -247,11 +260,11 @@ def _rate_distortion(request: Request, path: Path) -> int:
     cache = open_cache(request.cache, kept=not request.no_cache)
     detailed = {name: of for each in rescalers for name, of in detailed_methods(each, request.subsampling).items()}
     try:
-        curves = measured_curves(folder.name, paths, methods, detailed=detailed, cache=cache, **options)
-        exact = exact_table(exact_rates(folder.name, paths, rescalers, cache=cache, watch=bar.watch))
+        curves = measured_curves(name, paths, methods, detailed=detailed, cache=cache, **options)
+        exact = exact_table(exact_rates(name, paths, rescalers, cache=cache, watch=bar.watch))
     finally:
         bar.close()
-    title = f"{folder.name}, {len(paths)} photographs"
+    title = f"{name}, {len(paths)} photographs"
     block = f"![{title}]({path.stem}.svg)\n\n{title}. {verdict(curves)}\n\n{as_markdown(curves)}\n{exact}"
     write_bytes_atomic(rate_distortion(curves, title), picture, overwrite=True)
     write_bytes_atomic(as_csv(curves), table, overwrite=True)

@@ -15,7 +15,7 @@ import torch
 from irnscale.columns import aligned
 from irnscale.engine.memory import is_out_of_memory
 from irnscale.errors import DeviceError
-from irnscale.evaluation.pictures import files_of, load
+from irnscale.evaluation.pictures import files_of, load, set_name
 from irnscale.images.bicubic import bicubic_down
 from irnscale.kernels import quantize
 from irnscale.networks.density import bits_of_levels
@@ -73,7 +73,7 @@ def measure(
     broken = dict.fromkeys(bits, 0)
     files = files_of(folder)[:limit]
     for number, path in enumerate(files):
-        say(f"{folder.name}: {path.name}")
+        say(f"{set_name(folder)}: {path.name}")
         hr = _middle(load(path, multiple).pixels, None if side is None else max(multiple, side - side % multiple))
         hr = hr.to(device)
         lr = quantize(bicubic_down(hr, scale))
@@ -82,7 +82,9 @@ def measure(
         for name, net in models:
             bits[name].append(_bits(net, hr, lr, seed, f"{path}: {name}"))
             broken[name] += sum(not _is_finite(net, small, temperature, s) for s in seeds)
-    return [Bits(folder.name, name, fmean(values), len(values), draws, broken[name]) for name, values in bits.items()]
+    return [
+        Bits(set_name(folder), name, fmean(values), len(values), draws, broken[name]) for name, values in bits.items()
+    ]
 
 
 def _bits(net: SamplingNetwork, hr: torch.Tensor, lr: torch.Tensor, seed: int, what: str) -> float:

@@ -17,7 +17,7 @@ from torch import Tensor
 from irnscale.evaluation.codecs import Codec
 from irnscale.evaluation.loop import Summary
 from irnscale.evaluation.methods import Rescale, baselines
-from irnscale.evaluation.pictures import load
+from irnscale.evaluation.pictures import load, set_name
 from irnscale.evaluation.ruler import Shrunk, make, shrink
 from irnscale.metrics import as_8bit, luma
 
@@ -110,4 +110,4 @@ def _crop(folder: Path, name: str, results: Sequence[Summary], multiple: int) ->
         if method.weights and method.task == "rescaling" and plain and method.draws == 1:
             pictures[f"{method.name}: small"] = part(made.small, scale)
             notes[f"{method.name}: small"] = f"{made.small.shape[3]} x {made.small.shape[2]}, each pixel enlarged"
-    return Crop(f"{folder.name} x{scale}, {name}", pictures, notes, side)
+    return Crop(f"{set_name(folder)} x{scale}, {name}", pictures, notes, side)

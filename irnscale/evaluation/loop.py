@@ -15,7 +15,7 @@ from irnscale.errors import InputError, IrnscaleError
 from irnscale.evaluation.cache import Cache
 from irnscale.evaluation.codecs import Codec
 from irnscale.evaluation.methods import Method, Rescale
-from irnscale.evaluation.pictures import Photograph, files_of, load
+from irnscale.evaluation.pictures import Photograph, files_of, load, set_name
 from irnscale.evaluation.ruler import Row, Ruler, Shrunk, make, shrink
 from irnscale.evaluation.ruler import score as score_of
 from irnscale.evaluation.sets import SetScores
@@ -140,7 +140,7 @@ class _Work:
 
 def evaluate(folder: Path, methods: Sequence[Method], codecs: Sequence[Codec], **options: Any) -> list[Summary]:
     """Every method with every codec on the photographs of a folder; options as for `evaluate_files`."""
-    return evaluate_files(folder.name, files_of(folder), methods, codecs, **options)
+    return evaluate_files(set_name(folder), files_of(folder), methods, codecs, **options)
 
 
 def evaluate_files(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,11 @@ class Photograph:
 def as_tensor(picture: Picture) -> Tensor:
     """The colours of a picture of 8 bits: (1, 3, H, W) float32 in [0, 1]."""
     return torch.from_numpy(picture.pixels).permute(2, 0, 1)[None].float() / 255
+
+
+def set_name(folder: Path) -> str:
+    """What tables call a set: its folder's own name, also where that is given as "." or ends in ".."."""
+    return Path(os.path.abspath(folder)).name or str(folder)  # noqa: PTH100 - a link keeps its name
 
 
 def files_of(folder: Path) -> list[Path]:

@@ -72,12 +72,14 @@ class Ruler:
             a, b = (x.mean(dim=1, keepdim=True) for x in (a, b))
             y_channel = False
         kind = torch.float64 if self.device is None else torch.float32
-        ratio = psnr(a, b, crop=crop, y_channel=y_channel, rounded=self.rounded_luma, dtype=kind).item()
-        try:
-            likeness = ssim(a, b, crop=crop, y_channel=y_channel, rounded=self.rounded_luma, dtype=kind).item()
-        except ValueError:  # too small for its window
-            likeness = math.nan
-        return min(ratio, LARGEST_PSNR), likeness
+        values = []
+        for score in (psnr, ssim):
+            try:
+                value = score(a, b, crop=crop, y_channel=y_channel, rounded=self.rounded_luma, dtype=kind).item()
+            except ValueError:  # nothing is left of it, or less than a window
+                value = math.nan
+            values.append(value)
+        return min(values[0], LARGEST_PSNR), values[1]
 
     def fields(
         self, a: Tensor | None, b: Tensor, prefix: str = "", *, crop: int = 0, rgb: bool = False, gray: bool = False

@@ -72,6 +72,25 @@ def floors(results: Sequence[Summary], chosen: Chosen) -> list[str]:
     return found
 
 
+def gaps(results: Sequence[Summary], columns: dict[str, str]) -> list[str]:
+    """A line for each set and scale of which some photographs are too small for a score: it has no mean then."""
+    found = []
+    for place in dict.fromkeys((summary.set, summary.scale) for summary in results):
+        rows = [s.rows for s in results if (s.set, s.scale) == place]
+        lacking = {
+            photograph: None
+            for of_method in rows
+            for key in columns
+            if not all(math.isnan(row.get(key, math.nan)) for row in of_method.values())
+            for photograph, row in of_method.items()
+            if math.isnan(row.get(key, math.nan))
+        }
+        if lacking:
+            names = ", ".join(lacking) if len(lacking) < 4 else f"{len(lacking)} photographs"
+            found.append(f"{place[0]} x{place[1]}: {names}: too small for what is - above; means are of all or none")
+    return found
+
+
 def _head(summary: Summary) -> list[str]:
     return [summary.set, f"x{summary.scale}", summary.method.name, summary.stored]
 
@@ -98,7 +117,7 @@ def table(results: Sequence[Summary], chosen: Chosen = DEFAULT) -> str:
         names |= {score.key: score.title for score in chosen.more if score.of_draws is None}
         spread = ", ".join(f"{name} {summary.spread[key]:.5f}" for key, name in names.items())
         text.append(f"  {' '.join(_head(summary))}, {summary.method.draws} draws: {spread}")
-    if said := [*floors(results, chosen), *([chosen.by] if chosen.by else [])]:
+    if said := [*gaps(results, columns), *floors(results, chosen), *([chosen.by] if chosen.by else [])]:
         text += ["", *said]
     return "\n".join(text)
 
