@@ -67,7 +67,7 @@ def test_the_archive_is_of_this_version():
     assert not archived & {p.stem for p in (ROOT / "checkpoints").glob("*.safetensors")}
 
 
-EVERYWHERE = {"_version", "columns", "errors", "freia", "logs", "noise", "plugins", "sizes", "userfolders"}
+EVERYWHERE = {"_version", "columns", "errors", "freia", "jsontext", "logs", "noise", "plugins", "sizes", "userfolders"}
 """Modules of the top that import nothing of ours, or `errors` alone."""
 MAY_IMPORT = {
     "kernels": set(),

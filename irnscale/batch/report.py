@@ -14,6 +14,7 @@ from irnscale.batch.jobs import Job
 from irnscale.batch.lists import STREAM
 from irnscale.errors import ExitCode, IrnscaleError, OutputError, UsageError, on_command_line
 from irnscale.images.atomic import check_writable, write_bytes_atomic
+from irnscale.jsontext import parsed
 
 
 class Status(StrEnum):
@@ -164,7 +165,7 @@ def check_report_path(path: Path, inputs: Iterable[Path]) -> None:
         raise OutputError(f"{path}: is a device or a pipe", "give a file name with `report`", parameters=("report",))
     try:
         with path.open("rb") as file:
-            first = json.loads(file.readline(1 << 20) or b"{}")
+            first = parsed(file.readline(1 << 20) or b"{}")
         known = isinstance(first, dict) and (not first or "status" in first or "summary" in first)
     except (OSError, ValueError):
         known = False

@@ -15,6 +15,7 @@ from irnscale.columns import aligned
 from irnscale.errors import InputError, OutputError, UsageError
 from irnscale.evaluation.published import Published, published
 from irnscale.images.atomic import write_bytes_atomic
+from irnscale.jsontext import parsed
 
 Scores = dict[str, float]
 CONFIRMED, NOT_CONFIRMED = "confirmed", "not confirmed"
@@ -105,7 +106,7 @@ class Result:
         """The result that an earlier run left; None where there is none. Raises InputError where it is damaged."""
         path = cls.path(out, name)
         try:
-            values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            values: dict[str, Any] = parsed(path.read_text(encoding="utf-8"))
             values["rows"] = [TableRow(**row) for row in values["rows"]]
             values["judged"] = [Judged(**one) for one in values["judged"]]
             return cls(**values)

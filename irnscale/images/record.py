@@ -8,6 +8,8 @@ import re
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, NoReturn
 
+from irnscale.jsontext import parsed
+
 KEYWORD = "irnscale"
 MAX_RECORD = 16 * 1024
 SCHEMA = 1
@@ -76,10 +78,7 @@ class Provenance:
         """
         if len(text) > MAX_RECORD:
             raise ValueError(f"the record has {len(text)} characters, more than {MAX_RECORD}")
-        try:
-            data = json.loads(text, parse_constant=_refuse_constant)
-        except RecursionError as error:
-            raise ValueError("the record is nested too deeply") from error
+        data = parsed(text, constant=_refuse_constant)
         if not isinstance(data, dict):
             raise ValueError("the record is not an object")
         if data.get("schema", SCHEMA) != SCHEMA or isinstance(data.get("schema"), bool):

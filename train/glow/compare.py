@@ -16,6 +16,7 @@ import torch
 
 from irnscale.errors import UsageError
 from irnscale.images.atomic import write_bytes_atomic
+from irnscale.jsontext import parsed
 from irnscale.networks.glow import Glow
 from irnscale.train.checkpoints import checkpoints, load_sharded, load_state
 from irnscale.train.config import Recipe, recipe_from_dict
@@ -114,7 +115,7 @@ def finished(recipe: Recipe, folder: Path) -> dict[str, Any] | None:
             what = f"{folder}: was made with {key}={made_with.get(key)}, this run has {value}"
             raise UsageError(what, "remove it to start anew, or choose another `out`", parameters=("out",))
     try:
-        result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        result = parsed((folder / RESULT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None  # is measured anew
     return result if isinstance(result, dict) and "frechet" in result else None
