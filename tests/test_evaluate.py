@@ -139,7 +139,10 @@ def test_only_what_is_new_is_measured(photos, tmp_path):
     path = tmp_path / "cache" / "rows"
     first, calls = counted(photos, Cache(path))
     assert len(calls) == 2
-    path.write_text(path.read_text() + "{cut off")
+    row = json.loads(path.read_text().splitlines()[0])
+    damaged = [5, "score", {"key": "a", "score": 10**400}, {"key": "b", "row": dict.fromkeys(row["row"], "good")}]
+    lines = [*map(json.dumps, [*damaged, {"key": "c", "row": list(row["row"])}]), "[" * 200_000, "{cut off"]
+    path.write_text(path.read_text() + "\n".join(lines))
     second, calls = counted(photos, Cache(path))
     assert calls == []
     assert second == first

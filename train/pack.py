@@ -21,6 +21,7 @@ from torch import Tensor
 
 from irnscale.errors import InputError, ModelError, OutputError, UsageError
 from irnscale.images.atomic import write_bytes_atomic
+from irnscale.jsontext import parsed
 from irnscale.train.photos import PACK_SUFFIX, decoded
 
 VERSION = 1
@@ -131,7 +132,7 @@ def load_pack(path: Path) -> tuple[Tensor, Index]:
     if not path.is_file():
         raise InputError(f"{path}: no such pack", "make it with `irnscale train pack`")
     try:
-        content = json.loads(_index_file(path).read_text(encoding="utf-8"))
+        content = parsed(_index_file(path).read_text(encoding="utf-8"))
         if content["version"] != VERSION:
             raise ModelError(f"{path}: a pack of version {content['version']}, not {VERSION}", "pack again")
         names = [str(name) for name, _, _ in content["photographs"]]
@@ -139,7 +140,7 @@ def load_pack(path: Path) -> tuple[Tensor, Index]:
         index = Index.of(names, sizes, int(content["skipped"]))
     except FileNotFoundError as error:
         raise ModelError(f"{path}: its index {_index_file(path).name} is missing", "pack again") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise ModelError(f"{_index_file(path)}: unreadable: {error}", "pack again") from error
     if path.stat().st_size != index.bytes or content["bytes"] != index.bytes or not names:
         raise ModelError(f"{path}: does not fit its index", "pack again")

@@ -15,6 +15,7 @@ from irnscale.evaluation.codecs import Codec
 from irnscale.evaluation.methods import Method
 from irnscale.evaluation.pictures import Photograph
 from irnscale.evaluation.ruler import FIELDS, Row, Ruler
+from irnscale.jsontext import is_real, parsed
 from irnscale.metrics.scores import Score
 from irnscale.metrics.sets import Estimate
 from irnscale.userfolders import cache_folder
@@ -59,12 +60,14 @@ class Cache:
         self._cut = bool(text) and not text.endswith("\n")
         for line in text.splitlines():
             try:
-                entry = json.loads(line)
+                entry = parsed(line)
                 if "score" in entry:
                     self._scores[entry["key"]] = math.nan if entry["score"] is None else float(entry["score"])
-                elif set(FIELDS) - _OPTIONAL <= set(entry["row"]) <= set(FIELDS):
-                    self._rows[entry["key"]] = {name: entry["row"].get(name, math.nan) for name in FIELDS}
-            except (ValueError, KeyError, TypeError):
+                    continue
+                row = dict(entry["row"])
+                if set(FIELDS) - _OPTIONAL <= set(row) <= set(FIELDS) and all(map(is_real, row.values())):
+                    self._rows[entry["key"]] = {name: row.get(name, math.nan) for name in FIELDS}
+            except (ValueError, KeyError, TypeError, OverflowError):
                 continue
 
     @staticmethod
