@@ -204,6 +204,16 @@ def test_the_range_of_qualities(refused, tmp_path):
         assert f"--quality {quality}: is not from 1 to 100" in line
 
 
+def test_the_end_of_a_file_is_no_interruption(refused, tmp_path, monkeypatch):
+    """Which click takes it for, wherever it is from."""
+
+    def ended(*_args, **_options):
+        raise EOFError("no more bytes")
+
+    monkeypatch.setattr("irnscale.train.pack.write_pack", ended)
+    assert "a file ends before it should: no more bytes" in refused(1, "train", "pack", tmp_path, "-o", "a.pack")
+
+
 @pytest.mark.parametrize("arguments", [["nonsense"], ["models", "nonsense"], ["models", "import"], ["down", "-s"]])
 def test_wrong_commands(refused, arguments):
     assert "--help" in refused(2, *arguments)

@@ -151,11 +151,14 @@ def test_a_model_of_niqe_is_fitted_kept_and_read(tmp_path):
         niqe.fit([astronaut()[:100, :100]])
 
 
-@pytest.mark.parametrize("name", ["a.json", "a.mat", "a.npz", "none.mat", "b.json"])
+@pytest.mark.parametrize("name", ["a.json", "a.mat", "a.npz", "none.mat", "b.json", "c.json", "empty.mat", "empty.npz"])
 def test_what_is_no_model_of_niqe_is_named(tmp_path, name):
     (tmp_path / "a.json").write_text('{"mean": [1, 2]}')
     (tmp_path / "b.json").write_text(json.dumps({"mean": [0.0] * 36, "covariance": [0.0] * 7}))
+    (tmp_path / "c.json").write_text("[" * 200_000)
     (tmp_path / "a.mat").write_bytes(b"MATLAB" * 40)
+    for kind in ("mat", "npz"):
+        (tmp_path / f"empty.{kind}").touch()
     np.savez(tmp_path / "a.npz", other=np.zeros(3))
     with pytest.raises(InputError, match=name):
         niqe.from_file(tmp_path / name)

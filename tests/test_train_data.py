@@ -169,7 +169,13 @@ def test_what_is_no_pack(folder, tmp_path):
     with pytest.raises(UsageError, match="given alone"):
         Photographs([folder, pack], scale=2, crop=16)
     index = (tmp_path / "all.pack.json").read_text()
-    for text, word in [("{", "unreadable"), (index.replace("36", "35"), "does not fit"), ('{"version": 9}', "version")]:
+    for text, word in [
+        ("{", "unreadable"),
+        ("[" * 200_000, "unreadable"),
+        (index.replace("36", "1" + "0" * 400), "unreadable"),
+        (index.replace("36", "35"), "does not fit"),
+        ('{"version": 9}', "version"),
+    ]:
         (tmp_path / "all.pack.json").write_text(text)
         with pytest.raises(ModelError, match=word):
             load_pack(pack)
@@ -189,12 +195,19 @@ def test_photographs_that_fit_no_memory(folder, monkeypatch):
 def test_nothing_to_train_on(folder, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "bad.tar").write_text("nonsense")
+    for kind in ("gz", "xz", "bz2"):
+        with tarfile.open(tmp_path / f"{kind}.tar", f"w:{kind}") as archive:
+            archive.add(folder / "0.png")
+        whole = (tmp_path / f"{kind}.tar").read_bytes()
+        (tmp_path / f"{kind}.tar").write_bytes(whole[: len(whole) // 3])
+        (tmp_path / f"{kind}-hole.tar").write_bytes(whole[:200] + bytes(200) + whole[400:])
     Image.fromarray(np.full((40, 40), 60_000, np.uint16)).save(tmp_path / "deep.png")
     for source, crop, word in [
         ("empty", 16, "no photographs of at least 16 x 16"),
         ("folder", 4096, "3 too small, 1 unreadable"),
         ("nowhere", 16, "no such file or folder"),
         ("bad.tar", 16, "archive"),
+        *((f"{kind}{damage}.tar", 16, "archive") for kind in ("gz", "xz", "bz2") for damage in ("", "-hole")),
         ("deep.png", 16, "1 unreadable"),
     ]:
         with pytest.raises(InputError, match=word):

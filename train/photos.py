@@ -38,7 +38,7 @@ def image_files(sources: list[Path]) -> Iterator[tuple[str, bytes | Path]]:
                             stream = archive.extractfile(member)
                             assert stream is not None
                             yield f"{source.name}/{member.name}", stream.read()
-            except (OSError, tarfile.TarError) as error:
+            except Exception as error:  # a damaged archive makes tarfile and what decompresses it raise anything
                 raise InputError(f"{source}: cannot be read as a .tar archive: {error}", "pack it again") from error
         elif source.is_dir():
             for path in sorted(source.rglob("*")):

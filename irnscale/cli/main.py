@@ -52,6 +52,9 @@ class LazyGroup(click.Group):
         """See `click.Group`; an error that ends the command gets a remedy that the command has."""
         try:
             return super().invoke(ctx)
+        except EOFError as error:  # click takes it for the end of what is typed at a prompt; irnscale has none
+            what = f"a file ends before it should: {error}"
+            raise InputError(what, "run again with --debug, which shows where it is read") from error
         except IrnscaleError as error:
             command = self.get_command(ctx, ctx.invoked_subcommand or "")
             if command is not None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -23,6 +22,7 @@ import torch
 
 from irnscale.errors import InputError, UsageError
 from irnscale.images.bicubic import bicubic_down
+from irnscale.jsontext import parsed
 from irnscale.metrics.statistics import Array, blocks, fitted, normalised
 
 PATCH = 96
@@ -69,7 +69,7 @@ class Naturalness:
     @classmethod
     def from_json(cls, text: str) -> Naturalness:
         """Raises ValueError, KeyError or TypeError where the text is not what `to_json` makes."""
-        values = json.loads(text)
+        values = parsed(text)
         covariance = np.zeros((36, 36))
         covariance[np.triu_indices(36)] = values["covariance"]
         return cls(np.array(values["mean"], np.float64), covariance + np.triu(covariance, 1).T)
@@ -135,18 +135,18 @@ def from_file(path: Path) -> Naturalness:
 
     Raises InputError naming the file.
     """
+    from scipy.io import loadmat
+
     try:
         if path.suffix == ".json":
             return Naturalness.from_json(path.read_text(encoding="utf-8"))
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as stored:
                 return _of_names(dict(stored))
-        from scipy.io import loadmat
-
         return _of_names(loadmat(path))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}", "give a model of NIQE") from error
-    except (ValueError, KeyError, TypeError, NotImplementedError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a damaged or foreign file makes numpy and scipy raise anything
         hint = "give a .json by `irnscale evaluate --fit-niqe`, or the authors' .mat or .npz"
         raise InputError(f"{path}: is not a model of NIQE", hint) from error
 
