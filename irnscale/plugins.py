@@ -5,7 +5,6 @@ from __future__ import annotations
 import pkgutil
 from importlib import import_module
 from importlib.metadata import entry_points
-from importlib.util import find_spec
 from typing import Any
 
 
@@ -14,7 +13,7 @@ def find(name: str, *, group: str, package: str = "", attribute: str = "") -> An
 
     Raises LookupError, whose text goes on "its family, <name>, ", where there is none or it cannot be imported.
     """
-    if package and name.isidentifier() and find_spec(f"{package}.{name}"):
+    if package and name in own_names(package):
         return getattr(import_module(f"{package}.{name}"), attribute)
     for entry in entry_points(group=group, name=name):
         try:

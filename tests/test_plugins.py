@@ -117,6 +117,8 @@ def test_a_step_that_is_bad_for_one_player_is_bad_for_all(photos, tmp_path):
     ("changes", "words"),
     [
         (["objective=nothing"], r"objective=nothing: is not installed \(irnscale has .*rescaling"),
+        (["objective=__init__"], "objective=__init__: is not installed"),
+        (["family=__init__"], "family=__init__: is not installed"),
         (["objective=lame"], "objective=lame: cannot be imported from toy_objective:NONE"),
         (["judge_lr=1"], "unknown key 'judge_lr'"),
         (["objective=toy_adversarial", "judge_lr=0"], "judge_lr=0.0 must be above 0"),
