@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from irnscale.errors import UsageError
 from irnscale.evaluation.codecs import Codec
 from irnscale.evaluation.loop import Summary
 from irnscale.evaluation.methods import Method
-from irnscale.evaluation.scores import costs_of, model_tables, with_block
+from irnscale.evaluation.scores import costs_of, model_tables, scores_of, with_block
 from irnscale.zoo import ModelCard, models, newest, read_card
 
 BEGIN, END = "<!-- models: begin -->", "<!-- models: end -->"
@@ -117,10 +118,6 @@ def test_what_a_number_format_costs(run, folder, tmp_path):
 
 
 def test_costs_of_several_sets():
-    def summary(name, precision, value, digest="d" * 12):
-        method = Method("m", 2, "", _none, _none, weights=digest, compared=precision)
-        return Summary(name, method, Codec(), 1, {"psnr_y": value}, {}, {}, {}, {})
-
     rows = [
         summary("A", "float32", 40.0),
         summary("A", "bfloat16", 39.96),
@@ -129,11 +126,24 @@ def test_costs_of_several_sets():
         summary("C", "bfloat16", 20.0),
         summary("A", "bfloat16", 10.0, "e" * 12),
         summary("A", "", 35.0),
+        summary("D", "float32", math.inf),
+        summary("D", "bfloat16", math.inf),
     ]
     assert costs_of(rows, "d" * 12) == {"bfloat16": {"A": 0.04, "B": -0.001}}
     card = ModelCard("m", 2, {}, "d" * 64, precisions=("float32", "bfloat16"))
     assert card.automatic == {"float32", "bfloat16"}
     assert replace(card, precision_costs=costs_of(rows, "d" * 12)).automatic == {"float32"}
+
+
+def summary(name, precision, value, digest="d" * 12):
+    method = Method("m", 2, "", _none, _none, weights=digest, compared=precision)
+    mean = {"psnr_y": value, "ssim_y": math.nan, "lr_psnr_y": math.inf, "lr_ssim_y": 1.0}
+    return Summary(name, method, Codec(), 1, mean, {}, {}, {}, {})
+
+
+def test_a_card_has_no_score_that_is_no_number():
+    """Of pictures smaller than SSIM's window, or without any error."""
+    assert scores_of([summary("A", "", 35.0)], "d" * 12) == {"A": {"psnr_y": 35.0, "lr_ssim_y": 1.0}}
 
 
 def _none(*arguments):

@@ -46,15 +46,17 @@ def scores_of(summaries: Iterable[Summary], digest: str, more: Sequence[Score] =
             continue
         if method.travel:
             if method.bits:
-                found[detail_key(summary.set, method.bits)] = {
-                    name: round(summary.mean[name], 4) for name in ("detail_psnr_y", "detail_ssim_y", *_KEPT[2:])
-                }
+                names = ("detail_psnr_y", "detail_ssim_y", *_KEPT[2:])
+                found[detail_key(summary.set, method.bits)] = _finite(summary, names)
             continue
         key = score_key(summary.set, summary.codec, bicubic_lr=method.task == "super-resolution")
-        found[key] = {name: round(summary.mean[name], 4) for name in _KEPT} | {
-            score.key: round(value, 4) for score in more if not math.isnan(value := summary.mean[score.key])
-        }
+        found[key] = _finite(summary, (*_KEPT, *(score.key for score in more)))
     return found
+
+
+def _finite(summary: Summary, names: Sequence[str]) -> dict[str, float]:
+    """A set's means of these names, as a card has them, which holds no NaN and no infinity."""
+    return {name: round(value, 4) for name in names if math.isfinite(value := summary.mean[name])}
 
 
 def costs_of(summaries: Iterable[Summary], digest: str) -> dict[str, dict[str, float]]:
@@ -65,8 +67,8 @@ def costs_of(summaries: Iterable[Summary], digest: str) -> dict[str, dict[str, f
             measured[summary.method.compared, summary.set] = summary.mean["psnr_y"]
     found: dict[str, dict[str, float]] = {}
     for (precision, name), psnr in measured.items():
-        if precision != EXACT and (EXACT, name) in measured:
-            found.setdefault(precision, {})[name] = round(measured[EXACT, name] - psnr, 4)
+        if precision != EXACT and math.isfinite(cost := measured.get((EXACT, name), math.nan) - psnr):
+            found.setdefault(precision, {})[name] = round(cost, 4)
     return found
 
 

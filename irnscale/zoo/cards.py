@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from irnscale.errors import ModelError
+from irnscale.images.record import SCALES
+from irnscale.jsontext import is_number, parsed
 
 MOST_LOST = 0.03
 """dB of luma PSNR that a number format may cost a model on any set, for `auto` to choose it."""
 TEXTS = ("kind", "base", "base_digest", "description", "origin", "data", "licence")
+SHOWN = ("name", "kind", "base", "base_digest")
+"""Texts that stand in tables, of which control characters would make other tables."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ class ModelCard:
 def read_card(path: Path) -> ModelCard:
     """Read a card. Raises ModelError naming the file and the first thing wrong with it."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parsed(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ModelError(f"{path}: cannot read the model card: {error.strerror}") from error
     except ValueError as error:
@@ -80,26 +84,31 @@ def read_card(path: Path) -> ModelCard:
     for key, kind in (("name", str), ("scale", int), ("architecture", dict), ("sha256", str)):
         if not isinstance(values.get(key), kind):
             raise ModelError(f"{path}: the model card lacks a valid {key!r}", "import the model again")
+    if isinstance(values["scale"], bool) or not 2 <= values["scale"] <= SCALES[-1]:
+        raise ModelError(f"{path}: the model card's scale is not from 2 to {SCALES[-1]}", "import the model again")
     values = {k: v for k, v in values.items() if k in known}
     values["precisions"] = tuple(values.get("precisions", ("float32",)))
     return ModelCard(**values)
 
 
 def _sound(values: dict[str, Any]) -> bool:
-    """Whether the optional fields are of the kinds that `ModelCard` says."""
+    """Whether the optional fields are of the kinds that `ModelCard` says, and all numbers ones to calculate with."""
     precisions = values.get("precisions", [])
     tables = [values.get(key, {}) for key in ("scores", "precision_costs")]
+    architecture = values.get("architecture")
+    settings = list(architecture.values()) if isinstance(architecture, dict) else []
+    settings += [one for several in settings if isinstance(several, list) for one in several]
     return (
         all(isinstance(values.get(key, ""), str) for key in TEXTS)
+        and all(text.isprintable() for key in SHOWN if isinstance(text := values.get(key), str))
         and isinstance(values.get("jpeg_resistant", False), bool)
         and isinstance(values.get("training", {}), dict)
         and isinstance(precisions, list)
         and all(isinstance(name, str) for name in precisions)
         and all(isinstance(table, dict) for table in tables)
         and all(isinstance(row, dict) for table in tables for row in table.values())
-        and all(
-            isinstance(number, int | float) for table in tables for row in table.values() for number in row.values()
-        )
+        and all(is_number(number) for table in tables for row in table.values() for number in row.values())
+        and all(is_number(one) for one in settings if type(one) in (int, float))
     )
 
 

@@ -121,11 +121,14 @@ def installed(broken: dict[Path, ModelError] | None = None) -> list[Model]:
 
 
 def _cards(folder: Path | None) -> list[Path]:
-    """Nothing of a folder that is not there or may not be searched, such as another user's home."""
+    """Nothing of a folder that is not there or may not be searched, such as another user's home.
+
+    Only files: a pipe would be waited for.
+    """
     if folder is None or not os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir raises where it may not look
         return []
     try:
-        cards = [path for path in folder.iterdir() if path.match("*.json")]
+        cards = [path for path in folder.iterdir() if path.match("*.json") and os.path.isfile(path)]  # noqa: PTH113 - see above
     except OSError:
         return []
     return sorted(cards, key=lambda path: (family(path.stem), generation(path.stem)))
@@ -239,7 +242,7 @@ def verify(model: Model) -> None:
     path = model.weights
     try:
         status = path.stat()
-        sound = _verified(path, status.st_size, status.st_mtime_ns, model.card.sha256)
+        sound = path.is_file() and _verified(path, status.st_size, status.st_mtime_ns, model.card.sha256)
     except OSError as error:
         what = f"{path}: the weights of {model.card.name} are missing or unreadable: {error.strerror}"
         raise ModelError(what, model.remedy) from error
@@ -346,7 +349,7 @@ def _load(model: Model) -> Network:
     try:
         config = family.config(**model.card.architecture)
         net = family.build(config)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except Exception as error:  # a hostile card makes families and torch raise anything
         what = f"{model.card.name}: unknown architecture on its card: {error}"
         raise ModelError(what, "import the model again, with this version") from error
     try:
