@@ -10,10 +10,10 @@ from safetensors.torch import save
 from torch import Tensor
 
 from irnscale.errors import ModelError, OutputError
-from irnscale.images.atomic import write_bytes_atomic
+from irnscale.images.atomic import check_writable, write_bytes_atomic
 from irnscale.networks.config import NetworkConfig
 from irnscale.zoo.cards import ModelCard, file_sha256
-from irnscale.zoo.store import Model
+from irnscale.zoo.store import Model, user_folder
 
 
 def check_name(name: str) -> None:
@@ -35,7 +35,8 @@ def save_model(
 ) -> Model:
     """Write `<name>.safetensors` (float16) and `<name>.json` into `folder`; `card` are fields of `ModelCard`.
 
-    An assistant's `base` is the model that it was trained for; only the assistant is written.
+    An assistant's `base` is the model that it was trained for; only the assistant is written. Of the two files both are
+    written, or, where one is refused, neither.
     Raises ModelError for weights that float16 cannot hold or a bad name, OutputError where a file exists
     or cannot be written.
     """
@@ -49,8 +50,12 @@ def save_model(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         what = f"{folder}: cannot create the folder of models: {error.strerror}"
-        raise OutputError(what, "set IRNSCALE_MODELS to another") from error
-    weights = folder / f"{name}.safetensors"
+        if folder == user_folder():
+            raise OutputError(what, "set IRNSCALE_MODELS to another") from error
+        raise OutputError(what, "give another with `to`", parameters=("to",), otherwise="choose another") from error
+    weights, beside = folder / f"{name}.safetensors", folder / f"{name}.json"
+    for path in (weights, beside):  # before either: the weights of one model must not come to the card of another
+        check_writable(path, overwrite=overwrite)
     write_bytes_atomic(data, weights, overwrite=overwrite)
     if base is not None:
         card |= {"base": base.card.name, "base_digest": base.card.digest}
@@ -62,5 +67,5 @@ def save_model(
         kind=config.kind,
         **card,
     )
-    write_bytes_atomic(result.to_json().encode(), folder / f"{name}.json", overwrite=overwrite)
+    write_bytes_atomic(result.to_json().encode(), beside, overwrite=overwrite)
     return Model(result, weights, shipped=False)
