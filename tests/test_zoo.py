@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import pickle
 import random
@@ -121,8 +122,9 @@ def test_models_that_cannot_be_kept(run, tmp_path, monkeypatch):
     result = run("models", "import", tmp_path / "a.pth", "--name", "x")
     assert (result.code, len(result.lines)) == (5, 1)
     assert "IRNSCALE_MODELS" in result.lines[0]
-    with pytest.raises(OutputError):
+    with pytest.raises(OutputError) as caught:
         save_model(tmp_path / "a.pth", "x", IRNConfig(scale=2), {})
+    assert caught.value.line.endswith("(give another with --to)")
 
 
 class Trap:
@@ -160,6 +162,8 @@ FOREIGN = {
     "lacking": (lambda: without("operations.3.G.conv2.bias"), "lacks operations.3.G.conv2.bias"),
     "not finite": (with_nan, "operations.2.H.conv3.bias holds values that are not finite"),
     "large": (lambda: official() | {FIRST: torch.full((32, 9, 3, 3), 1e6)}, "float16"),
+    "endless": (lambda: official() | {FIRST: torch.zeros(1).expand(10**11)}, f"{FIRST} has shape (100000000000,)"),
+    "digits": (lambda: renamed("operations.8.", f"operations.{'9' * 5000}."), "is not a weight of the paper's IRN"),
     "far": (lambda: renamed("operations.8.", "operations.999999999."), "not laid out"),
     "no level": (lambda: renamed("operations.1.", "operations.0."), "not laid out"),
     "list": (lambda: [1, 2], "no dictionary"),
@@ -263,6 +267,17 @@ def test_card_round_trip(tmp_path):
         {"sha256": None},
         {"scores": {"Set5": "good"}},
         {"scores": {"Set5": {"psnr_y": "good"}}},
+        {"scores": {"Set5": {"psnr_y": 10**400}}},
+        {"scores": {"Set5": {"psnr_y": math.nan}}},
+        {"precision_costs": {"bfloat16": {"Set5": 10**400}}},
+        {"architecture": {"scale": 2, "clamp": 10**400}},
+        {"architecture": {"scale": 2, "inv_per_ds": [10**400]}},
+        {"scale": 0},
+        {"scale": 1},
+        {"scale": True},
+        {"scale": 10**400},
+        {"name": "own\nirn-x9  x9  down, up"},
+        {"base": "\x1b[2K"},
         {"precisions": 5},
         {"precisions": [1]},
         {"precision_costs": [0.1]},
@@ -284,12 +299,48 @@ def test_broken_cards(tmp_path, run, change):
     assert default_model(4).shipped
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe", b"3"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe", b"3", b"[" * 200_000])
 def test_cards_that_are_no_cards(tmp_path, content):
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "a.json").write_bytes(content)
     with pytest.raises(ModelError, match="model card is not"):
         models()
+
+
+def test_only_files_are_cards(tmp_path, run):
+    """A pipe would be waited for, and so would weights."""
+    (tmp_path / "models" / "folder.json").mkdir(parents=True)
+    os.mkfifo(tmp_path / "models" / "pipe.json")
+    assert run("models", "list").code == 0
+    weights = copied_model(tmp_path / "models")
+    weights.unlink()
+    os.mkfifo(weights)
+    with pytest.raises(ModelError, match=r"own\.safetensors: damaged"):
+        verify(find("own"))
+
+
+def test_families_that_no_module_is(tmp_path, run):
+    card = copied_model(tmp_path / "models").with_suffix(".json")
+    for kind in ("__init__", "nothing", ""):
+        card.write_text(json.dumps(json.loads(card.read_text()) | {"kind": kind}))
+        result = run("models", "list")
+        assert result.code == 0
+        assert "?" in next(line for line in result.text.splitlines() if line.startswith("own "))
+        with pytest.raises(ModelError, match=rf"own: its family, {kind}, is not installed"):
+            load_network(find("own"))
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_of_a_model_both_files_are_written_or_neither(tmp_path, overwrite):
+    net = IRN(IRNConfig(scale=2, inv_per_ds=1, growth=4))
+    card = tmp_path / "own.json"
+    if overwrite:
+        card.mkdir()
+    else:
+        card.write_text("of another model")
+    with pytest.raises(OutputError, match=r"own\.json: " + ("is a folder" if overwrite else "already exists")):
+        save_model(tmp_path, "own", net.config, net.state_dict(), overwrite=overwrite)
+    assert files(tmp_path) == ["own.json"]
 
 
 def test_finding(tmp_path, monkeypatch):

@@ -22,7 +22,7 @@ from irnscale.networks.config import NetworkConfig
 from irnscale.zoo.official_srflow import is_srflow, read_srflow
 
 _SUBNETS = {"F": "p", "H": "s", "G": "t"}
-_KEY = re.compile(r"operations\.(\d+)\.([FGH])\.(conv[1-5]\.(?:weight|bias))")
+_KEY = re.compile(r"operations\.(\d{1,9})\.([FGH])\.(conv[1-5]\.(?:weight|bias))")
 _LAYOUT = "give an IRN checkpoint of the paper's code"
 _HAAR = re.compile(r"operations\.\d+\.haar_weights")
 
@@ -63,11 +63,11 @@ def _read_irn(path: Path, state: dict[Any, Any]) -> tuple[IRNConfig, dict[str, T
             continue
         match = _KEY.fullmatch(key)
         if not match or not _is_plain(value):
-            what = f"{path}: {original!r} is not a weight of the paper's IRN (operations.N.F.conv1...)"
+            what = f"{path}: {str(original)[:200]!r} is not a weight of the paper's IRN (operations.N.F.conv1...)"
             raise ModelError(what, _LAYOUT)
         index, subnet, rest = int(match[1]), match[2], match[3]
         couplings.add(index)
-        tensors[f"module_list.{index}.{_SUBNETS[subnet]}.{rest}"] = value.float().contiguous()
+        tensors[f"module_list.{index}.{_SUBNETS[subnet]}.{rest}"] = value
 
     config = _configuration(path, couplings)
     own = IRN(config).state_dict()
@@ -82,6 +82,8 @@ def _read_irn(path: Path, state: dict[Any, Any]) -> tuple[IRNConfig, dict[str, T
             )
     if extra := sorted(tensors.keys() - own.keys()):
         raise ModelError(f"{path}: {_theirs(extra[0])} does not belong to IRN x{config.scale}", _LAYOUT)
+    # Only now that their shapes are known: a file may say of one number that it is a tensor of terabytes.
+    tensors = {key: value.float().contiguous() for key, value in tensors.items()}
     bad = next((k for k, v in tensors.items() if not torch.isfinite(v).all()), None)
     if bad:
         raise ModelError(f"{path}: {_theirs(bad)} holds values that are not finite", "import another checkpoint")

@@ -27,8 +27,8 @@ LARGEST = 2**24
 """Elements of a weight, and `WIDEST` channels of a layer, beyond which a file is not one of these networks."""
 WIDEST = 1024
 _LAYOUT = "give a checkpoint of SRFlow's code, x4 or x8, or of its RRDB network"
-_BLOCK = re.compile(r"RRDB_trunk\.(\d+)\.RDB1\.conv1\.weight")
-_STEP = re.compile(r"flowUpsamplerNet\.layers\.(\d+)\.affine\.fAffine\.0\.weight")
+_BLOCK = re.compile(r"RRDB_trunk\.(\d{1,9})\.RDB1\.conv1\.weight")
+_STEP = re.compile(r"flowUpsamplerNet\.layers\.(\d{1,9})\.affine\.fAffine\.0\.weight")
 _PARTS = (
     ("conv_first", "encoder.conv_first"),
     ("trunk_conv", "encoder.trunk_conv"),
@@ -66,7 +66,7 @@ def read_srflow(path: Path, state: Mapping[Any, Any]) -> tuple[NetworkConfig, di
         plain = isinstance(value, Tensor) and value.is_floating_point() and value.layout == torch.strided
         if not plain or value.numel() > LARGEST:
             raise ModelError(f"{path}: {key!r} is not a weight of SRFlow", _LAYOUT)
-        if value.is_meta or not torch.isfinite(value).all():
+        if value.is_meta or not torch.isfinite(value.float()).all():
             raise ModelError(f"{path}: {key} holds values that are not finite", "import another checkpoint")
     try:
         config = _srflow(given) if flow else _rrdb(given, prefix)
