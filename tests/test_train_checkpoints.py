@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -154,6 +155,39 @@ def test_a_damaged_checkpoint_is_named(photos, tmp_path):
     (saved / "state.json").write_text("{}")
     with pytest.raises(ModelError, match=r"state\.json"):
         train(tmp_path, photos, resume=True)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"step": "abc"},
+        {"step": None},
+        {"step": [1]},
+        {"step": -1},
+        {"seconds": None},
+        {"seconds": "x"},
+        {"seconds": float("nan")},
+        {"bad_steps": None},
+        {"recent_loss": "x"},
+        {"epoch": "x"},
+        {"run_id": 5},
+        {"recipe": None},
+        {"recipe": "x"},
+        {"recipe": {"network": "x"}},
+        {"base_digest": 5},
+    ],
+)
+def test_a_damaged_state_is_named(tmp_path, change):
+    saved = Trainer(TINY, out=tmp_path, device=CPU).save()
+    file = saved / "state.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    assert store.checkpoints(tmp_path) == [saved]
+    for use in (lambda: store.export(tmp_path), lambda: Trainer(TINY, out=tmp_path, device=CPU, resume=True)):
+        with pytest.raises(ModelError, match=rf"{saved.name}: state\.json has no valid {next(iter(change))}"):
+            use()
+    file.write_text("[" * 200_000)
+    with pytest.raises(ModelError, match="nested too deeply"):
+        store.export(tmp_path)
 
 
 def test_starting_from_a_model_file(photos, tmp_path):

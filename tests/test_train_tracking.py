@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 import warnings
@@ -18,6 +19,7 @@ from irnscale.errors import InputError, OutputError, UsageError
 from irnscale.images.bicubic import bicubic_down
 from irnscale.metrics import as_8bit
 from irnscale.train import report
+from irnscale.train.compare import curve_of
 from irnscale.train.data import Photographs
 from irnscale.train.objective import objective_of
 from irnscale.train.pictures import samples, strip
@@ -220,6 +222,43 @@ def test_a_report_of_a_resumed_run(tmp_path, monkeypatch):
     assert "curves.png" not in text
     with pytest.raises(InputError, match=r"no log\.jsonl"):
         report.read_log(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "5",
+        "null",
+        "[1]",
+        "[" * 200_000,
+        '{"loss": 1}',
+        '{"from_step": null}',
+        '{"from_step": 0, "recipe": 3}',
+        '{"from_step": 0, "loss": 3}',
+        '{"step": "x", "loss": 1}',
+        '{"step": 30, "loss": 1, "epoch": "x"}',
+        '{"step": 30, "loss": 1, "seconds": "x"}',
+        '{"step": 30, "psnr_y": "x"}',
+        '{"step": 30, "psnr_y": 1' + "0" * 400 + "}",
+        '{"step": 30, "challenging": {"loss": 1}}',
+        '{"step": 30, "challenging": {"loss": "x", "mean": 1}}',
+    ],
+)
+def test_lines_of_a_log_that_are_no_records_are_left_out(tmp_path, line):
+    lines = [
+        json.dumps({"run": "c0ffee", "from_step": 0, "recipe": TINY.to_dict()}),
+        json.dumps({"step": 20, "loss": 5.0, "epoch": 1.0, "seconds": None, "time_step_ms": None}),
+        json.dumps({"step": 20, "psnr_y": 30.0}),
+        json.dumps({"step": 20, "challenging": {"loss": math.nan, "mean": 1.0, "photograph": "a"}}),
+    ]
+    log = tmp_path / "log.jsonl"
+    log.write_text("\n".join(lines))
+    whole = report.read_log(tmp_path)
+    page = report.markdown(whole, TINY, False)
+    log.write_text("\n".join([line, *lines, line]))
+    assert len(whole) == len(lines)
+    assert report.markdown(report.read_log(tmp_path), TINY, False) == page
+    assert curve_of(tmp_path, "psnr_y").values == (30.0,)
 
 
 def test_validation_shows_the_averaged_weights(photos, tmp_path):

@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from irnscale.errors import InputError, ModelError, OutputError
+from irnscale.jsontext import is_count, is_number, parsed
 
 SHARD_BYTES = 15 * 2**20
 HEADER_BYTES = 1024
@@ -77,7 +79,7 @@ def checkpoints(run: Path) -> list[Path]:
     for path in run.glob("*"):
         if NAME.fullmatch(path.name) and (path / "state.json").is_file():
             try:
-                step = int(load_state(path)["step"])
+                step = load_state(path)["step"]
             except ModelError:
                 step = 2**63
             found.append((step, path.name, path))
@@ -155,15 +157,29 @@ def _as(dtype: torch.dtype, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def load_state(checkpoint: Path) -> dict[str, Any]:
-    """The JSON part of a checkpoint. Raises ModelError."""
+    """The JSON part of a checkpoint. Raises ModelError where it is not what `save_checkpoint` was given."""
     try:
-        state: dict[str, Any] = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
+        state: dict[str, Any] = parsed((checkpoint / "state.json").read_text(encoding="utf-8"))
         missing = {"step", "seconds", "bad_steps", "run_id", "recipe"} - state.keys()
     except (OSError, ValueError, AttributeError) as error:
         raise ModelError(f"{checkpoint}: state.json is unreadable: {error}", "remove this checkpoint") from error
     if missing:
         raise ModelError(f"{checkpoint}: state.json lacks {', '.join(sorted(missing))}", "remove this checkpoint")
+    if wrong := [name for name, valid in _VALID.items() if name in state and not valid(state[name])]:
+        raise ModelError(f"{checkpoint}: state.json has no valid {', '.join(wrong)}", "remove this checkpoint")
     return state
+
+
+_VALID: dict[str, Callable[[Any], bool]] = {
+    "step": is_count,
+    "seconds": is_number,
+    "bad_steps": is_count,
+    "run_id": lambda name: isinstance(name, str),
+    "recipe": lambda recipe: isinstance(recipe, dict) and isinstance(recipe.get("network", {}), dict),
+    "epoch": is_number,
+    "recent_loss": lambda loss: loss is None or is_number(loss),
+    "base_digest": lambda digest: digest is None or isinstance(digest, str),
+}
 
 
 def export(run: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -10,9 +10,12 @@ from typing import Any
 
 from irnscale.errors import InputError, OutputError
 from irnscale.images.atomic import write_bytes_atomic
+from irnscale.jsontext import is_count, is_real, parsed
 from irnscale.train.config import Recipe
 
 Record = dict[str, Any]
+_KINDS = {"run": str, "alert": str, "recipe": dict, "challenging": dict}
+"""What is no number in a record."""
 FINAL = "final_"
 """What the names of numbers begin with that are measured once, at the end of a run."""
 
@@ -20,7 +23,7 @@ FINAL = "final_"
 def read_log(out: Path) -> list[Record]:
     """The records of a run's `log.jsonl`, without those that a resumed run went over again.
 
-    Raises InputError where there is none. A last line that was cut off is left out.
+    Raises InputError where there is none. A line that was cut off, or is no record of a run, is left out.
     """
     records: list[Record] = []
     try:
@@ -29,13 +32,29 @@ def read_log(out: Path) -> list[Record]:
         raise InputError(f"{out}: no log.jsonl of a training run there", "give a run's folder") from error
     for line in lines:
         try:
-            record = json.loads(line)
+            record = parsed(line)
         except ValueError:
+            continue
+        if not _is_record(record):
             continue
         if "from_step" in record:
             records = [r for r in records if r.get("step", 0) <= record["from_step"]]
         records.append(record)
     return records
+
+
+def _is_record(record: Any) -> bool:
+    """Whether it is what a run writes: of its start, or of a step."""
+    if not isinstance(record, dict):
+        return False
+    if not all(isinstance(record[name], kind) for name, kind in _KINDS.items() if name in record):
+        return False
+    numbers = {name: value for name, value in record.items() if name not in _KINDS}
+    if "from_step" in record:
+        return numbers.keys() == {"from_step"} and is_count(record["from_step"])
+    if "challenging" in record:
+        numbers |= {f"challenging {name}": record["challenging"].get(name, "") for name in ("loss", "mean")}
+    return is_count(record.get("step")) and all(v is None or is_real(v) for v in numbers.values())
 
 
 def write_report(out: Path, recipe: Recipe, say: Callable[[str], None]) -> None:
@@ -114,12 +133,13 @@ def markdown(records: list[Record], recipe: Recipe, curves: bool) -> str:
     challenging = [r for r in records if "challenging" in r]
     lines = [f"# {recipe.run.name}", ""]
     if runs:
-        lines += [f"Run {runs[-1]['run']}, started {len(runs)} time{'s' if len(runs) > 1 else ''}."]
+        lines += [f"Run {runs[-1].get('run', '')}, started {len(runs)} time{'s' if len(runs) > 1 else ''}."]
     if steps:
         last = steps[-1]
+        minutes = (last.get("seconds") or 0) / 60
         lines += [
-            f"{last['step']} steps, {last.get('epoch', 0):.1f} epochs, {last['seconds'] / 60:.1f} minutes of training, "
-            f"{last.get('bad_steps', 0)} steps skipped for a non-finite loss or gradient."
+            f"{last['step']} steps, {last.get('epoch') or 0:.1f} epochs, {minutes:.1f} minutes of training, "
+            f"{last.get('bad_steps') or 0} steps skipped for a non-finite loss or gradient."
         ]
     lines += ["", "![curves](curves.png)", ""] if curves else [""]
     if scores:
@@ -134,7 +154,7 @@ def markdown(records: list[Record], recipe: Recipe, curves: bool) -> str:
         lines += ["## At the end", "", "| measured | |", "|---|---|"]
         lines += [f"| {name} | {_number(value)} |" for name, value in final.items()] + [""]
     if steps:
-        times = {n[5:-3]: sum(r.get(n, 0) for r in steps) / len(steps) for n in steps[-1] if n.startswith("time_")}
+        times = {n[5:-3]: sum(r.get(n) or 0 for r in steps) / len(steps) for n in steps[-1] if n.startswith("time_")}
         lines += ["## Time", "", "| part | ms per step |", "|---|---|"]
         lines += [f"| {name} | {_number(value)} |" for name, value in times.items()] + [""]
     if alerts or challenging:
