@@ -9,7 +9,7 @@ import click
 
 from irnscale.cli.console import say
 from irnscale.cli.options import DEBUG, NO_PROGRESS
-from irnscale.errors import ExitCode
+from irnscale.errors import ExitCode, UsageError
 
 PATH = click.Path(path_type=Path)
 
@@ -42,6 +42,8 @@ def command(
     from irnscale.metrics.features import from_bytes
     from irnscale.train.features import as_file, read, teach
 
+    if output.suffix != ".safetensors":
+        raise UsageError(f"{output}: such a network is named *.safetensors", "give it that name with -o")
     check_writable(output, overwrite=overwrite)
     unreadable: list[str] = []
     photographs = read(data, unreadable)
