@@ -330,6 +330,7 @@ def test_the_recipes_are_the_shipped_networks(scale):
     ("overrides", "word"),
     [
         (["blocks=1"], "at least 2"),
+        (["blocks=0"], "at least 2"),
         (["blocks=2", "channels=0"], "channels"),
         (["blocks=2", "scale=8", "img_size=96"], "2, 3 or 4"),
         (["blocks=2", "assistant_of=irn-x2"], "assistant_of"),

@@ -110,7 +110,7 @@ class _Choice:
 
 def _family_of(keys: Keys) -> Family:
     """Raises UsageError where it is unknown or named in two ways."""
-    named = [f for f in own_families() if f.recipe_key is not None and keys.get(f.recipe_key)]
+    named = [f for f in own_families() if f.recipe_key is not None and keys.get(f.recipe_key) is not None]
     if len(named) > 1:
         raise UsageError(f"{' and '.join(str(f.recipe_key) for f in named)} name two families", "leave one out")
     kind = keys.get("family")
@@ -250,5 +250,7 @@ def recipe_text(source: str) -> str:
 
 def recipe_from_dict(values: Keys) -> Recipe:
     """The recipe that a run recorded, of any version. Raises UsageError for keys this version does not know."""
-    choice, known = _chosen(values, {}, recorded=True)
+    # When every recipe had all keys, blocks was 0 in those of other families.
+    unsaid = {family.recipe_key for family in own_families() if not values.get(family.recipe_key or "")}
+    choice, known = _chosen({key: value for key, value in values.items() if key not in unsaid}, {}, recorded=True)
     return choice.recipe(known)
