@@ -101,6 +101,41 @@ def test_interrupted(tmp_path, number):
     assert report[-1]["not_started"] == 200 - len(names)
 
 
+STOPPED = """
+import os, signal, sys
+import click
+from irnscale.cli import main
+
+@click.command()
+@click.argument("number", type=int)
+@click.option("--nohup", is_flag=True)
+def command(number, nohup):
+    os.kill(os.getpid(), number)
+    return 0
+
+if "--nohup" in sys.argv:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+main.LazyGroup.get_command = lambda *_: command
+main.run()
+"""
+"""A command line all of whose commands get a signal."""
+
+
+@pytest.mark.parametrize(
+    ("number", "more", "code", "said"),
+    [
+        (signal.SIGINT, [], 130, b"irnscale: interrupted"),
+        (signal.SIGTERM, [], 130, b"irnscale: interrupted"),
+        (signal.SIGHUP, [], 130, b"irnscale: interrupted"),
+        (signal.SIGHUP, ["--nohup"], 0, b""),
+    ],
+)
+def test_signals_end_any_command(number, more, code, said):
+    command = [sys.executable, "-c", STOPPED, "check", str(int(number)), *more]
+    ended = subprocess.run(command, capture_output=True, timeout=TIMEOUT, check=False)
+    assert (ended.returncode, ended.stderr.strip()) == (code, said)
+
+
 def test_temporary_files_of_the_dead_go_and_of_the_living_stay(tmp_path):
     dead, living = tmp_path / ".irnscale-dead.tmp", tmp_path / ".irnscale-living.tmp"
     dead.write_bytes(b"x")

@@ -18,6 +18,7 @@ from irnscale.images.bicubic import bicubic_down
 from irnscale.train import checkpoints as store
 from irnscale.train.loop import MAX_BAD_STEPS
 from irnscale.train.objective import objective_of
+from irnscale.train.signals import PATIENCE, stop_signals
 from irnscale.train.trainer import Trainer
 
 
@@ -202,3 +203,27 @@ run(recipe, data=[Path({str(photos)!r})], out=Path({str(tmp_path)!r}), device=to
     assert b"`resume` goes on" in errors
     (saved,) = store.checkpoints(tmp_path)
     assert store.load_state(saved)["step"] >= 20
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_may_come_twice_at_once(monkeypatch, number):
+    now = 10.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    with stop_signals() as received:
+        os.kill(os.getpid(), number)
+        now += PATIENCE / 2
+        os.kill(os.getpid(), number)
+        assert received == [number] * 2, "as a terminal and torchrun send it"
+        now += PATIENCE
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+
+
+def test_under_nohup_a_training_goes_on():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_signals() as received:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not received
+    finally:
+        signal.signal(signal.SIGHUP, before)

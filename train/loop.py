@@ -42,7 +42,7 @@ def run(
     progress: bool = True,
     say: Say = lambda _: None,
 ) -> Path:
-    """Train until the budget is used up or SIGTERM/SIGINT comes; returns the last checkpoint.
+    """Train until the budget is used up or SIGTERM, SIGINT or SIGHUP comes; returns the last checkpoint.
 
     The budget is that of the whole run: what was used before `resume` counts, and it may be another one than
     before. Writes checkpoints, `log.jsonl`, pictures and, with `report`, curves and a page of Markdown into

@@ -14,6 +14,7 @@ import click
 
 from irnscale._version import __version__
 from irnscale.cli.console import EPILOG, fail, options_of
+from irnscale.cli.interrupting import interruptible
 from irnscale.cli.streams import open_standard_streams
 from irnscale.errors import ExitCode, InputError, IrnscaleError
 
@@ -94,7 +95,8 @@ def _main(arguments: list[str], *, debug: bool) -> int:
     try:
         if not {"-h", "--help", "--version"} & set(arguments):
             _check_working_folder()
-        result = group.main(args=arguments, prog_name="irnscale", standalone_mode=False)
+        with interruptible():
+            result = group.main(args=arguments, prog_name="irnscale", standalone_mode=False)
         return result if isinstance(result, int) else ExitCode.OK
     except click.exceptions.Exit as error:
         return error.exit_code

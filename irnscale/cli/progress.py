@@ -1,17 +1,15 @@
-"""What a run says while it runs: lines, bars, events, the report; and what may interrupt it."""
+"""What a run says while it runs: lines, bars, events, the report."""
 
 from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -149,25 +147,3 @@ def guarded_stdout(*, image: bool, events: bool) -> Iterator[int]:
 def _flush() -> None:
     if sys.stdout is not None:  # Python has none where the caller closed it
         sys.stdout.flush()
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Inside, SIGTERM and SIGHUP end the run as Ctrl-C does: nothing half written, exit code 130."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {name: signal.getsignal(getattr(signal, name)) for name in names}
-    for name in names:
-        if before[name] is signal.SIG_DFL:  # nohup ignores SIGHUP, and that must stay so
-            signal.signal(getattr(signal, name), interrupt)
-    try:
-        yield
-    finally:
-        for name in names:
-            signal.signal(getattr(signal, name), before[name])

@@ -6,7 +6,7 @@ import time
 
 from irnscale import batch
 from irnscale.cli.options import Common
-from irnscale.cli.progress import Watcher, guarded_stdout, interruptible
+from irnscale.cli.progress import Watcher, guarded_stdout
 from irnscale.jobs import backends
 from irnscale.jobs.planning import plan
 from irnscale.jobs.task import Task
@@ -20,7 +20,7 @@ def execute(common: Common, task: Task) -> int:
     if common.report is not None:
         batch.check_report_path(common.report, (job.item.source for job in planned.jobs if job.item.source))
     to_stdout = planned.to_stdout and not task.settings.dry_run
-    with guarded_stdout(image=to_stdout, events=common.json) as stdout, interruptible():
+    with guarded_stdout(image=to_stdout, events=common.json) as stdout:
         watcher = Watcher(common, planned.jobs, stdout, started)
         for folder in planned.empty:
             common.warn(f"{folder}: holds no pictures")

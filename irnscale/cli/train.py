@@ -77,7 +77,8 @@ def run_command(
 ) -> int:
     """Train a network from RECIPE with KEY=VALUE changes, until the budget is used up or Ctrl-C.
 
-    Both leave a checkpoint, from which --resume goes on. Under torchrun (`torchrun --nproc-per-node 2 -m irnscale.train
+    Both leave a checkpoint, from which --resume goes on, and so do SIGTERM and SIGHUP; Ctrl-C again, a second later or
+    more, ends at once without one. Under torchrun (`torchrun --nproc-per-node 2 -m irnscale.train
     RECIPE ...`) the processes share every batch. The recipes glow-* train on 8x8 digits, without --data.
     """
     from irnscale.engine.device import choose_device
