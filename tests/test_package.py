@@ -80,7 +80,7 @@ MAY_IMPORT = {
     "zoo": {"networks", "images"},
     "engine": {"networks", "kernels", "images", "detail", "metrics", "zoo"},
     "jobs": {"engine", "batch", "images", "detail", "zoo"},
-    "train": {"networks", "kernels", "images", "metrics", "zoo", "engine.precision"},
+    "train": {"networks", "kernels", "images", "metrics", "zoo", "engine.precision", "engine.memory"},
     "evaluation": {"engine", "networks", "kernels", "images", "detail", "metrics", "zoo"},
     "bench": {"jobs", "engine", "batch", "networks", "kernels", "zoo", "train"},
     "experiments": {"evaluation", "train", "engine", "networks", "kernels", "images", "metrics", "zoo"},

@@ -13,13 +13,16 @@ import pytest
 import torch
 from training import CPU, TINY, batch, names, records, train
 
-from irnscale.errors import InputError, UsageError
+from irnscale.errors import DeviceError, InputError, UsageError
 from irnscale.images.bicubic import bicubic_down
 from irnscale.train import checkpoints as store
 from irnscale.train.loop import MAX_BAD_STEPS
 from irnscale.train.objective import objective_of
 from irnscale.train.signals import PATIENCE, stop_signals
 from irnscale.train.trainer import Trainer
+
+INFINITE = "irnscale.train.objectives.rescaling.image_loss"
+"""What tests replace by an infinite loss."""
 
 
 def test_the_loss_decreases(tmp_path):
@@ -156,14 +159,29 @@ def test_bad_steps_are_skipped_and_counted(photos, tmp_path):
 
 def test_too_many_bad_steps_end_the_run(photos, tmp_path, monkeypatch):
     last = train(tmp_path, photos, TINY.but(budget="2"))
-    infinite = "irnscale.train.objectives.rescaling.image_loss"
-    monkeypatch.setattr(infinite, lambda _, a, b, y: (a - b).sum((1, 2, 3)) * float("inf"))
+    monkeypatch.setattr(INFINITE, lambda _, a, b, y: (a - b).sum((1, 2, 3)) * float("inf"))
     with pytest.raises(InputError, match=f"{last.name} is kept"):
         train(tmp_path, photos, TINY.but(budget="100", checkpoint_minutes=0), resume=True)
     assert store.checkpoints(tmp_path) == [last]
     (*_, bad, alert) = records(tmp_path)
     assert "non-finite" in alert["alert"]
     assert (bad["loss"], bad["bad_steps"]) == (None, MAX_BAD_STEPS)
+
+
+def test_a_short_run_of_bad_steps_alone_is_no_training(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(INFINITE, lambda _, a, b, y: (a - b).sum((1, 2, 3)) * float("inf"))
+    with pytest.raises(InputError, match="2 steps in a row had a non-finite loss or gradient"):
+        train(tmp_path, photos, TINY.but(budget="2"))
+    assert not store.checkpoints(tmp_path)
+
+
+def test_what_takes_too_much_memory_is_one_line(photos, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(Trainer, "train_step", full)
+    with pytest.raises(DeviceError, match=r"out of memory on cpu \(smaller batch_size"):
+        train(tmp_path, photos)
 
 
 def test_sampled_z_is_a_function_of_seed_and_step(photos):

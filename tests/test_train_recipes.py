@@ -98,6 +98,15 @@ def test_overrides_and_files(tmp_path):
         ("accumulate=3", "accumulate"),
         ("clip_value_max_g=0", "clip_value_max_g"),
         ("challenge_factor=-1", "challenge_factor"),
+        ("seed=99999999999999999999", "seed=99999999999999999999 is too large"),
+        ("batch_size=100000000", "from 1 to 65536"),
+        ("growth=1000000", "growth=1000000 is too large"),
+        ("inv_per_ds=[1,99999999999999999999]", "inv_per_ds"),
+        ("clamp=1e300", "clamp"),
+        ("initial_lr=1e300", "initial_lr"),
+        ("lr_milestones.0=1", "lr_milestones: must be a list"),
+        ("scale=???", "scale=??? has no value"),
+        ("network.growth=???", "network.growth=???"),
     ],
 )
 def test_impossible_recipes_are_one_line(override, word):

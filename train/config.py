@@ -18,6 +18,8 @@ RECIPES = resources.files("irnscale.train") / "recipes"
 OBJECTIVES = "irnscale.train.objectives"
 ENTRY_POINTS = "irnscale.objectives"
 """The group in which other distributions name objectives of theirs."""
+LARGEST_IN_NETWORK = 65536
+"""What a number that says what a network is may be in a recipe: a width, a count, a bound."""
 Keys = dict[str, Any]
 
 
@@ -101,7 +103,13 @@ class _Choice:
         return {"family", "objective"} | {key.name for group in self.groups for key in fields(group)}
 
     def recipe(self, keys: Keys) -> Recipe:
-        """Of known keys in their types."""
+        """Of known keys in their types. Raises UsageError for what makes no recipe."""
+        for key in fields(self.family.config):
+            value = keys.get(key.name)
+            for number in value if isinstance(value, list | tuple) else [value]:
+                # Before the network's own checks: some count as many layers as there would be.
+                if isinstance(number, int | float) and number > LARGEST_IN_NETWORK:
+                    raise UsageError(f"{key.name}={value} is too large", f"{LARGEST_IN_NETWORK} is the most")
         try:
             return Recipe(*(g(**{k.name: keys[k.name] for k in fields(g) if k.name in keys}) for g in self.groups))
         except (TypeError, ValueError) as error:

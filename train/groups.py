@@ -44,7 +44,7 @@ class Data(Group):
     takes less memory and changes nothing else.
     """
 
-    batch_size: int = at_least_one(16)
+    batch_size: int = at_least_one(16, most=65536)
     accumulate: int = at_least_one(1)
 
     def __post_init__(self) -> None:

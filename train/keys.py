@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 T = TypeVar("T", bound="DataclassInstance")
+LARGEST = {int: 2**63 - 1, float: 1e30}
+"""What a key's number may be, with either sign: what torch can hold as such."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class Group:
             value = getattr(self, key.name)
             if isinstance(value, float) and not math.isfinite(value):
                 raise UsageError(f"{key.name}={value} is not a number to train with")
+            if type(value) in LARGEST and abs(value) > LARGEST[type(value)]:
+                raise UsageError(f"{key.name}={value} is too large a number")
             if value is not None and "allows" in key.metadata and not key.metadata["allows"](value):
                 raise UsageError(f"{key.name}={value} {key.metadata['words']}")
 
@@ -41,8 +45,10 @@ def above_zero(default: float | None) -> Any:
     return bounded(default, lambda value: value > 0, "must be above 0")
 
 
-def at_least_one(default: int | None) -> Any:
-    """A key of at least 1, or None."""
+def at_least_one(default: int | None, most: int | None = None) -> Any:
+    """A key of at least 1 and, where it is given, at most `most`; or None."""
+    if most is not None:
+        return bounded(default, lambda value: 1 <= value <= most, f"must be from 1 to {most}")
     return bounded(default, lambda value: value >= 1, "must be at least 1")
 
 
@@ -100,6 +106,9 @@ def parse_keys(source: str, text: str, overrides: Sequence[str]) -> tuple[dict[s
         if not omegaconf.OmegaConf.is_dict(given):
             raise UsageError(f"recipe {source}: not a list of key: value lines")
         changes = omegaconf.OmegaConf.from_dotlist(list(overrides))
+        for config in (given, changes):
+            for key in sorted(omegaconf.OmegaConf.missing_keys(config)):
+                raise UsageError(f"recipe {source}: {key}=??? has no value", "give one, or leave it out")
         return _plain(given), _plain(changes)
     except (omegaconf.errors.OmegaConfBaseException, yaml.YAMLError, AssertionError) as error:
         # OmegaConf asserts that YAML is more than a scalar
@@ -118,6 +127,10 @@ def read_keys(kind: type[DataclassInstance], source: str, values: dict[str, Any]
     except omegaconf.errors.OmegaConfBaseException as error:
         key = str(error.full_key or "").split(".")[0].split("[")[0]
         raise UsageError(f"recipe {source}: {key}: {str(error).splitlines()[0]}") from error
+    except TypeError as error:  # OmegaConf's of a list that is given as keys
+        lists = [key.name for key in fields(kind) if str(key.type).startswith("list")]
+        key = next((name for name in lists if isinstance(values.get(name), dict)), "")
+        raise UsageError(f"recipe {source}: {key}: must be a list", f"write all of it, as in {key}=[1,2]") from error
 
 
 def did_you_mean(word: str, known: Collection[str], listed_by: str) -> str:

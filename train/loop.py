@@ -9,7 +9,8 @@ from pathlib import Path
 
 import torch
 
-from irnscale.errors import InputError, OutputError, Remark
+from irnscale.engine.memory import is_out_of_memory
+from irnscale.errors import DeviceError, InputError, OutputError, Remark
 from irnscale.train.budget import Budget
 from irnscale.train.checkpoints import checkpoints
 from irnscale.train.config import Recipe
@@ -47,14 +48,20 @@ def run(
     The budget is that of the whole run: what was used before `resume` counts, and it may be another one than
     before. Writes checkpoints, `log.jsonl`, pictures and, with `report`, curves and a page of Markdown into
     `out`, and reports to the services named by `track`. Started by torchrun, the processes share every batch.
-    Raises UsageError, InputError, OutputError, ModelError; KeyboardInterrupt after an interrupted run has
-    saved its state.
+    Raises UsageError, InputError, OutputError, ModelError, DeviceError; KeyboardInterrupt after an interrupted run
+    has saved its state.
     """
     recipe.data.accept(data, val or [])
     with join(device) as world:
         if not world.main:
             say, progress = _silent, False
-        return _run(recipe, world, data, out, val, resume, track=track, report=report, progress=progress, say=say)
+        try:
+            return _run(recipe, world, data, out, val, resume, track=track, report=report, progress=progress, say=say)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            hint = "smaller batch_size, img_size or network, a larger accumulate, or save_memory=true take less"
+            raise DeviceError(f"out of memory on {world.device}", hint) from error
 
 
 def _run(
@@ -125,6 +132,8 @@ def _run(
         if not monitor:
             return out
         monitor.read()
+        if trainer.bad_steps == trainer.step and not stopping:
+            raise _diverged(out, trainer.step, monitor)
         final = trainer.save()
         if not stopping and monitor.checked != trainer.step:
             monitor.check()
