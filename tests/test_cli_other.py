@@ -243,6 +243,9 @@ def test_train_export_and_use(run, tmp_path, photos):
     train[train.index(photos)] = pack
     result = run(*train, "--budget", "4", "--resume", first.name.split("_")[-1])
     assert (result.code, Path(result.text.strip()).parent) == (0, out), "a run by its id, on packed photographs"
+    result = run(*train, "--resume", out, "--out", tmp_path / "other")
+    assert (result.code, len(result.lines)) == (2, 1)
+    assert f"goes on in {out}, not in --out {tmp_path / 'other'}" in result.lines[0]
     result = run("models", "export", out, "--name", "tiny")
     assert result.code == 0
     assert "-m tiny" in result.lines[0]

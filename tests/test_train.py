@@ -39,7 +39,7 @@ def test_the_loss_decreases(tmp_path):
 def test_a_run_leaves_checkpoint_and_log(photos, tmp_path):
     said: list[str] = []
     final = train(tmp_path / "run", photos, TINY.but(budget="20"), val=[photos], say=said.append)
-    assert names(tmp_path / "run") == [final.name, "log.jsonl", "samples"]
+    assert names(tmp_path / "run") == [".lock", final.name, "log.jsonl", "samples"]
     assert re.fullmatch(r"\d{8}T\d{6}Z_0013_[\d.]+_[0-9a-f]{8}", final.name), (
         "<timestamp>_<epoch>_<recent loss>_<run id>"
     )
@@ -118,6 +118,25 @@ def test_an_existing_run_is_not_overwritten(photos, tmp_path):
     train(tmp_path, photos, TINY.but(budget="1"))
     with pytest.raises(UsageError, match="add `resume`"):
         train(tmp_path, photos)
+
+
+def test_two_trainings_in_one_folder(photos, tmp_path):
+    held = "import sys; from pathlib import Path; from irnscale.train.locking import locked\n"
+    held += "with locked(Path(sys.argv[1])): print(flush=True); sys.stdin.read()"
+    process = subprocess.Popen([sys.executable, "-c", held, tmp_path / "run"], stdin=-1, stdout=-1)
+    process.stdout.readline()
+    for resume in (True, False):
+        with pytest.raises(UsageError, match="another training is writing there"):
+            train(tmp_path / "run", photos, resume=resume)
+    process.kill()
+    process.communicate()
+    assert train(tmp_path / "run", photos, TINY.but(budget="1"), resume=True).is_dir(), "killed, it holds nothing"
+
+
+def test_nothing_is_left_of_a_training_that_could_not_begin(tmp_path):
+    with pytest.raises(InputError):
+        train(tmp_path / "run", tmp_path / "no-data")
+    assert not (tmp_path / "run").exists()
 
 
 def test_resume_without_a_run_starts_anew(photos, tmp_path):

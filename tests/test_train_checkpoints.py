@@ -20,7 +20,7 @@ from irnscale.train.trainer import Trainer
 def test_only_the_newest_checkpoints_are_kept(photos, tmp_path):
     train(tmp_path, photos, TINY.but(checkpoint_minutes=0))
     assert kept(tmp_path) == [5, 6]
-    assert len(names(tmp_path)) == 4, "the log and the samples beside them"
+    assert len(names(tmp_path)) == 5, "the log, the samples and the lock beside them"
 
 
 def test_a_failed_save_leaves_the_previous_checkpoint(photos, tmp_path, monkeypatch):
@@ -35,7 +35,7 @@ def test_a_failed_save_leaves_the_previous_checkpoint(photos, tmp_path, monkeypa
         with pytest.raises(OutputError, match="could not write the checkpoint"):
             train(tmp_path, photos, TINY.but(budget="3"), resume=True)
     assert store.checkpoints(tmp_path) == [previous]
-    assert names(tmp_path) == [previous.name, "log.jsonl", "samples"]
+    assert names(tmp_path) == [".lock", previous.name, "log.jsonl", "samples"]
     assert {path.name: path.read_bytes() for path in previous.iterdir()} == before
 
 

@@ -6,15 +6,17 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from irnscale.engine.memory import is_out_of_memory
 from irnscale.errors import DeviceError, InputError, OutputError, Remark
 from irnscale.train.budget import Budget
-from irnscale.train.checkpoints import checkpoints
+from irnscale.train.checkpoints import checkpoints, find_run
 from irnscale.train.config import Recipe
 from irnscale.train.groups import Dataset
+from irnscale.train.locking import locked
 from irnscale.train.monitor import Monitor
 from irnscale.train.parallel import World, join
 from irnscale.train.report import write_report
@@ -48,15 +50,20 @@ def run(
     The budget is that of the whole run: what was used before `resume` counts, and it may be another one than
     before. Writes checkpoints, `log.jsonl`, pictures and, with `report`, curves and a page of Markdown into
     `out`, and reports to the services named by `track`. Started by torchrun, the processes share every batch.
-    Raises UsageError, InputError, OutputError, ModelError, DeviceError; KeyboardInterrupt after an interrupted run
-    has saved its state.
+    Raises UsageError, also where another process trains in `out`, InputError, OutputError, ModelError, DeviceError;
+    KeyboardInterrupt after an interrupted run has saved its state.
     """
     recipe.data.accept(data, val or [])
-    with join(device) as world:
-        if not world.main:
+    with ExitStack() as stack:
+        world = stack.enter_context(join(device))
+        out = find_run(resume, out) if isinstance(resume, str) else out
+        if world.main:
+            stack.enter_context(locked(out))
+        else:
             say, progress = _silent, False
         try:
-            return _run(recipe, world, data, out, val, resume, track=track, report=report, progress=progress, say=say)
+            options: dict[str, Any] = {"track": track, "report": report, "progress": progress, "say": say}
+            return _run(recipe, world, data, out, val, bool(resume), **options)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -70,7 +77,7 @@ def _run(
     data: list[Path],
     out: Path,
     val: list[Path] | None,
-    resume: bool | str,
+    resume: bool,
     *,
     track: tuple[str, ...],
     report: bool,
@@ -79,7 +86,6 @@ def _run(
 ) -> Path:
     budget = Budget.parse(recipe.run.budget)
     trainer = Trainer(recipe, out=out, device=world.device, resume=resume, world=world)
-    out = trainer.out
     found = checkpoints(out)
     if found and budget.fraction(trainer.step, trainer.seconds) >= 1:
         said = f"the budget of {recipe.run.budget} is used up (step {trainer.step}, {trainer.seconds / 60:.1f} minutes)"

@@ -16,7 +16,6 @@ from irnscale.networks.dense_packing import packed_network
 from irnscale.networks.network import Flow
 from irnscale.train.checkpoints import (
     checkpoints,
-    find_run,
     load_sharded,
     load_state,
     save_checkpoint,
@@ -34,18 +33,16 @@ from irnscale.train.warming import compile_step
 
 
 class Trainer:
-    """One run; `out` is its folder. With `resume` it goes on from the newest checkpoint there, or from that of
-    the run so named.
+    """One run; `out` is its folder. With `resume` it goes on from the newest checkpoint there.
 
     Raises UsageError where `out` holds a run and `resume` is not given or the recipe differs from the run's
     network, ModelError for a damaged checkpoint or an `init` that does not fit.
     """
 
     def __init__(
-        self, recipe: Recipe, *, out: Path, device: torch.device, resume: bool | str = False, world: World | None = None
+        self, recipe: Recipe, *, out: Path, device: torch.device, resume: bool = False, world: World | None = None
     ) -> None:
-        self.recipe, self.device = recipe, device
-        self.out = find_run(resume, out) if isinstance(resume, str) else out
+        self.recipe, self.device, self.out = recipe, device, out
         self.world = world or World(device)
         self.rows = self.world.rows(recipe.data.batch_size, recipe.data.accumulate)
         torch.manual_seed(recipe.run.seed)

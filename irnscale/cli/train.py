@@ -82,6 +82,7 @@ def run_command(
     RECIPE ...`) the processes share every batch. The recipes glow-* train on 8x8 digits, without --data.
     """
     from irnscale.engine.device import choose_device
+    from irnscale.train.checkpoints import find_run
     from irnscale.train.config import load_recipe
     from irnscale.train.loop import run
 
@@ -90,6 +91,8 @@ def run_command(
     folder = out or Path("runs") / chosen.run.name
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--out {folder}: is not a folder")
+    if resume and out is not None and (found := find_run(resume, out)).resolve() != out.resolve():
+        raise UsageError(f"--resume {resume} goes on in {found}, not in --out {out}", "leave --out out")
     final = run(
         chosen,
         data=list(data),
