@@ -216,6 +216,9 @@ def test_bench_train(run):
     assert 0 < facts["fraction"] == pytest.approx(facts["gflops"] / facts["matrix_gflops"])
     assert "GFLOP/s" in run("bench", "train", *tiny, "--batch", "1", "--crop", "16", "--repeats", "1").text
     assert run("bench", "train", "--crop", "17").code == 2
+    result = run("bench", "train", "-m", "sr-x4")
+    assert (result.code, len(result.lines)) == (3, 1)
+    assert "sr-x4: is of the family sr, and the paper's way is that of an IRN" in result.lines[0]
 
 
 def test_train_export_and_use(run, tmp_path, photos):

@@ -111,7 +111,8 @@ def measure(
     recipe = Recipe.of(scale=scale, batch_size=batch, img_size=crop, precision=precision, cuda_graph=cuda_graph)
     if name is not None:
         if (card := find(name).card).kind != IRNConfig.kind:
-            raise ModelError(f"{name}: is no network of its own", "give the model that it belongs to")
+            what = f"{name}: is of the family {card.kind}, and the paper's way is that of an IRN"
+            raise ModelError(what, "give an IRN, see `irnscale models`")
         recipe = recipe.but(**card.architecture, init=name)
         scale = recipe.scale
     generator = torch.Generator().manual_seed(0)
