@@ -375,3 +375,27 @@ def test_options_that_a_command_lacks_are_not_advised(run, refused, tmp_path):
         result = run(*arguments)
         assert result.code == 5
         assert not any(" -o" in line for line in result.lines), result.lines
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (["train", "irn-x2", "--data", ""], "--data: "),
+        (["train", "irn-x2", "--data", "x", "--val", ""], "--val: "),
+        (["train", "irn-x2", "--data", "x", "--out", ""], "--out: "),
+        (["train", "pack", ""], ""),
+        (["train", "pack", "x", "-o", ""], "-o: "),
+        (["train", "compare", ""], ""),
+        (["evaluate", "--data", ""], "--data: "),
+        (["evaluate", "--data", "x", "--cache", ""], "--cache: "),
+        (["models", "export", "", "--name", "x"], ""),
+        (["models", "export", "x", "--to", ""], "--to: "),
+        (["models", "import", ""], ""),
+        (["transfer", "--restore", "x", "-o", ""], "-o: "),
+        (["transfer", "--restore", ""], ""),
+        (["check", "x", "--report", ""], "--report: "),
+    ],
+)
+def test_an_empty_path_is_an_unset_variable(refused, arguments, option):
+    expected = f"irnscale: error: {option}an empty file name (is a shell variable unset?)"
+    assert refused(2, *arguments) == expected

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from irnscale.cli.options import DEBUG, DEVICE, MAX_MEMORY, PRECISION, TILE, parse_size
+from irnscale.cli.options import DEBUG, DEVICE, MAX_MEMORY, PATH, PRECISION, TILE, parse_size
 from irnscale.errors import ExitCode, UsageError
 from irnscale.jobs.backends import BACKENDS
 from irnscale.jobs.settings import Settings
@@ -31,7 +31,7 @@ _THREADS = min(4, os.cpu_count() or 1)
 @click.option("--cuda-graph", is_flag=True, help="`train`: the step as one CUDA graph.")
 @click.option("--compiled", is_flag=True, help="`roundtrip`, `kernels`: time torch.compile, too.")
 @click.option("--repeats", type=click.IntRange(min=1), default=5, show_default=True)
-@click.option("--data", type=click.Path(path_type=Path), help="`folder`: photographs to shrink.")
+@click.option("--data", type=PATH, help="`folder`: photographs to shrink.")
 @click.option(
     "--backend",
     "backends",
@@ -41,7 +41,7 @@ _THREADS = min(4, os.cpu_count() or 1)
 )
 @click.option("--workers", type=click.IntRange(1, 1024), help="`folder`: processes of each backend but threads.")
 @click.option("--scheduler", metavar="tcp://HOST:PORT", help="`folder`: of --backend dask.")
-@click.option("--csv", "csv_path", type=click.Path(dir_okay=False), help="`kernels`: write the table here.")
+@click.option("--csv", "csv_path", type=PATH, help="`kernels`: write the table here.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @DEVICE
 @PRECISION
@@ -62,7 +62,7 @@ def command(
     backends: tuple[str, ...],
     workers: int | None,
     scheduler: str | None,
-    csv_path: str | None,
+    csv_path: Path | None,
     as_json: bool,
     device: str,
     precision: str,
@@ -88,7 +88,7 @@ def command(
         settings = Settings(device=device, precision=precision, tile=tile, max_memory=max_memory, threads=_THREADS)
         return _folder(data, backends or ("threads", "devices"), int(scale), workers, scheduler, settings, as_json)
     if what == "kernels":
-        return _kernels(Path(csv_path) if csv_path else None, compiling=compiled)
+        return _kernels(csv_path, compiling=compiled)
     chosen = parse_size(size)
     assert chosen is not None
     if what == "large":

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from irnscale.cli.console import say
-from irnscale.cli.options import DEBUG, DEVICE
+from irnscale.cli.options import DEBUG, DEVICE, PATH
 from irnscale.errors import ExitCode, ModelError, UsageError
 from irnscale.noise import HOTTEST
 
@@ -20,7 +20,7 @@ from irnscale.noise import HOTTEST
     "folders",
     required=True,
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="DIR",
     help="A set: a folder of photographs. Repeatable.",
 )

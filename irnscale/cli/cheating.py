@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from irnscale.cli.console import say
-from irnscale.cli.options import DEBUG
+from irnscale.cli.options import DEBUG, PATH
 from irnscale.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--data", required=True, type=click.Path(path_type=Path), metavar="DIR", help="A folder of photographs.")
+@click.option("--data", required=True, type=PATH, metavar="DIR", help="A folder of photographs.")
 @click.option("-s", "--scale", type=click.Choice(["2", "3", "4"]), default="2", show_default=True, help="Of the LR.")
 @click.option("-m", "--model", "names", multiple=True, metavar="NAME|FILE", help="Also the small pictures of a model.")
 @click.option("--limit", type=click.IntRange(min=2), help="At most so many photographs.")

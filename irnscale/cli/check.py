@@ -20,6 +20,7 @@ from irnscale.cli.options import (
     MODEL,
     NO_PROGRESS,
     OVERWRITE,
+    PATH,
     PRECISION,
     QUALITY,
     SUBSAMPLING,
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from irnscale.evaluation.check import Checked
     from irnscale.evaluation.curves import Curve
     from irnscale.metrics.scores import Chosen
-
-PATH = click.Path(path_type=Path)
 
 
 @click.command()

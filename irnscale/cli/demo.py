@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from irnscale.cli.options import DEBUG, DEVICE, PRECISION
+from irnscale.cli.options import DEBUG, DEVICE, PATH, PRECISION
 from irnscale.errors import ExitCode, OutputError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ CROP = (136, 336, 96)
 
 
 @click.command()
-@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("irnscale-demo"), show_default=True)
+@click.option("-o", "--output", type=PATH, default=Path("irnscale-demo"), show_default=True)
 @click.option("-s", "--scale", type=click.Choice(["2", "4"]), default="4", show_default=True)
 @DEVICE
 @PRECISION

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import click
 
-from irnscale.cli.options import DEBUG, DEVICE, NO_PROGRESS, OVERWRITE, PRECISION
+from irnscale.cli.options import DEBUG, DEVICE, NO_PROGRESS, OVERWRITE, PATH, PRECISION
 from irnscale.cli.scoring import LPIPS, METRICS, NIQE
-
-PATH = click.Path(path_type=Path)
-
 
 COMMANDS = {
     "bits": "irnscale.cli.bits",

@@ -11,10 +11,8 @@ from pathlib import Path
 import click
 
 from irnscale.cli.console import say
-from irnscale.cli.options import DEBUG
+from irnscale.cli.options import DEBUG, PATH
 from irnscale.errors import ExitCode, OutputError, UsageError
-
-PATH = click.Path(path_type=Path)
 
 
 @click.command()

@@ -8,10 +8,8 @@ from pathlib import Path
 import click
 
 from irnscale.cli.console import say
-from irnscale.cli.options import DEBUG, NO_PROGRESS
+from irnscale.cli.options import DEBUG, NO_PROGRESS, PATH
 from irnscale.errors import ExitCode, UsageError
-
-PATH = click.Path(path_type=Path)
 
 
 @click.command("features")

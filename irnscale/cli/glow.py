@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from irnscale.cli.console import say
-from irnscale.cli.options import DEBUG
+from irnscale.cli.options import DEBUG, PATH
 from irnscale.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -25,10 +25,10 @@ SHIPPED = ("glow-freia", "glow-torch")
 )
 @click.option("--seeds", type=click.IntRange(1, 100), default=5, show_default=True, help="Trainings per recipe.")
 @click.option("--budget", help='Of one training: steps ("3000") or time ("60s") [default: the recipe\'s].')
-@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/glow"), show_default=True, help="Folder.")
+@click.option("--out", type=PATH, default=Path("runs/glow"), show_default=True, help="Folder.")
 @click.option(
     "--inception",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="FILE",
     help="torch-fidelity's Inception weights: adds torchmetrics' FID.",
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from irnscale.cli.console import say
-from irnscale.cli.options import DEBUG
+from irnscale.cli.options import DEBUG, PATH
 from irnscale.errors import ExitCode, InputError, UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--data", required=True, type=click.Path(path_type=Path), metavar="DIR", help="A folder of photographs.")
+@click.option("--data", required=True, type=PATH, metavar="DIR", help="A folder of photographs.")
 @click.option("-m", "--model", "names", multiple=True, required=True, metavar="NAME|FILE", help="Repeatable.")
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many photographs.")
 @click.option("--crop", type=click.IntRange(min=16), default=96, show_default=True, help="Side of the middle taken.")

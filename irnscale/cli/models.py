@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from irnscale.cli.console import fail, say
-from irnscale.cli.options import DEBUG
+from irnscale.cli.options import DEBUG, PATH
 from irnscale.columns import aligned
 from irnscale.errors import ExitCode, ModelError, OutputError, UsageError
 
@@ -99,7 +99,7 @@ def verify_models(names: tuple[str, ...], debug: bool) -> int:
 
 
 @command.command("import")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=PATH)
 @click.option("--name", required=True, help="What to call the model.")
 @click.option("--overwrite", is_flag=True, help="Replace a model of that name.")
 @DEBUG
@@ -140,7 +140,7 @@ def import_model(file: Path, name: str, overwrite: bool, debug: bool) -> int:
     "--data",
     multiple=True,
     required=True,
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="PATH",
     help="Photographs to measure on: a folder, an archive or a file. May be repeated.",
 )
@@ -221,9 +221,9 @@ def simplify_model(
 
 
 @command.command("export")
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=PATH)
 @click.option("--name", required=True, help="What to call the model.")
-@click.option("--to", type=click.Path(path_type=Path), help="Folder [default: where imported models go].")
+@click.option("--to", type=PATH, help="Folder [default: where imported models go].")
 @click.option("--overwrite", is_flag=True, help="Replace a model of that name.")
 @DEBUG
 def export_model(run: Path, name: str, to: Path | None, overwrite: bool, debug: bool) -> int:

@@ -21,6 +21,21 @@ from irnscale.noise import HOTTEST
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+
+class _Path(click.Path):
+    """A file or folder. An empty one would be the working folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """See `click.Path`. Raises UsageError for an empty one."""
+        if value == "":
+            where = f"{param.opts[0]}: " if isinstance(param, click.Option) else ""
+            raise UsageError(f"{where}an empty file name", "is a shell variable unset?")
+        return super().convert(value, param, ctx)
+
+
+PATH = _Path(path_type=Path)
+PATH_OR_STREAM = _Path()
+"""As text, since "-" may mean a stream."""
 DEVICE = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 PRECISION = click.option(
     "--precision",
@@ -133,7 +148,7 @@ _SHARED = [
     ),
     click.option("--scheduler", metavar="tcp://HOST:PORT", help="A running Dask scheduler, for --backend dask."),
     click.option("--json", is_flag=True, help="One JSON object per input on stdout, and a summary."),
-    click.option("--report", type=click.Path(path_type=Path), metavar="FILE", help="The objects of --json to a file."),
+    click.option("--report", type=PATH, metavar="FILE", help="The objects of --json to a file."),
     DEVICE,
     PRECISION,
     TILE,

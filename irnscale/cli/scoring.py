@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from irnscale.cli.options import PATH
+
 if TYPE_CHECKING:
     from irnscale.metrics.scores import Chosen
 
-_PATH = click.Path(path_type=Path)
 
 METRICS = click.option(
     "--metrics", default="psnr,ssim", show_default=True, metavar="LIST", help="Scores, joined by commas."
 )
-NIQE = click.option("--niqe", type=_PATH, metavar="FILE", help="NIQE's numbers: the authors' .mat or .npz, or a .json.")
-LPIPS = click.option("--lpips", type=_PATH, metavar="FILE", help="AlexNet as torchvision stores it, for lpips.")
+NIQE = click.option("--niqe", type=PATH, metavar="FILE", help="NIQE's numbers: the authors' .mat or .npz, or a .json.")
+LPIPS = click.option("--lpips", type=PATH, metavar="FILE", help="AlexNet as torchvision stores it, for lpips.")
 
 
 def chosen_scores(metrics: str, niqe: Path | None, lpips: Path | None) -> Chosen:

@@ -11,10 +11,9 @@ import click
 
 from irnscale.cli import features
 from irnscale.cli.console import say
-from irnscale.cli.options import DEBUG, DEVICE
+from irnscale.cli.options import DEBUG, DEVICE, PATH
 from irnscale.errors import ExitCode, UsageError
 
-PATH = click.Path(path_type=Path)
 DATA_HELP = "Folder or .tar of photographs; repeatable. Or one pack. Required, except for the glow-* recipes."
 
 
@@ -222,21 +221,22 @@ def compare_command(
     at every epoch that all have; between two validations a run's curve is linear in the logarithm of epochs.
 
     \b
-    last, best     after the last epoch that all runs of the row have, and where the mean is highest
+    last, best     after the last epoch that all runs of the row have, and where the mean is best
     after E        after as many epochs as every row has
-    epochs to S    until the mean is at least S, the highest that every row reaches
+    epochs to S    until the mean is as good as S, the best that every row reaches
+
+    Of losses and bits, lower is better; of everything else, higher.
     """
-    from irnscale.images.atomic import check_writable, write_bytes_atomic
+    from irnscale.batch import check_outputs
+    from irnscale.images.atomic import write_bytes_atomic
     from irnscale.train import compare
 
-    for path in (plot, csv_path):
-        if path is not None:
-            check_writable(path, overwrite=overwrite)
+    check_outputs([path for path in (plot, csv_path) if path is not None], [], overwrite=overwrite)
     if plot is not None:
         from irnscale.train.compare_plot import check_plot
 
         check_plot(plot.suffix[1:].lower())
-    if len(set(runs)) < len(runs):
+    if len({path.resolve() for path in runs}) < len(runs):
         raise UsageError("a run is named twice", "a repetition is a run of another seed")
     groups = compare.groups_of([compare.curve_of(run, score) for run in runs])
     rows = compare.rows_of(groups)

@@ -12,7 +12,7 @@ import click
 
 from irnscale.cli import options
 from irnscale.cli.console import EPILOG, warn
-from irnscale.cli.options import DEBUG, DEVICE, MAX_MEMORY, NO_PROGRESS, QUALITY, SUBSAMPLING, TILE
+from irnscale.cli.options import DEBUG, DEVICE, MAX_MEMORY, NO_PROGRESS, PATH_OR_STREAM, QUALITY, SUBSAMPLING, TILE
 from irnscale.errors import ExitCode, UsageError, on_command_line
 
 if TYPE_CHECKING:
@@ -21,9 +21,13 @@ if TYPE_CHECKING:
 
 
 @click.command(epilog=EPILOG)
-@click.argument("pictures", nargs=-1, required=True, metavar="SOURCE TARGET")
+@click.argument("pictures", nargs=-1, required=True, type=PATH_OR_STREAM, metavar="SOURCE TARGET")
 @click.option(
-    "-o", "--output", metavar="FILE|-", help="File, or - for stdout [default: TARGET_transfer.png beside it]."
+    "-o",
+    "--output",
+    type=PATH_OR_STREAM,
+    metavar="FILE|-",
+    help="File, or - for stdout [default: TARGET_transfer.png beside it].",
 )
 @click.option("-f", "--format", "format_", metavar="FORMAT", help="png, jpg, webp, tiff or avif [default: by -o].")
 @QUALITY
