@@ -95,6 +95,19 @@ def test_a_value_that_is_never_reached_is_said_so(tmp_path):
     assert (row["best"], row["best_epochs"], row["last"]) == (3.0, 10, 2.0)
 
 
+@pytest.mark.parametrize("score", ["loss", "recon", "bits"])
+def test_of_losses_the_lowest_is_the_best(tmp_path, score):
+    runs = []
+    for name, values in (("a", [9.0, 3.0, 5.0]), ("b", [9.0, 6.0, 4.0])):
+        runs.append(log(tmp_path / name, {80: 30.0}, name=name))
+        lines = [{"step": 20 * 2**n, "loss": v, score: v, "grad_norm": 1.0, "epoch": n} for n, v in enumerate(values)]
+        with (runs[-1] / "log.jsonl").open("a") as file:
+            file.writelines(json.dumps(line) + "\n" for line in lines)
+    one, two = compare.rows_of(compare.groups_of([compare.curve_of(path, score) for path in runs]))
+    assert (one["best"], two["best"], one["goal"]) == (3.0, 4.0, 4.0)
+    assert one["epochs_to_goal"] < two["epochs_to_goal"] == two["best_epochs"]
+
+
 def test_logs_without_what_is_asked_for(tmp_path):
     with pytest.raises(InputError, match=r"no log\.jsonl"):
         compare.curve_of(tmp_path, "psnr_y")
@@ -142,5 +155,9 @@ def test_real_runs_on_the_command_line(run, photos, tmp_path):
     assert run("train", "compare", *runs, "--plot", tmp_path / "c.svg").code == 5, "nothing is replaced unasked"
     assert run("train", "compare", *runs, "--plot", tmp_path / "c.svg", "--overwrite").code == 0
     assert (tmp_path / "c.svg").read_text() == svg
-    assert run("train", "compare", runs[0], runs[0]).code == 2
+    for again in (runs[0], runs[1] / ".." / runs[0].name):
+        assert run("train", "compare", runs[0], again).code == 2
+    both = tmp_path / "both.svg"
+    assert run("train", "compare", runs[0], "--plot", both, "--csv", both).code == 5
+    assert not both.exists()
     assert run("train", "compare", runs[0], "--plot", tmp_path / "c.gif").code == 2

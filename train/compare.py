@@ -20,7 +20,7 @@ import numpy as np
 from irnscale.columns import aligned
 from irnscale.errors import InputError, UsageError
 from irnscale.train.config import recipe_from_dict
-from irnscale.train.report import Record, read_log, score_names, validations
+from irnscale.train.report import Record, read_log, score_names, term_names, validations
 
 NO_MATTER = (
     "seed",
@@ -38,12 +38,13 @@ NO_MATTER = (
 
 @dataclass(frozen=True)
 class Curve:
-    """One score of one run: `epochs`, rising, and `values`, in the score's unit (PSNR: dB)."""
+    """One score of one run: `epochs`, rising, and `values`, in the score's unit (PSNR: dB); whether lower is better."""
 
     run: Path
     epochs: tuple[float, ...]
     values: tuple[float, ...]
     recipe: Record
+    lower: bool = False
 
     def at(self, epochs: np.ndarray) -> np.ndarray:
         """The values at `epochs` within the curve, linear between its points in the logarithm of epochs."""
@@ -57,6 +58,11 @@ class Group:
 
     label: str
     curves: tuple[Curve, ...]
+
+    @property
+    def sign(self) -> int:
+        """What makes a higher value of the score a better one: -1 of losses, else 1."""
+        return -1 if any(curve.lower for curve in self.curves) else 1
 
     @property
     def epochs(self) -> np.ndarray:
@@ -77,13 +83,13 @@ class Group:
         return found
 
     def reached(self, value: float) -> float:
-        """The epochs after which the mean first is at least `value`, between two points; NaN where it never is."""
+        """The epochs after which the mean first is as good as `value`, between two points; NaN where it never is."""
         epochs = self.epochs
         mean = self.mean(epochs)
-        above = np.flatnonzero(mean >= value)
-        if not len(above):
+        good = np.flatnonzero(self.sign * mean >= self.sign * value)
+        if not len(good):
             return math.nan
-        k = int(above[0])
+        k = int(good[0])
         if k == 0:
             return float(epochs[0])
         part = (value - mean[k - 1]) / (mean[k] - mean[k - 1])
@@ -119,7 +125,9 @@ def curve_of(run: Path, score: str) -> Curve:
         else s * known[marks[-1]] / marks[-1]
         for s in steps
     ]
-    return Curve(run, tuple(epochs), tuple(float(points[s]) for s in steps), _as_now(recipes[-1]))
+    # Bits per dimension are a validation's score, too.
+    lower = score in {"loss", *term_names(records)} or score.startswith("bits")
+    return Curve(run, tuple(epochs), tuple(float(points[s]) for s in steps), _as_now(recipes[-1]), lower)
 
 
 def _as_now(recipe: Record) -> Record:
@@ -169,15 +177,16 @@ def rows_of(groups: Sequence[Group]) -> list[dict[str, Any]]:
     """A row per group: where it ends, where it is best, and what allows to compare groups of different lengths.
 
     `at_common`: after as many epochs as all groups have, `common_epochs`; `epochs_to_goal`: until the mean reaches the
-    highest value that all groups reach, `goal`; standard deviations over runs as `*_sd`. None where there is none.
+    best value that all groups reach, `goal`; standard deviations over runs as `*_sd`. None where there is none.
     """
     common = min(float(g.epochs[-1]) for g in groups)
-    goal = min(float(g.mean(g.epochs).max()) for g in groups)
+    sign = min(group.sign for group in groups)
+    goal = sign * min(float((sign * g.mean(g.epochs)).max()) for g in groups)
     rows: list[dict[str, Any]] = []
     for group in groups:
         epochs = group.epochs
         mean, deviation = group.mean(epochs), group.deviation(epochs)
-        best = int(mean.argmax())
+        best = int((sign * mean).argmax())
         here = np.array([common]) if common >= epochs[0] else None
         row = {
             "recipe": group.label,
