@@ -10,7 +10,7 @@ import sys
 import pytest
 from training import CPU, TINY
 
-from irnscale.errors import InputError, UsageError
+from irnscale.errors import InputError, OutputError, UsageError
 from irnscale.train import sweep as module
 from irnscale.train.sweep import load_sweep, run_sweep
 
@@ -90,7 +90,7 @@ def test_an_interrupted_trial_is_made_again(sweep_file, monkeypatch):
 
     def interrupted(*args, **options):
         calls.append(args)
-        if len(calls) == 2:
+        if len(calls) == 3:  # after the look at the goal and the first trial
             raise KeyboardInterrupt
         return run(*args, **options)
 
@@ -111,6 +111,12 @@ def test_an_interrupted_trial_is_made_again(sweep_file, monkeypatch):
         ({"parameters": {"growht": [1]}}, "growht"),
         ({"parameters": {"growth": {"low": 3}}}, "low, high, log"),
         ({"parameters": {"growth": {"low": 3, "high": 2}}}, "below"),
+        ({"parameters": {"budget": ["1", "2"]}}, "parameters: budget: all trials have the budget of the sweep"),
+        ({"fixed": {"budget": "2"}}, "fixed: budget"),
+        ({"parameters": {"initial_lr": {"low": 0, "high": 1, "log": True}}}, "low must be above 0"),
+        ({"parameters": {"growth": {"low": "x", "high": 2}}}, "must be numbers"),
+        ({"parameters": {"growth": {"low": 1, "high": 2, "log": "maybe"}}}, "log must be true or false"),
+        ({"out": ""}, "out: an empty name"),
         ({"method": "grid", "parameters": {"growth": {"low": 1, "high": 2}}}, "list"),
         ({"colour": 1}, "unknown key 'colour' (`irnscale train sweep --help` lists all)"),
         ({"fixed": {"growht": 1}}, "did you mean growth"),
@@ -121,6 +127,16 @@ def test_impossible_sweeps_are_one_line(sweep_file, changes, word):
         sweep(sweep_file(**{"parameters": {"growth": [1, 2]}} | changes))
     assert word in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_what_is_found_out_trains_no_trial(sweep_file, tmp_path):
+    said: list[str] = []
+    with pytest.raises(UsageError, match=r"goal=nosuch: no such validation score \(there are .*psnr_y"):
+        sweep(sweep_file(goal="nosuch", parameters={"growth": [1, 2]}), said.append)
+    assert said == []
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=r"out: .*file: cannot be made a folder: File exists"):
+        sweep(sweep_file(out=str(tmp_path / "file"), parameters={"growth": [1, 2]}))
 
 
 def test_no_sweep_without_its_file_or_optuna(sweep_file, tmp_path, monkeypatch):

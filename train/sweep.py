@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from irnscale.errors import InputError, UsageError
+from irnscale.errors import InputError, OutputError, UsageError
 from irnscale.train.config import load_recipe
 from irnscale.train.keys import parse_dataclass
 from irnscale.train.loop import run
-from irnscale.train.report import read_log, series
+from irnscale.train.report import read_log, score_names, series, validations
 
 if TYPE_CHECKING:
     import optuna
@@ -70,13 +72,35 @@ class SweepFile:
                 raise UsageError(f"parameters: {name}: a grid needs a list of values")
             if not isinstance(choice, dict) or not {"low", "high"} <= choice.keys() <= {"low", "high", "log"}:
                 raise UsageError(f"parameters: {name}: must be a list of values or {{low, high, log}}")
-            if not choice["low"] < choice["high"]:
-                raise UsageError(f"parameters: {name}: low must be below high")
+            _check_range(name, choice["low"], choice["high"], choice.get("log", False))
+        if not self.out:
+            raise UsageError("out: an empty name", "give a folder")
+        for where, keys in (("parameters", self.parameters), ("fixed", self.fixed)):
+            if "budget" in keys:
+                raise UsageError(f"{where}: budget: all trials have the budget of the sweep", "leave it out there")
+
+    @property
+    def folders(self) -> dict[str, list[Path]]:
+        """What trials are trained and validated on, as `run` takes it."""
+        return {"data": [Path(path) for path in self.data], "val": [Path(path) for path in self.val]}
 
     def overrides(self, chosen: dict[str, Any]) -> list[str]:
         """The recipe's changes for one trial."""
         values = self.fixed | chosen | {"budget": self.budget}
         return [f"{name}={json.dumps(value)}" for name, value in values.items()]
+
+
+def _check_range(name: str, low: object, high: object, log: object) -> None:
+    """Raise UsageError for what no numbers can be taken from."""
+    numbers = [value for value in (low, high) if isinstance(value, int | float) and not isinstance(value, bool)]
+    if len(numbers) != 2:
+        raise UsageError(f"parameters: {name}: low and high must be numbers")
+    if not isinstance(log, bool):
+        raise UsageError(f"parameters: {name}: log must be true or false, not {log}")
+    if not numbers[0] < numbers[1] < math.inf:
+        raise UsageError(f"parameters: {name}: low must be below high")
+    if log and numbers[0] <= 0:
+        raise UsageError(f"parameters: {name}: low must be above 0 where log is true")
 
 
 def load_sweep(source: Path) -> SweepFile:
@@ -94,8 +118,9 @@ def run_sweep(sweep: SweepFile, *, device: torch.device, progress: bool, say: Sa
     """Work on the study until all trials are done; returns the table of results, best first.
 
     A trial that cannot be trained (keys that contradict each other, a loss that diverges) is recorded as
-    such and the sweep goes on. Raises UsageError without optuna, for a key the recipe does not know, and
-    where nothing could be trained; KeyboardInterrupt leaves the trial to the next process.
+    such and the sweep goes on. Raises UsageError without optuna, for a key the recipe does not know, a goal that
+    validations do not have, and where nothing could be trained; OutputError where `out` cannot be made;
+    KeyboardInterrupt leaves the trial to the next process.
     """
     try:
         import optuna
@@ -103,13 +128,16 @@ def run_sweep(sweep: SweepFile, *, device: torch.device, progress: bool, say: Sa
         from optuna.storages.journal import JournalFileBackend
     except ImportError as error:
         raise UsageError("a sweep needs optuna", "pip install 'irnscale[sweep]'") from error
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # below, it shows tracebacks of what is raised here anyway
     known = load_recipe(sweep.recipe, sweep.overrides({})).to_dict()
     for name in sweep.parameters:
         if name not in known:
             raise UsageError(f"parameters: {name}: the recipe {sweep.recipe} has no such key")
     out = Path(sweep.out)
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"out: {out}: cannot be made a folder: {error.strerror}", "choose another") from error
     lists = {name: choice for name, choice in sweep.parameters.items() if isinstance(choice, list)}
     grid = sweep.method == "grid"
     sampler = (
@@ -137,8 +165,7 @@ def run_sweep(sweep: SweepFile, *, device: torch.device, progress: bool, say: Sa
             recipe = load_recipe(sweep.recipe, sweep.overrides(chosen))
             run(
                 recipe,
-                data=[Path(path) for path in sweep.data],
-                val=[Path(path) for path in sweep.val],
+                **sweep.folders,
                 out=folder,
                 device=device,
                 progress=progress,
@@ -148,15 +175,35 @@ def run_sweep(sweep: SweepFile, *, device: torch.device, progress: bool, say: Sa
             say(f"trial {trial.number}: {error}")
             trial.set_user_attr("error", str(error))
             raise optuna.TrialPruned from error
-        _, values = series(read_log(folder), sweep.goal)
-        if not values:
-            raise UsageError(f"goal={sweep.goal}: no such validation score")
-        return values[-1]
+        return _score(folder, sweep.goal)
 
+    if not study.get_trials(states=done):
+        _check_goal(sweep, device)
     if len(study.get_trials(states=done)) < total:
         # The callback looks at the trials of all processes, after each.
         study.optimize(train, callbacks=[optuna.study.MaxTrialsCallback(total, states=tuple(done))])
     return _table(study, sweep)
+
+
+def _score(run: Path, goal: str) -> float:
+    """The last of a run. Raises UsageError where it has none of that name."""
+    records = read_log(run)
+    _, values = series(records, goal)
+    if not values:
+        known = ", ".join(score_names(validations(records)))
+        raise UsageError(f"goal={goal}: no such validation score", f"there are {known}" if known else "")
+    return values[-1]
+
+
+def _check_goal(sweep: SweepFile, device: torch.device) -> None:
+    """Raise UsageError where a validation, after a single step, has no such score: before any trial is trained."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            recipe = load_recipe(sweep.recipe, sweep.overrides({})).but(budget="1")
+            run(recipe, **sweep.folders, out=Path(folder), device=device, progress=False, report=False)
+        except (UsageError, InputError):
+            return  # the parameters may be what it lacks; trials tell
+        _score(Path(folder), sweep.goal)
 
 
 def _suggest(trial: optuna.Trial, name: str, choice: Any) -> Any:
