@@ -80,7 +80,7 @@ class SweepFile:
                 raise UsageError(f"{where}: budget: all trials have the budget of the sweep", "leave it out there")
 
     @property
-    def folders(self) -> dict[str, list[Path]]:
+    def folders(self) -> dict[str, Any]:
         """What trials are trained and validated on, as `run` takes it."""
         return {"data": [Path(path) for path in self.data], "val": [Path(path) for path in self.val]}
 
