@@ -268,7 +268,6 @@ def test_card_round_trip(tmp_path):
         {"scores": {"Set5": "good"}},
         {"scores": {"Set5": {"psnr_y": "good"}}},
         {"scores": {"Set5": {"psnr_y": 10**400}}},
-        {"scores": {"Set5": {"psnr_y": math.nan}}},
         {"precision_costs": {"bfloat16": {"Set5": 10**400}}},
         {"architecture": {"scale": 2, "clamp": 10**400}},
         {"architecture": {"scale": 2, "inv_per_ds": [10**400]}},
@@ -297,6 +296,15 @@ def test_broken_cards(tmp_path, run, change):
         assert command[0] == "down" or b"irn-x4" in result.stdout, "the others are shown"
     assert find("irn-x4").shipped, "the others are not affected"
     assert default_model(4).shipped
+
+
+def test_a_score_without_a_value_is_no_score(tmp_path, run):
+    """As 0.1.0 wrote it of pictures too small for SSIM: the model, and what was shrunk by it, stay readable."""
+    card = copied_model(tmp_path / "models").with_suffix(".json")
+    scores = {"Tiny": {"psnr_y": 31.5, "ssim_y": math.nan}, "None": {"psnr_y": math.inf}}
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"scores": scores}))
+    assert read_card(card).scores == {"Tiny": {"psnr_y": 31.5}, "None": {}}
+    assert "nan" not in run("models", "list").text
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe", b"3", b"[" * 200_000])

@@ -71,7 +71,8 @@ class ModelCard:
 def read_card(path: Path) -> ModelCard:
     """Read a card. Raises ModelError naming the file and the first thing wrong with it."""
     try:
-        values = parsed(path.read_text(encoding="utf-8"))
+        # version 0.1.0 wrote NaN of sets whose pictures are too small for a score
+        values = parsed(path.read_text(encoding="utf-8"), constant=lambda _: None)
     except OSError as error:
         raise ModelError(f"{path}: cannot read the model card: {error.strerror}") from error
     except ValueError as error:
@@ -87,6 +88,8 @@ def read_card(path: Path) -> ModelCard:
     if isinstance(values["scale"], bool) or not 2 <= values["scale"] <= SCALES[-1]:
         raise ModelError(f"{path}: the model card's scale is not from 2 to {SCALES[-1]}", "import the model again")
     values = {k: v for k, v in values.items() if k in known}
+    for key in {"scores", "precision_costs"} & values.keys():
+        values[key] = {of: {k: v for k, v in row.items() if v is not None} for of, row in values[key].items()}
     values["precisions"] = tuple(values.get("precisions", ("float32",)))
     return ModelCard(**values)
 
@@ -107,7 +110,7 @@ def _sound(values: dict[str, Any]) -> bool:
         and all(isinstance(name, str) for name in precisions)
         and all(isinstance(table, dict) for table in tables)
         and all(isinstance(row, dict) for table in tables for row in table.values())
-        and all(is_number(number) for table in tables for row in table.values() for number in row.values())
+        and all(v is None or is_number(v) for table in tables for row in table.values() for v in row.values())
         and all(is_number(one) for one in settings if type(one) in (int, float))
     )
 
