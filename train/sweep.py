@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 METHODS = ("bayesian", "grid")
 STUDY = "study.log"
-SEED = 10
 HELP = "`irnscale train sweep --help`"
 
 Say = Callable[[str], None]
@@ -140,11 +139,7 @@ def run_sweep(sweep: SweepFile, *, device: torch.device, progress: bool, say: Sa
         raise OutputError(f"out: {out}: cannot be made a folder: {error.strerror}", "choose another") from error
     lists = {name: choice for name, choice in sweep.parameters.items() if isinstance(choice, list)}
     grid = sweep.method == "grid"
-    sampler = (
-        optuna.samplers.GridSampler(lists, seed=SEED)
-        if grid
-        else optuna.samplers.TPESampler(constant_liar=True, n_startup_trials=min(10, 1 + sweep.trials // 3))
-    )
+    sampler = optuna.samplers.TPESampler(constant_liar=True, n_startup_trials=min(10, 1 + sweep.trials // 3))
     study = optuna.create_study(
         storage=JournalStorage(JournalFileBackend(str(out / STUDY))),
         sampler=sampler,
@@ -152,10 +147,16 @@ def run_sweep(sweep: SweepFile, *, device: torch.device, progress: bool, say: Sa
         direction="maximize",
         load_if_exists=True,
     )
-    total = len(list(itertools.product(*lists.values()))) if grid else sweep.trials
+    points = [dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())] if grid else []
+    total = len(points) or sweep.trials
     done = [optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED]
-    for trial in study.get_trials(states=[optuna.trial.TrialState.FAIL]):  # interrupted
-        study.enqueue_trial(trial.params, skip_if_exists=True)
+    trials = study.get_trials()
+    interrupted = [trial for trial in trials if trial.state == optuna.trial.TrialState.FAIL]
+    there = [_chosen(trial) for trial in trials if trial not in interrupted]
+    for point in points or map(_chosen, interrupted):  # all of a grid, without its sampler, which loses what failed
+        if point and point not in there:
+            study.enqueue_trial(point)
+            there.append(point)
 
     def train(trial: optuna.Trial) -> float:
         chosen = {name: _suggest(trial, name, choice) for name, choice in sweep.parameters.items()}
@@ -183,6 +184,12 @@ def run_sweep(sweep: SweepFile, *, device: torch.device, progress: bool, say: Sa
         # The callback looks at the trials of all processes, after each.
         study.optimize(train, callbacks=[optuna.study.MaxTrialsCallback(total, states=tuple(done))])
     return _table(study, sweep)
+
+
+def _chosen(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
+    """The parameters of a trial, also where it waits for its turn."""
+    chosen: dict[str, Any] = trial.system_attrs.get("fixed_params", trial.params)
+    return chosen
 
 
 def _score(run: Path, goal: str) -> float:
