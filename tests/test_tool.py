@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from PIL import Image
 
 import irnscale
 from irnscale.cli.main import main
+from irnscale.cli.main import run as entry
 from irnscale.engine.executor import run
 from irnscale.images.provenance import read_provenance
 from irnscale.networks import IRN, DenseBlock, IRNConfig
@@ -122,3 +124,14 @@ def test_the_library_takes_arrays_pictures_and_tensors():
     assert rescaler.down(Image.fromarray(array)).size == (4, 5)
     assert rescaler.down(Image.new("L", (7, 9))).mode == "L"
     assert rescaler.down(torch.rand(2, 3, 9, 7)).shape == (2, 3, 5, 4)
+
+
+@pytest.mark.parametrize(("command", "policy"), [("down", "passive"), ("up", "passive"), ("train", None)])
+def test_threads_with_a_tile_each_do_not_spin(monkeypatch, command, policy):
+    for given, expected in ((None, policy), ("active", "active")):
+        monkeypatch.setattr(os, "environ", {} if given is None else {"OMP_WAIT_POLICY": given})
+        monkeypatch.setattr("irnscale.cli.main.open_standard_streams", lambda: None)
+        monkeypatch.setattr("irnscale.cli.main.main", lambda arguments: 0)
+        with pytest.raises(SystemExit):
+            entry([command, "a.png"])
+        assert os.environ.get("OMP_WAIT_POLICY") == expected
