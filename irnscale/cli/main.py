@@ -34,8 +34,11 @@ COMMANDS = {
 }
 
 TILED = frozenset(("down", "up", "check"))
-"""Commands whose threads have a tile each. OpenMP's wait for work by spinning, which helps no tile and on a busy machine
-takes the time of those that they wait for; training, which shares operations, is twice as slow without."""
+"""Commands whose threads have a tile each.
+
+OpenMP's threads wait for work by spinning: that helps no tile, and on a busy machine takes the time of those that are
+waited for. Training, whose threads share operations, would be half as fast without.
+"""
 
 
 class LazyGroup(click.Group):
