@@ -98,15 +98,16 @@ def test_detail_has_columns_of_its_own(run, tmp_path):
 
 @pytest.mark.parametrize("scale", [2, 4])
 def test_another_precision_reads_it_as_well(run, tmp_path, scale):
-    """The base need not be the same to the bit: bfloat16 down and float32 up cost under 0.05 dB."""
+    """The base need not be the same to the bit: a file costs under 0.05 dB in the precision that it was not made in."""
     with Image.open(resources.files("irnscale") / "assets/astronaut.png") as image:
         image.crop((140, 60, 300, 220)).save(tmp_path / "p.png")
-    scores = []
-    for precision in ("float32", "bfloat16"):
-        assert run("down", "p.png", "-s", scale, "-o", "s.png", "--overwrite", "--precision", precision).code == 0
-        assert run("up", "s.png", "-o", "back.png", "--overwrite", "--precision", "float32").code == 0
-        scores.append(decibel(pixels(tmp_path / "p.png"), pixels(tmp_path / "back.png")))
-    assert scores[1] > scores[0] - 0.05
+    for made in ("float32", "bfloat16"):
+        assert run("down", "p.png", "-s", scale, "-o", "s.png", "--overwrite", "--precision", made).code == 0
+        scores = {}
+        for read in ("float32", "bfloat16"):
+            assert run("up", "s.png", "-o", "back.png", "--overwrite", "--precision", read).code == 0
+            scores[read] = decibel(pixels(tmp_path / "p.png"), pixels(tmp_path / "back.png"))
+        assert min(scores.values()) > scores[made] - 0.05
 
 
 def test_an_edited_picture_does_not_bring_the_old_detail_back(run, tmp_path):

@@ -200,7 +200,7 @@ def test_a_trained_flow_is_clearly_closer_than_an_untrained_one(digits, classifi
 def test_a_run_leaves_pictures_and_numbers(tmp_path):
     result, _ = run(TINY, tmp_path)
     (kept,) = checkpoints(tmp_path)
-    assert set(names(tmp_path)) == {kept.name, "log.jsonl", "result.json", "samples", "samples.png"}
+    assert set(names(tmp_path)) == {kept.name, ".lock", "log.jsonl", "result.json", "samples", "samples.png"}
     start, *points = records(tmp_path)
     (end,) = [record for record in points if "final_frechet" in record]
     assert (start["from_step"], start["recipe"]) == (0, TINY.to_dict())
