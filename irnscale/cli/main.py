@@ -110,15 +110,8 @@ def _main(arguments: list[str], *, debug: bool) -> int:
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return ExitCode.USAGE
-    except click.NoSuchOption as error:
-        path = error.ctx.command_path if error.ctx else "irnscale"
-        files = [word for word in arguments if word.startswith("-") and os.path.lexists(word)]
-        remedy = f"for the file of that name write ./{files[0]}" if files else f"see `{path} --help`"
-        fail(f"{error.format_message()} ({remedy})")
-        return ExitCode.USAGE
     except click.UsageError as error:
-        path = error.ctx.command_path if error.ctx else "irnscale"
-        fail(f"{error.format_message()} (see `{path} --help`)")
+        fail(f"{error.format_message()} ({_remedy(error, arguments)})")
         return ExitCode.USAGE
     except click.ClickException as error:
         fail(error.format_message())
@@ -140,6 +133,14 @@ def _main(arguments: list[str], *, debug: bool) -> int:
         text = " ".join(str(error).split())[:300]
         fail(f"internal error: {type(error).__name__}: {text} (run again with --debug and report it)")
         return ExitCode.INPUT
+
+
+def _remedy(error: click.UsageError, arguments: list[str]) -> str:
+    """What to do where click refuses the arguments."""
+    files = [word for word in arguments if word.startswith("-") and os.path.lexists(word)]
+    if files and isinstance(error, click.NoSuchOption):
+        return f"for the file of that name write ./{files[0]}"
+    return f"see `{error.ctx.command_path if error.ctx else 'irnscale'} --help`"
 
 
 def _check_working_folder() -> None:

@@ -114,17 +114,12 @@ class Up:
                 raise UsageError(what, "leave `scale` out", parameters=("scale", "model"))
         elif (completion := _named_completion(settings)) is not None:
             models = [_completed(label, completion, record, self.scale, self.require)]
-        elif record is None and ignored and self.scale is None and settings.model is None:
-            what = f"{label}: its record is ignored, and nothing else names the scale"
-            raise UsageError(
-                what,
-                "say it, such as scale=4, or leave `ignore_provenance` out",
-                parameters=("scale", "ignore_provenance"),
-            )
         elif record is None:
             foreign = not self.ignore and not self.temperature
             lossy = _is_lossy(format)
-            models = _without_record(label, self.scale, settings, self.require, lossy=lossy, foreign=foreign)
+            models = _without_record(
+                label, self.scale, settings, self.require, lossy=lossy, foreign=foreign, ignored=ignored
+            )
         else:
             models = _from_record(label, record, self.scale, settings)
         if self.temperature and models[0].task == "super-resolution" and not models[0].samples:
@@ -346,12 +341,12 @@ def _default_name(scale: int) -> str:
 
 
 def _without_record(
-    label: str, scale: int | None, settings: Settings, required: bool, *, lossy: bool, foreign: bool
+    label: str, scale: int | None, settings: Settings, required: bool, *, lossy: bool, foreign: bool, ignored: bool
 ) -> Sequence[Model]:
     """The models of the options; foreign: where these name none, the shipped network for super-resolution, if any.
 
     Not for lossy files: those that `down` made lose their record on the way more often than others, and of foreign ones
-    the JPEG-resistant model makes nearly as much.
+    the JPEG-resistant model makes nearly as much. ignored: there is a record, which is not to be used.
     """
     from irnscale.zoo import super_resolution
 
@@ -361,6 +356,10 @@ def _without_record(
             "leave that out, and give `scale`",
             parameters=("require_provenance", "scale"),
         )
+    if settings.model is None and scale is None and ignored:
+        what = f"{label}: its record is ignored, and nothing else names the scale"
+        hint = "say it, such as scale=4, or leave `ignore_provenance` out"
+        raise UsageError(what, hint, parameters=("scale", "ignore_provenance"))
     if settings.model is None and scale is None:
         what = f"{label}: has no irnscale record that names the scale"
         raise UsageError(what, "say it: scale=2, scale=4, scale=8 or scale=16", parameters=("scale",))
